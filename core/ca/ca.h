@@ -1,0 +1,87 @@
+/* The certificate authority: its issuers and keys, certificate profiles as data, issuing.
+ *
+ * An rl_ca is immutable after opening; issuing may run on any number of threads. A certificate exists only
+ * once it is in the store: nothing is handed out before its transaction was acknowledged. */
+#ifndef RL_CA_CA_H
+#define RL_CA_CA_H
+
+#include "base/settings.h"
+#include "crypto/signer.h"
+#include "crypto/x509.h"
+#include "store/store.h"
+
+typedef struct rl_ca rl_ca;
+
+/* An issuer in memory; borrowed from the rl_ca, lives as long as it. */
+typedef struct rl_issuer {
+    rl_issuer_id id;
+    X509 *cert;
+    rl_span der;
+    rl_signer *signer;
+    uint8_t name_hash[RL_HASH_COUNT][RL_HASH_MAX];
+    uint8_t key_hash[RL_HASH_COUNT][RL_HASH_MAX];
+} rl_issuer;
+
+/* First start: makes a root (key file `data_dir`/ca-1.key, 0600) as the settings say and stores issuer 1 and its certificate.
+ * A crash between key file and store is mended at the next call. RL_EEXISTS when there is an issuer already. */
+rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e);
+/* Loads issuers and keys. RL_ENOTFOUND when there is none yet (call rl_ca_init). An EC CA also has an RSA recipient
+ * (registration authority) certificate for SCEP envelopes: made on first need, key file scep-ra.key. */
+rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e);
+void rl_ca_close(rl_ca *ca);
+
+const rl_issuer *rl_ca_issuer(const rl_ca *ca); /* the one that issues now */
+/* The issuer of a CertID, NULL when it is none of ours. Hashes have rl_hash_size(h) octets. */
+const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash);
+/* SHA-256 of the certificate's DER as "AA:BB:…". */
+void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32]);
+/* Who decrypts and signs SCEP messages: the CA itself when its key is RSA, else the RA. Borrowed. */
+void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
+
+typedef enum {
+    RL_PROFILE_SERVER, RL_PROFILE_CLIENT, RL_PROFILE_STATIC, RL_PROFILE_STATIC_AAD, RL_PROFILE_OCSP, RL_PROFILE_SCEP_RA,
+    RL_PROFILE_COUNT
+} rl_profile_id;
+/* One row per profile: key usage, extended key usage, what of a CSR is taken over, ceiling of validity, binding rule. */
+typedef struct rl_profile {
+    const char *name;             /* "static-aad": stored with the certificate */
+    const char *help;
+    uint32_t key_usage;           /* OpenSSL KU_* bits: default, and with from_csr the ceiling of what is taken over */
+    const char *eku;              /* default, OpenSSL short names, comma-separated */
+    bool sans_from_csr, usages_from_csr;
+    enum { RL_BIND_NONE, RL_BIND_ENTRA } bind;
+} rl_profile;
+const rl_profile *rl_profile_get(rl_profile_id id);
+rl_err rl_profile_find(const char *name, rl_profile_id *id);
+
+typedef struct rl_issue_request {
+    rl_profile_id profile;
+    X509_REQ *csr;                /* subject, SANs, key; its signature is checked. Or NULL and the three below: */
+    X509_NAME *subject;
+    EVP_PKEY *key;
+    const char *const *sans;      /* "DNS:a.example" "IP:10.0.0.1" "email:x@y" "UPN:x@y" "URI:…"; may be added to a CSR's */
+    size_t sans_n;
+    rl_duration validity;         /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
+    const char *requester;        /* "scep", "admin" */
+    /* SCEP: the transaction it belongs to, or NULL. If the store already has a certificate for it, that one is returned. */
+    const char *transaction;
+} rl_issue_request;
+
+typedef struct rl_issued {
+    rl_cert_id id;
+    uint8_t *der;                 /* malloced */
+    size_t der_n;
+    bool repeated;                /* an earlier certificate of the same transaction */
+} rl_issued;
+void rl_issued_clear(rl_issued *i);
+
+/* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate's effective status is computed from the directory
+ * object it is bound to, if sync knows it: a disabled device's certificate starts on hold; for a deleted object RL_EDENIED.
+ * RL_EINVAL / RL_EBADMSG / RL_EUNSUPPORTED: the request is to blame (bad proof of possession, weak key,
+ * bad names, missing binding name). */
+rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e);
+
+/* Checks a CSR as rl_ca_issue would, without issuing. */
+rl_err rl_ca_check_csr(const rl_ca *ca, rl_profile_id profile, X509_REQ *csr, rl_error *e);
+
+#endif

@@ -1,0 +1,39 @@
+/* Signer: a private key behind one interface, whatever keeps it. File and memory keys today;
+ * the kind of keeper is known to this module alone.
+ *
+ * A signer is immutable after creation and may sign on any number of threads at once. */
+#ifndef RL_CRYPTO_SIGNER_H
+#define RL_CRYPTO_SIGNER_H
+
+#include <openssl/evp.h>
+
+#include "base/settings.h"
+#include "crypto/hash.h"
+
+typedef struct rl_signer rl_signer;
+
+/* A fresh key in memory only. RL_KEY_AUTO is RL_EINVAL. */
+rl_err rl_signer_generate(rl_key_type type, rl_signer **out, rl_error *e);
+/* PKCS#8 PEM. Refuses (RL_EDENIED) a file that group or others can read. */
+rl_err rl_signer_load(const char *path, rl_signer **out, rl_error *e);
+/* Writes PKCS#8 PEM, mode 0600, created exclusively, fsynced with its folder: RL_EEXISTS when the file exists. */
+rl_err rl_signer_save(const rl_signer *s, const char *path, rl_error *e);
+rl_signer *rl_signer_ref(rl_signer *s);
+void rl_signer_free(rl_signer *s); /* drops one reference; the last wipes the key */
+
+/* For building certificates, CMS and PKCS#12 with OpenSSL; borrowed. */
+EVP_PKEY *rl_signer_pkey(const rl_signer *s);
+rl_key_type rl_signer_type(const rl_signer *s);
+bool rl_signer_is_rsa(const rl_signer *s);
+
+/* Signature AlgorithmIdentifier (whole DER element, static) that rl_signer_sign makes: RSA PKCS#1 v1.5 with
+ * SHA-256, ECDSA with SHA-256 (P-256) or SHA-384 (P-384). */
+rl_span rl_signer_algorithm(const rl_signer *s);
+rl_hash rl_signer_hash(const rl_signer *s);
+/* Signs `tbs`; *n holds the capacity of sig on entry. RL_ERANGE when too small (RL_SIGNATURE_MAX always fits). */
+enum { RL_SIGNATURE_MAX = 512 };
+rl_err rl_signer_sign(const rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e);
+
+const char *rl_key_type_name(rl_key_type t); /* "rsa4096", "ec-p256", … */
+
+#endif

@@ -1,0 +1,148 @@
+/* The records of the database and their msgpack form: maps with small integer keys, key 0 is the version,
+ * unknown keys are skipped, so that old and newer records can be read.
+ *
+ * Keys are big-endian binary. Encoders append to a buffer; decoders copy what they keep, so a record owns
+ * its strings (free with the matching _clear). RL_ECORRUPT when a stored value does not decode. */
+#ifndef RL_STORE_RECORDS_H
+#define RL_STORE_RECORDS_H
+
+#include "base/span.h"
+
+typedef uint32_t rl_issuer_id; /* 1, 2, …; 0 is none */
+
+/* The serial as minimal big-endian magnitude (as in crypto/x509.h, without needing OpenSSL here). */
+enum { RL_STORE_SERIAL_MAX = 20 };
+typedef struct rl_cert_id {
+    rl_issuer_id issuer;
+    uint8_t serial_n;
+    uint8_t serial[RL_STORE_SERIAL_MAX];
+} rl_cert_id;
+
+/* Reasons against a certificate, kept as a bit mask (design §6). */
+enum {
+    RL_WHY_MANUAL = 1u << 0,         /* an admin; permanent unless the reason is certificateHold */
+    RL_WHY_DELETED = 1u << 1,        /* object deleted in its directory; permanent */
+    RL_WHY_WIPED = 1u << 2,          /* wiped or retired; permanent */
+    RL_WHY_ENDPOINT_LIST = 1u << 3,  /* permanent */
+    RL_WHY_DISABLED = 1u << 4,       /* reversible */
+    RL_WHY_NOT_COMPLIANT = 1u << 5,  /* reversible */
+    RL_WHY_USER_RISK = 1u << 6,      /* reversible */
+    RL_WHY_FOREIGN_CRL = 1u << 7,    /* as the CRL says */
+};
+
+typedef enum { RL_STATUS_GOOD = 0, RL_STATUS_HOLD = 1, RL_STATUS_REVOKED = 2 } rl_status;
+
+/* RFC 5280 §5.3.1 */
+typedef enum {
+    RL_REASON_UNSPECIFIED = 0, RL_REASON_KEY_COMPROMISE = 1, RL_REASON_CA_COMPROMISE = 2,
+    RL_REASON_AFFILIATION_CHANGED = 3, RL_REASON_SUPERSEDED = 4, RL_REASON_CESSATION = 5,
+    RL_REASON_HOLD = 6, RL_REASON_REMOVE_FROM_CRL = 8, RL_REASON_PRIVILEGE_WITHDRAWN = 9,
+    RL_REASON_AA_COMPROMISE = 10,
+} rl_reason;
+const char *rl_reason_name(rl_reason r);                 /* "keyCompromise" */
+rl_err rl_reason_parse(const char *text, rl_reason *r);  /* name without case, or number; RL_EINVAL */
+const char *rl_status_name(rl_status s);                 /* "good", "hold", "revoked" */
+
+/* Where an object or a binding comes from. The numbers are stored: never reuse one. */
+typedef enum {
+    RL_SOURCE_NONE = 0,
+    RL_SOURCE_ENTRA_DEVICE = 1,      /* object id = directory object id, lower case */
+    RL_SOURCE_ENTRA_USER = 2,        /* object id = directory object id, lower case */
+    /* Names by which certificates point at objects before (or after) sync has seen them:
+     * in `object` the record's `target` is the directory object id; in `binding` a certificate that
+     * waits for an object of that name to appear. Lower case. */
+    RL_SOURCE_ENTRA_DEVICE_NAME = 17, /* Entra deviceId: the CN of a device certificate */
+    RL_SOURCE_ENTRA_USER_NAME = 18,   /* userPrincipalName: UPN (or mail) in the SAN */
+    /* In `binding`: a SCEP transaction to the certificate it got. */
+    RL_SOURCE_TRANSACTION = 32,
+} rl_source;
+const char *rl_source_name(rl_source s); /* "entra-device", … */
+
+enum { RL_OBJECT_ID_MAX = 255 };
+typedef struct rl_binding {
+    rl_source source;
+    char id[RL_OBJECT_ID_MAX + 1]; /* UTF-8, lower case */
+} rl_binding;
+
+enum { RL_CERT_BINDINGS_MAX = 4 };
+typedef struct rl_cert_record {
+    char *subject;               /* RFC 2253 text */
+    char *profile;               /* "static-aad", "ca", … */
+    char *requester;             /* who asked: "scep", "admin", … */
+    rl_binding bindings[RL_CERT_BINDINGS_MAX];
+    size_t bindings_n;
+    int64_t issued_at, not_before, not_after; /* Unix seconds */
+    uint32_t why;                /* RL_WHY_* */
+    rl_status status;            /* effective: computed when `why` changes, never on reading */
+    rl_reason reason;            /* effective */
+    rl_reason manual_reason;     /* of RL_WHY_MANUAL */
+    int64_t revoked_at;          /* Unix seconds; 0 when good */
+} rl_cert_record;
+rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out);
+rl_err rl_cert_decode(rl_span in, rl_cert_record *r);
+void rl_cert_clear(rl_cert_record *r);
+
+/* The hot look-up of OCSP: only what an answer needs, without allocation. */
+typedef struct rl_cert_status {
+    rl_status status;
+    rl_reason reason;
+    int64_t revoked_at, not_before, not_after;
+} rl_cert_status;
+rl_err rl_cert_decode_status(rl_span in, rl_cert_status *r);
+
+/* Recomputes status, reason and revoked_at from `why` and manual_reason. Permanent reasons win over
+ * reversible ones; `now` becomes revoked_at when the certificate leaves good, and stays when it only changes
+ * from hold to revoked for the same cause. Returns true when status, reason or revoked_at changed. Pure. */
+bool rl_cert_settle(rl_cert_record *r, int64_t now);
+
+/* One object of a directory, or (sources *_NAME) a name that points to one. */
+typedef struct rl_object_record {
+    bool exists;
+    bool enabled;
+    char *name;          /* deviceId or userPrincipalName, lower case; NULL when never seen */
+    char *target;        /* for *_NAME sources: the directory object id; else NULL */
+    uint64_t generation; /* of the last full round that listed it */
+    int64_t last_seen;   /* Unix seconds */
+} rl_object_record;
+rl_err rl_object_encode(const rl_object_record *r, rl_buf *out);
+rl_err rl_object_decode(rl_span in, rl_object_record *r);
+void rl_object_clear(rl_object_record *r);
+
+typedef struct rl_issuer_record {
+    uint8_t *cert;       /* DER */
+    size_t cert_n;
+    char *key_ref;       /* "file:ca-1.key", relative to the data directory; "" for a foreign issuer */
+    uint64_t crl_number;
+    struct { uint8_t name[64], key[64]; } hashes[4]; /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
+} rl_issuer_record;
+rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out);
+rl_err rl_issuer_decode(rl_span in, rl_issuer_record *r);
+void rl_issuer_clear(rl_issuer_record *r);
+
+/* Where a source's sync stands. */
+typedef struct rl_cursor_record {
+    char *link;          /* the URL to fetch next: nextLink inside a round, deltaLink between rounds; "" = start a full round */
+    bool full;           /* the round in progress is a full one */
+    bool complete;       /* `link` is a deltaLink: no round in progress */
+    uint64_t generation; /* of the newest full round begun */
+    int64_t last_success, last_full; /* Unix seconds; 0 = never */
+} rl_cursor_record;
+rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
+rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r);
+void rl_cursor_clear(rl_cursor_record *r);
+
+/* One entry of the delta log: what changed and what it is now. */
+typedef struct rl_delta_record {
+    enum { RL_DELTA_ISSUED = 1, RL_DELTA_STATUS = 2 } kind;
+    rl_cert_id cert;
+    rl_status status;
+    rl_reason reason;
+    uint32_t why;
+    int64_t revoked_at, not_after, at; /* Unix seconds */
+    char *origin;        /* "admin", "sync:entra-device", "scep" */
+} rl_delta_record;
+rl_err rl_delta_encode(const rl_delta_record *r, rl_buf *out);
+rl_err rl_delta_decode(rl_span in, rl_delta_record *r);
+void rl_delta_clear(rl_delta_record *r);
+
+#endif

@@ -1,0 +1,102 @@
+/* The store: RocksDB column families, point reads from any thread, and one writer thread.
+ *
+ * Every write is a transaction: a function that runs on the writer thread, reads what it needs (its own and
+ * earlier transactions' writes of the same group included) and puts its changes. So read-modify-write needs no
+ * lock. The writer takes all waiting transactions as one group, makes one RocksDB write with one WAL sync for
+ * them, tells the commit listener, and only then acknowledges each. A transaction that fails is rolled back
+ * alone. An acknowledged transaction survives kill -9 and power loss. */
+#ifndef RL_STORE_STORE_H
+#define RL_STORE_STORE_H
+
+#include "store/records.h"
+
+typedef struct rl_store rl_store;
+typedef struct rl_store_txn rl_store_txn;
+
+enum { RL_STORE_SCHEMA = 1 };
+
+/* Opens or creates `data_dir`/db (folder 0700). RL_EBUSY with a clear message when another process holds it,
+ * RL_EUNSUPPORTED when the schema is newer than this program. Starts the writer thread. */
+rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e);
+/* Finishes what is queued, stops the writer, closes. Later submits are RL_ECANCELED. */
+void rl_store_close(rl_store *s);
+
+/* ---- reading, any thread ---- RL_ENOTFOUND when absent. */
+rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out);      /* free with rl_cert_clear */
+/* One point read, no allocation of ours. */
+rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out);
+rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out);               /* appended */
+rl_err rl_store_issuer(rl_store *s, rl_issuer_id id, rl_issuer_record *out);
+rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out);
+rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out);
+rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cert_id *out);
+
+/* Iteration in key order over a snapshot; the callback returns false to stop. Start after `after` (NULL = from the start).
+ * A record handed to the callback is cleared when it returns. */
+rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after,
+                          bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx), void *ctx);
+rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_issuer_record *r, void *ctx), void *ctx);
+rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
+                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx), void *ctx);
+rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx), void *ctx);
+
+/* ---- writing ---- */
+/* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
+ * Must not block on anything but the store and must not submit-and-wait. May be run once only. */
+typedef rl_err (*rl_store_apply)(rl_store_txn *t, void *arg, rl_error *e);
+/* Runs on the writer thread after the WAL sync and after the commit listener; `e` is valid only during the call. */
+typedef void (*rl_store_done)(void *arg, rl_err err, const rl_error *e);
+/* Queues; RL_ECANCELED after close began (done is then not called), RL_ENOMEM. */
+rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg);
+/* Submits and waits. Not from the writer thread. */
+rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
+
+/* One listener, set before the first write: the certificates whose status record was written in this group. Runs
+ * on the writer thread after the write and before any acknowledgement. */
+typedef void (*rl_store_listener)(const rl_cert_id *changed, size_t n, void *ctx);
+void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx);
+
+/* ---- inside a transaction ---- */
+rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out);
+rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out);
+rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out);
+rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out);
+/* Certificates bound to an object, in key order. The callback may put and delete (it runs over a collected list). */
+rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id,
+                           rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
+/* All objects of a source; the same rule. Batches internally: bounded memory. */
+rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
+                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx), void *ctx);
+
+/* A certificate that did not exist: writes cert, der, bindings, an `issued` delta (and `revoked` when its status
+ * is not good). RL_EEXISTS when the serial is taken. */
+rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin);
+/* Writes a changed record: cert, keeps `revoked` in step, appends a `status` delta when the effective status, reason
+ * or revoked_at differ from what is stored, and tells the listener then. Bindings that were added to or taken
+ * from the record are put and deleted in `binding`. */
+rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
+rl_err rl_txn_put_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
+rl_err rl_txn_delete_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
+rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const rl_object_record *r);
+rl_err rl_txn_delete_object(rl_store_txn *t, rl_source src, const char *id);
+rl_err rl_txn_put_cursor(rl_store_txn *t, const char *source, const rl_cursor_record *r);
+rl_err rl_txn_put_issuer(rl_store_txn *t, rl_issuer_id id, const rl_issuer_record *r);
+/* Who did what, for people: `who`, `what` ("cert.revoke"), `subject` free text. */
+rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject);
+
+/* ---- figures ---- */
+typedef struct rl_store_figures {
+    uint64_t last_delta;      /* newest sequence */
+    uint64_t certs_estimate;  /* RocksDB's estimate of keys */
+    uint64_t groups, commits; /* WAL syncs and transactions since open */
+} rl_store_figures;
+void rl_store_figures_read(rl_store *s, rl_store_figures *out);
+/* RL_OK when the database answers a read and its last write succeeded. */
+rl_err rl_store_check(rl_store *s, rl_error *e);
+
+/* Changes a certificate by hand; the one place for it, used by the command line and later the API:
+ * hold needs RL_REASON_HOLD. RL_ENOTFOUND, RL_EEXISTS when already permanently revoked; unrevoke: RL_EINVAL unless it is on manual hold. */
+rl_err rl_txn_revoke(rl_store_txn *t, const rl_cert_id *id, rl_reason reason, int64_t now, const char *who, rl_error *e);
+rl_err rl_txn_unrevoke(rl_store_txn *t, const rl_cert_id *id, int64_t now, const char *who, rl_error *e);
+
+#endif
