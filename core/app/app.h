@@ -1,0 +1,49 @@
+/* The program's parts, wired together. Owned by serve.c while serving, by cli.c when a command opens the
+ * database itself; whatever is not running is NULL. */
+#ifndef RL_APP_APP_H
+#define RL_APP_APP_H
+
+#include <jansson.h>
+
+#include "ca/ca.h"
+#include "http/server.h"
+#include "ocsp/ocsp.h"
+#include "scep/scep.h"
+#include "sync/sync.h"
+
+typedef struct rl_app {
+    const rl_settings *settings;
+    rl_store *store;
+    rl_ca *ca;
+    rl_ocsp *ocsp;
+    rl_scep *scep;
+    rl_sync *sync;
+    rl_http_server *http;
+    int64_t started; /* Unix seconds */
+} rl_app;
+
+/* ---- commands.c: what the control socket and the command line can ask for ----
+ * `request` is {"command": "revoke", …}; on success `reply` is a new object. Any thread; may block on the store. */
+rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
+/* ---- control.c: `data_dir`/control.sock, one JSON object a line each way ---- */
+typedef struct rl_control rl_control;
+/* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */
+rl_err rl_control_start(rl_app *app, rl_control **out, rl_error *e);
+void rl_control_stop(rl_control *c);
+/* Asks a running server. RL_ENOTFOUND when none listens; the server's own error otherwise. */
+rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **reply, rl_error *e);
+
+/* ---- web.c: /ca, /probe…, /metrics ---- */
+size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap);
+/* The state of every part, as /probe and `revline status` show it. The caller decrefs. `http` is the status to answer with. */
+json_t *rl_web_health(rl_app *app, int *http);
+
+/* ---- serve.c ---- */
+/* Opens store and CA as `revline serve` does, making the CA on first start when `create`. */
+rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e);
+void rl_app_close(rl_app *app);
+/* Serves until SIGTERM or SIGINT; `banner` prints the URLs on stdout. The process's exit code. */
+int rl_serve(const rl_settings *s, bool banner);
+
+#endif

@@ -1,0 +1,253 @@
+/* The commands that need the database: each takes JSON and gives JSON, so that the control socket and the
+ * command line (when no server runs) share them. Runs on the caller's thread; writes go through the store's
+ * writer and have been acknowledged when a command returns. */
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+enum { LIST_DEFAULT = 50, LIST_MAX = 1000 };
+
+static rl_err read_id(rl_app *app, const json_t *request, const char *key, rl_cert_id *id, rl_error *e)
+{
+    const char *text = rl_json_str(request, key);
+    rl_serial serial;
+    if (!text || rl_serial_from_text(text, &serial) != RL_OK)
+        return rl_fail(e, RL_EINVAL, "serial", "'%s' is not a serial number (hexadecimal, 1 to 20 octets)", text ? text : "");
+    *id = (rl_cert_id){.issuer = rl_ca_issuer(app->ca)->id, .serial_n = serial.n};
+    memcpy(id->serial, serial.b, serial.n);
+    return RL_OK;
+}
+
+static void serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
+{
+    rl_serial serial = {.n = id->serial_n};
+    memcpy(serial.b, id->serial, id->serial_n);
+    rl_serial_text(&serial, out);
+}
+
+static json_t *time_json(int64_t t)
+{
+    char text[RL_TIME_TEXT];
+    if (t == 0)
+        return json_null();
+    rl_time_rfc3339(t, text);
+    return json_string(text);
+}
+
+static json_t *why_json(uint32_t why)
+{
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } names[] = {{RL_WHY_MANUAL, "manual"},          {RL_WHY_DELETED, "deleted"},
+                 {RL_WHY_WIPED, "wiped"},            {RL_WHY_ENDPOINT_LIST, "endpointList"},
+                 {RL_WHY_DISABLED, "disabled"},      {RL_WHY_NOT_COMPLIANT, "notCompliant"},
+                 {RL_WHY_USER_RISK, "userRisk"},     {RL_WHY_FOREIGN_CRL, "foreignCrl"}};
+    json_t *out = json_array();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (why & names[i].bit)
+            json_array_append_new(out, json_string(names[i].name));
+    return out;
+}
+
+static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
+{
+    char serial[2 * RL_SERIAL_MAX + 1];
+    serial_text(id, serial);
+    json_t *bindings = json_array();
+    for (size_t i = 0; i < r->bindings_n; i++)
+        json_array_append_new(bindings, json_pack("{s:s,s:s}", "source", rl_source_name(r->bindings[i].source), "id",
+                                                  r->bindings[i].id));
+    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:o,s:o}", "serial", serial, "issuer", (int)id->issuer,
+                     "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
+                     rl_status_name(r->status), "reason", r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason),
+                     "why", why_json(r->why), "issuedAt", time_json(r->issued_at), "notBefore", time_json(r->not_before),
+                     "notAfter", time_json(r->not_after), "revokedAt", time_json(r->revoked_at), "bindings", bindings);
+}
+
+static json_t *pem_json(rl_span der)
+{
+    size_t n = 4 * ((der.n + 2) / 3) + 1;
+    char *b64 = malloc(n);
+    rl_buf pem = {0};
+    json_t *out = NULL;
+    if (b64 && rl_base64_encode(der, false, b64, n) == RL_OK) {
+        rl_buf_printf(&pem, "-----BEGIN CERTIFICATE-----\n");
+        for (size_t i = 0, len = strlen(b64); i < len; i += 64)
+            rl_buf_printf(&pem, "%.64s\n", b64 + i);
+        rl_buf_printf(&pem, "-----END CERTIFICATE-----\n");
+        out = json_stringn((const char *)pem.p, pem.n);
+    }
+    free(b64);
+    rl_buf_free(&pem);
+    return out;
+}
+
+static rl_err show(rl_app *app, const rl_cert_id *id, json_t **reply, rl_error *e)
+{
+    rl_cert_record record;
+    rl_buf der = {0};
+    rl_err err = rl_store_cert(app->store, id, &record);
+    if (err == RL_ENOTFOUND)
+        return rl_fail(e, err, "cert", "no certificate has this serial number");
+    if (err != RL_OK)
+        return rl_fail(e, err, "store", "the certificate cannot be read: %s", rl_err_name(err));
+    *reply = cert_json(id, &record);
+    if (rl_store_der(app->store, id, &der) == RL_OK)
+        json_object_set_new(*reply, "certificate", pem_json(rl_buf_span(&der)));
+    rl_buf_free(&der);
+    rl_cert_clear(&record);
+    return *reply ? RL_OK : RL_ENOMEM;
+}
+
+static rl_err cmd_show(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    rl_cert_id id;
+    RL_TRY(read_id(app, request, "serial", &id, e));
+    return show(app, &id, reply, e);
+}
+
+/* ---- list ---- */
+struct list {
+    json_t *items;
+    size_t limit;
+    const char *status;
+    bool more;
+};
+
+static bool list_one(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
+{
+    struct list *l = ctx;
+    if (l->status && strcmp(l->status, rl_status_name(r->status)) != 0)
+        return true;
+    if (json_array_size(l->items) == l->limit) {
+        l->more = true;
+        return false;
+    }
+    json_array_append_new(l->items, cert_json(id, r));
+    return true;
+}
+
+static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    rl_cert_id after;
+    const rl_cert_id *from = NULL;
+    struct list l = {.status = rl_json_str(request, "status")};
+    int64_t limit = rl_json_int(request, "limit", LIST_DEFAULT);
+    if (limit < 1 || limit > LIST_MAX)
+        return rl_fail(e, RL_EINVAL, "list", "limit must be 1 to %d", LIST_MAX);
+    if (l.status && strcmp(l.status, "good") != 0 && strcmp(l.status, "hold") != 0 && strcmp(l.status, "revoked") != 0)
+        return rl_fail(e, RL_EINVAL, "list", "status '%s' is none of good, hold, revoked", l.status);
+    if (rl_json_str(request, "after")) {
+        RL_TRY(read_id(app, request, "after", &after, e));
+        from = &after;
+    }
+    l.limit = (size_t)limit;
+    l.items = json_array();
+    rl_err err = rl_store_each_cert(app->store, from, list_one, &l);
+    if (err != RL_OK) {
+        json_decref(l.items);
+        return rl_fail(e, err, "store", "the certificates cannot be read: %s", rl_err_name(err));
+    }
+    json_t *next = json_null();
+    if (l.more)
+        next = json_incref(json_object_get(json_array_get(l.items, l.limit - 1), "serial"));
+    *reply = json_pack("{s:o,s:o}", "items", l.items, "next", next);
+    return *reply ? RL_OK : RL_ENOMEM;
+}
+
+/* ---- revoke, unrevoke ---- */
+struct change {
+    rl_cert_id id;
+    rl_reason reason;
+    bool undo;
+};
+
+static rl_err apply_change(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct change *c = arg;
+    return c->undo ? rl_txn_unrevoke(t, &c->id, rl_wall_s(), "admin", e)
+                   : rl_txn_revoke(t, &c->id, c->reason, rl_wall_s(), "admin", e);
+}
+
+static rl_err cmd_revoke(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    struct change c = {.undo = strcmp(rl_json_str(request, "command"), "unrevoke") == 0};
+    const char *reason = rl_json_str(request, "reason");
+    RL_TRY(read_id(app, request, "serial", &c.id, e));
+    if (reason && (rl_reason_parse(reason, &c.reason) != RL_OK || c.reason == RL_REASON_REMOVE_FROM_CRL))
+        return rl_fail(e, RL_EINVAL, "revoke", "'%s' is no revocation reason of RFC 5280 (keyCompromise, superseded, certificateHold, …)", reason);
+    RL_TRY(rl_store_run(app->store, apply_change, &c, e));
+    return show(app, &c.id, reply, e);
+}
+
+/* ---- sign ---- */
+static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    const char *csr = rl_json_str(request, "csr"), *name = rl_json_str(request, "profile");
+    rl_issue_request issue = {.requester = "admin"};
+    rl_issued issued = {0};
+    rl_duration validity = 0;
+    const char *text = rl_json_str(request, "validity");
+    if (!csr)
+        return rl_fail(e, RL_EINVAL, "sign", "no certificate request was given");
+    if (rl_profile_find(name ? name : "client", &issue.profile) != RL_OK || issue.profile >= RL_PROFILE_OCSP)
+        return rl_fail(e, RL_EINVAL, "sign", "profile '%s' is none of server, client, static, static-aad", name);
+    if (text && rl_parse_duration(rl_span_str(text), &validity) != RL_OK)
+        return rl_fail(e, RL_EINVAL, "sign", "validity '%s' is no duration (such as 90d)", text);
+    issue.validity = validity;
+    RL_TRY(rl_csr_from_any(rl_span_str(csr), &issue.csr, e));
+    rl_err err = rl_ca_issue(app->ca, &issue, &issued, e);
+    if (err == RL_OK)
+        err = show(app, &issued.id, reply, e);
+    rl_issued_clear(&issued);
+    X509_REQ_free(issue.csr);
+    return err;
+}
+
+/* ---- sync, status, ca ---- */
+static rl_err cmd_sync(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    const char *source = rl_json_str(request, "source");
+    if (!app->sync)
+        return rl_fail(e, RL_EINVAL, "sync", "sync needs a running server");
+    RL_TRY(rl_sync_now(app->sync, source ? source : "", rl_json_bool(request, "full", false), e));
+    *reply = json_pack("{s:s}", "sync", "asked for a round");
+    return RL_OK;
+}
+
+static rl_err cmd_status(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    int http;
+    (void)request;
+    *reply = rl_web_health(app, &http);
+    return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "status", "out of memory");
+}
+
+static rl_err cmd_ca(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    const rl_issuer *issuer = rl_ca_issuer(app->ca);
+    char fingerprint[3 * 32];
+    (void)request;
+    rl_issuer_fingerprint(issuer, fingerprint);
+    char *subject = rl_name_text(X509_get_subject_name(issuer->cert));
+    *reply = json_pack("{s:s?,s:s,s:o}", "subject", subject, "fingerprint", fingerprint, "certificate", pem_json(issuer->der));
+    free(subject);
+    return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+}
+
+rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    static const struct {
+        const char *name;
+        rl_err (*run)(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+    } commands[] = {{"show", cmd_show},     {"list", cmd_list}, {"revoke", cmd_revoke}, {"unrevoke", cmd_revoke},
+                    {"sign", cmd_sign},     {"sync", cmd_sync}, {"status", cmd_status}, {"ca", cmd_ca}};
+    const char *name = rl_json_str(request, "command");
+    for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(app, request, reply, e);
+    return rl_fail(e, RL_EUNSUPPORTED, "control", "unknown command '%s'", name ? name : "");
+}

@@ -1,0 +1,63 @@
+/* Reading outside JSON: size and nesting are checked before jansson, which recurses, sees the text. */
+#include "base/json.h"
+
+#include <stdlib.h>
+
+enum { DEPTH_MAX = 64 };
+
+static rl_err check_depth(rl_span text, rl_error *e)
+{
+    unsigned depth = 0;
+    bool string = false;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                string = false;
+        } else if (c == '"') {
+            string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > DEPTH_MAX)
+                return rl_fail(e, RL_ERANGE, "json", "nested deeper than %d at octet %zu", DEPTH_MAX, i);
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return RL_OK;
+}
+
+rl_err rl_json_parse(rl_span text, size_t max, json_t **out, rl_error *e)
+{
+    json_error_t je;
+    if (text.n > max)
+        return rl_fail(e, RL_ERANGE, "json", "%zu octets are more than the %zu allowed", text.n, max);
+    if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
+        text = (rl_span){text.p + 3, text.n - 3};
+    RL_TRY(check_depth(text, e));
+    *out = json_loadb(text.p ? (const char *)text.p : "", text.n, 0, &je);
+    if (!*out)
+        return rl_fail(e, RL_EBADMSG, "json", "not JSON at line %d, column %d: %s", je.line, je.column, je.text);
+    return RL_OK;
+}
+
+const char *rl_json_str(const json_t *obj, const char *key) { return json_string_value(json_object_get(obj, key)); }
+
+bool rl_json_bool(const json_t *obj, const char *key, bool fallback)
+{
+    const json_t *v = json_object_get(obj, key);
+    return json_is_boolean(v) ? json_is_true(v) : fallback;
+}
+
+int64_t rl_json_int(const json_t *obj, const char *key, int64_t fallback)
+{
+    const json_t *v = json_object_get(obj, key);
+    if (json_is_integer(v))
+        return (int64_t)json_integer_value(v);
+    if (!json_is_string(v) || !json_string_length(v))
+        return fallback;
+    char *end;
+    long long n = strtoll(json_string_value(v), &end, 10);
+    return *end ? fallback : (int64_t)n;
+}

@@ -1,0 +1,39 @@
+/* The settings table's row. Private to the settings files. */
+#ifndef RL_BASE_SETTINGS_TABLE_H
+#define RL_BASE_SETTINGS_TABLE_H
+
+#include "base/settings.h"
+
+typedef enum { RL_T_STRING, RL_T_DURATION, RL_T_SIZE, RL_T_INT, RL_T_PERCENT, RL_T_BOOL, RL_T_ENUM, RL_T_URL, RL_T_ADDRESS } rl_setting_type;
+
+typedef struct rl_setting_row {
+    const char *name;
+    rl_setting_type type;
+    size_t offset;              /* into rl_settings */
+    const char *def;            /* as one would write it */
+    const char *def_text;       /* how the reference names the default, when it depends on the machine */
+    const char *min, *max;      /* in the type's own text; NULL = none. Strings: their length. */
+    const char *const *choices; /* ENUM: in the order of the C enum, NULL-terminated */
+    bool secret;
+    const char *alias;          /* SCEPman's name */
+    const char *alias_unit;     /* what a bare number there counts: "s", "m", "h", "d"; "" = as ours */
+    const char *group;
+    const char *help;
+} rl_setting_row;
+
+extern const rl_setting_row rl_setting_rows[];
+extern const size_t rl_setting_rows_n;
+
+/* Where each value came from; parallel to the table. */
+enum { RL_ORIGIN_MAX = 320 };
+struct rl_settings_priv {
+    char (*origin)[RL_ORIGIN_MAX];
+};
+
+/* Text → field. On failure *allowed is filled with what would be allowed. */
+rl_err rl_setting_parse(const rl_setting_row *row, rl_span text, rl_settings *s, char *allowed, size_t cap);
+void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap);
+/* Field → text, in the form a person would write. */
+rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *out);
+
+#endif

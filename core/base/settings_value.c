@@ -1,0 +1,221 @@
+/* One setting's value: text to field and back. Pure but for the memory of strings. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/settings_table.h"
+
+/* Digits, at most 18 of them (so that no product below can overflow unseen); *unit is what follows. */
+static rl_err number(rl_span text, int64_t *value, rl_span *unit)
+{
+    size_t n = 0;
+    *value = 0;
+    while (n < text.n && n < 18 && isdigit(text.p[n]))
+        *value = *value * 10 + (text.p[n++] - '0');
+    *unit = (rl_span){text.p + n, text.n - n};
+    return n > 0 && (n == text.n || !isdigit(text.p[n])) ? RL_OK : RL_EINVAL;
+}
+
+struct unit {
+    const char *name;
+    int64_t factor;
+};
+
+static rl_err with_unit(rl_span text, const struct unit *units, size_t n, int64_t *out)
+{
+    int64_t value;
+    rl_span unit;
+    RL_TRY(number(text, &value, &unit));
+    if (value == 0 && unit.n == 0) {
+        *out = 0;
+        return RL_OK;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (rl_span_eq(unit, rl_span_str(units[i].name)))
+            return __builtin_mul_overflow(value, units[i].factor, out) ? RL_EINVAL : RL_OK;
+    return RL_EINVAL;
+}
+
+static const struct unit duration_units[] = {{"y", 31536000000}, {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+static const struct unit size_units[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}};
+
+rl_err rl_parse_duration(rl_span text, rl_duration *out) { return with_unit(text, duration_units, 6, out); }
+rl_err rl_parse_size(rl_span text, int64_t *out) { return with_unit(text, size_units, 5, out); }
+
+static rl_err parse_plain(rl_span text, const char *suffix, int64_t *out)
+{
+    rl_span unit;
+    RL_TRY(number(text, out, &unit));
+    return unit.n == 0 || rl_span_eq(unit, rl_span_str(suffix)) ? RL_OK : RL_EINVAL;
+}
+
+static rl_err parse_scalar(rl_setting_type type, rl_span text, int64_t *out)
+{
+    switch (type) {
+    case RL_T_DURATION: return rl_parse_duration(text, out);
+    case RL_T_SIZE: return rl_parse_size(text, out);
+    case RL_T_PERCENT: return parse_plain(text, "%", out);
+    default: return parse_plain(text, "", out);
+    }
+}
+
+static rl_err in_range(const rl_setting_row *row, int64_t value)
+{
+    int64_t bound;
+    rl_setting_type type = row->type == RL_T_STRING ? RL_T_INT : row->type;
+    if (row->min && parse_scalar(type, rl_span_str(row->min), &bound) == RL_OK && value < bound)
+        return RL_ERANGE;
+    if (row->max && parse_scalar(type, rl_span_str(row->max), &bound) == RL_OK && value > bound)
+        return RL_ERANGE;
+    return RL_OK;
+}
+
+static rl_err parse_bool(rl_span text, bool *out)
+{
+    static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off", "0"};
+    for (size_t i = 0; i < 4; i++) {
+        if (rl_span_ieq(text, rl_span_str(yes[i])) || rl_span_ieq(text, rl_span_str(no[i]))) {
+            *out = rl_span_ieq(text, rl_span_str(yes[i]));
+            return RL_OK;
+        }
+    }
+    return RL_EINVAL;
+}
+
+/* host:port or [v6]:port; the host's own form is checked when it is bound. */
+static rl_err check_address(rl_span text)
+{
+    const char *colon = text.n ? memrchr(text.p, ':', text.n) : NULL;
+    if (!colon || (const uint8_t *)colon == text.p)
+        return RL_EINVAL;
+    size_t host = (size_t)((const uint8_t *)colon - text.p);
+    int64_t port;
+    RL_TRY(parse_plain((rl_span){text.p + host + 1, text.n - host - 1}, "", &port));
+    bool bracketed = text.p[0] == '[' && text.p[host - 1] == ']';
+    return port <= 65535 && (bracketed || !memchr(text.p, ':', host)) ? RL_OK : RL_EINVAL;
+}
+
+static rl_err check_url(rl_span text)
+{
+    size_t scheme = text.n > 8 && memcmp(text.p, "https://", 8) == 0 ? 8 : text.n > 7 && memcmp(text.p, "http://", 7) == 0 ? 7 : 0;
+    if (scheme == 0 || text.p[scheme] == '/' || text.p[scheme] == ':')
+        return RL_EINVAL;
+    for (size_t i = scheme; i < text.n; i++)
+        if (text.p[i] <= ' ' || text.p[i] >= 0x7f || strchr("@?#\"<>\\", text.p[i]))
+            return RL_EINVAL;
+    return RL_OK;
+}
+
+static rl_err parse_string(const rl_setting_row *row, rl_span text, char **field)
+{
+    if (text.n && memchr(text.p, 0, text.n))
+        return RL_EINVAL;
+    if (text.n && row->type == RL_T_URL) {
+        while (text.n && text.p[text.n - 1] == '/')
+            text.n--;
+        RL_TRY(check_url(text));
+    }
+    if (row->type == RL_T_ADDRESS)
+        RL_TRY(check_address(text));
+    bool may_be_empty = row->def[0] == 0;
+    if (row->type == RL_T_STRING && (text.n || !may_be_empty))
+        RL_TRY(in_range(row, (int64_t)text.n));
+    char *copy = strndup(text.p ? (const char *)text.p : "", text.n);
+    if (!copy)
+        return RL_ENOMEM;
+    free(*field);
+    *field = copy;
+    return RL_OK;
+}
+
+static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
+{
+    int64_t value;
+    switch (row->type) {
+    case RL_T_STRING:
+    case RL_T_URL:
+    case RL_T_ADDRESS:
+        return parse_string(row, text, field);
+    case RL_T_BOOL:
+        return parse_bool(text, field);
+    case RL_T_ENUM:
+        for (unsigned i = 0; row->choices[i]; i++) {
+            if (rl_span_eq(text, rl_span_str(row->choices[i]))) {
+                memcpy(field, &i, sizeof(i)); /* every enum of the struct is an unsigned int to gcc and clang */
+                return RL_OK;
+            }
+        }
+        return RL_EINVAL;
+    default:
+        RL_TRY(parse_scalar(row->type, text, &value));
+        RL_TRY(in_range(row, value));
+        memcpy(field, &value, sizeof(value));
+        return RL_OK;
+    }
+}
+
+void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
+{
+    static const char *const kinds[] = {[RL_T_STRING] = "text",     [RL_T_DURATION] = "duration", [RL_T_SIZE] = "size",
+                                        [RL_T_INT] = "number",      [RL_T_PERCENT] = "percentage", [RL_T_BOOL] = "true or false",
+                                        [RL_T_ENUM] = "",           [RL_T_URL] = "http:// or https:// URL", [RL_T_ADDRESS] = "host:port"};
+    size_t n = 0;
+    if (row->type == RL_T_ENUM) {
+        out[0] = 0;
+        for (size_t i = 0; row->choices[i] && n < cap; i++)
+            n += (size_t)snprintf(out + n, cap - n, "%s%s", i ? ", " : "", row->choices[i]);
+        return;
+    }
+    const char *of = row->type == RL_T_STRING ? " of " : " ", *unit = row->type == RL_T_STRING ? " characters" : "";
+    if (row->min && row->max)
+        snprintf(out, cap, "%s%s%s to %s%s", kinds[row->type], of, row->min, row->max, unit);
+    else if (row->max)
+        snprintf(out, cap, "%s%sat most %s%s", kinds[row->type], of, row->max, unit);
+    else
+        snprintf(out, cap, "%s", kinds[row->type]);
+}
+
+rl_err rl_setting_parse(const rl_setting_row *row, rl_span text, rl_settings *s, char *allowed, size_t cap)
+{
+    rl_err err = parse_field(row, text, (char *)s + row->offset);
+    if (err != RL_OK)
+        rl_setting_allowed(row, allowed, cap);
+    return err;
+}
+
+static rl_err unit_text(int64_t value, const struct unit *units, size_t n, rl_buf *out)
+{
+    for (size_t i = 0; i < n; i++)
+        if (value && value % units[i].factor == 0)
+            return rl_buf_printf(out, "%lld%s", (long long)(value / units[i].factor), units[i].name);
+    return rl_buf_printf(out, "0");
+}
+
+rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *out)
+{
+    const void *field = (const char *)s + row->offset;
+    const char *text = NULL;
+    int64_t value = 0;
+    unsigned choice = 0;
+    switch (row->type) {
+    case RL_T_STRING:
+    case RL_T_URL:
+    case RL_T_ADDRESS:
+        memcpy(&text, field, sizeof(text));
+        return rl_buf_printf(out, "%s", text ? text : "");
+    case RL_T_BOOL:
+        return rl_buf_printf(out, "%s", *(const bool *)field ? "true" : "false");
+    case RL_T_ENUM:
+        memcpy(&choice, field, sizeof(choice));
+        return rl_buf_printf(out, "%s", row->choices[choice]);
+    default:
+        break;
+    }
+    memcpy(&value, field, sizeof(value));
+    if (row->type == RL_T_DURATION) /* years are for reading only: 3650d stays 3650d */
+        return unit_text(value, duration_units + 1, 5, out);
+    if (row->type == RL_T_SIZE)
+        return unit_text(value, size_units, 4, out);
+    return rl_buf_printf(out, "%lld%s", (long long)value, row->type == RL_T_PERCENT ? "%" : "");
+}

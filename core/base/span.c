@@ -1,0 +1,239 @@
+/* Spans, text encodings and the growable buffer. No state, no threads; a rl_buf belongs to its caller. */
+#include "base/span.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static uint8_t ascii_lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
+
+bool rl_span_ieq(rl_span a, rl_span b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++) {
+        if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
+            return false;
+    }
+    return true;
+}
+
+rl_err rl_span_take(rl_span *in, size_t n, rl_span *out)
+{
+    if (in->n < n)
+        return RL_EBADMSG;
+    *out = (rl_span){in->p, n};
+    if (n > 0) { /* an empty span may have no address to add to */
+        in->p += n;
+        in->n -= n;
+    }
+    return RL_OK;
+}
+
+rl_err rl_span_end(const rl_span *in)
+{
+    return in->n == 0 ? RL_OK : RL_EBADMSG;
+}
+
+bool rl_secret_eq(rl_span secret, rl_span given)
+{
+    /* Walks all of `given`, the secret wrapping round beneath it, so neither the place of the first
+     * difference nor the secret's length shows in the time taken. An empty secret equals nothing: it
+     * stands for "not set", and nobody may get in with it. */
+    static const uint8_t nothing[1];
+    const uint8_t *s = secret.n > 0 ? secret.p : nothing;
+    size_t wrap = secret.n > 0 ? secret.n : 1;
+    size_t diff = (secret.n ^ given.n) | (size_t)(secret.n == 0);
+    for (size_t i = 0, j = 0; i < given.n; i++) {
+        diff |= (size_t)(given.p[i] ^ s[j]);
+        j++;
+        j &= (size_t)0 - (size_t)(j != wrap);
+        /* The compiler must believe that diff matters in every round, or it may leave the loop early. */
+        __asm__ volatile("" : "+r"(diff), "+r"(j));
+    }
+    return diff == 0;
+}
+
+/* ---- hexadecimal ---- */
+
+rl_err rl_hex(rl_span in, char *out, size_t cap)
+{
+    static const char digits[] = "0123456789abcdef";
+    if (cap == 0 || in.n > (cap - 1) / 2)
+        return RL_ERANGE;
+    for (size_t i = 0; i < in.n; i++) {
+        out[2 * i] = digits[in.p[i] >> 4];
+        out[2 * i + 1] = digits[in.p[i] & 15];
+    }
+    out[2 * in.n] = '\0';
+    return RL_OK;
+}
+
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+rl_err rl_unhex(rl_span in, uint8_t *out, size_t cap, size_t *n)
+{
+    if (in.n % 2 != 0)
+        return RL_EBADMSG;
+    if (in.n / 2 > cap)
+        return RL_ERANGE;
+    for (size_t i = 0; i < in.n; i += 2) {
+        int high = hex_digit(in.p[i]), low = hex_digit(in.p[i + 1]);
+        if (high < 0 || low < 0)
+            return RL_EBADMSG;
+        out[i / 2] = (uint8_t)(high << 4 | low);
+    }
+    *n = in.n / 2;
+    return RL_OK;
+}
+
+/* ---- base64: RFC 4648 §4 and §5 ---- */
+
+rl_err rl_base64_encode(rl_span in, bool url, char *out, size_t cap)
+{
+    static const char standard[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char url_safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const char *alphabet = url ? url_safe : standard;
+    if (cap == 0 || in.n > (cap - 1) / 4 * 3 + 2) /* a first bound, so that the sum below cannot overflow */
+        return RL_ERANGE;
+    size_t rest = in.n % 3;
+    size_t need = in.n / 3 * 4 + (rest == 0 ? 0 : url ? rest + 1 : 4);
+    if (need >= cap)
+        return RL_ERANGE;
+
+    size_t o = 0;
+    for (size_t i = 0; i < in.n; i += 3) {
+        size_t left = in.n - i;
+        uint32_t bits = (uint32_t)in.p[i] << 16;
+        if (left > 1)
+            bits |= (uint32_t)in.p[i + 1] << 8;
+        if (left > 2)
+            bits |= in.p[i + 2];
+        out[o++] = alphabet[bits >> 18];
+        out[o++] = alphabet[bits >> 12 & 63];
+        if (left > 1)
+            out[o++] = alphabet[bits >> 6 & 63];
+        if (left > 2)
+            out[o++] = alphabet[bits & 63];
+    }
+    while (!url && o % 4 != 0)
+        out[o++] = '=';
+    out[o] = '\0';
+    return RL_OK;
+}
+
+static int base64_value(uint8_t c, bool url)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    if (c == (url ? '-' : '+'))
+        return 62;
+    return c == (url ? '_' : '/') ? 63 : -1;
+}
+
+rl_err rl_base64_decode(rl_span in, bool url, uint8_t *out, size_t cap, size_t *n)
+{
+    size_t len = in.n; /* without padding */
+    while (len > 0 && in.n - len < 2 && in.p[len - 1] == '=')
+        len--;
+    if (len % 4 == 1 || (len != in.n && in.n % 4 != 0)) /* padding is whole or absent */
+        return RL_EBADMSG;
+    if (len / 4 * 3 + (len % 4 == 0 ? 0 : len % 4 - 1) > cap)
+        return RL_ERANGE;
+
+    uint32_t bits = 0;
+    unsigned have = 0; /* bits not yet written */
+    size_t o = 0;
+    for (size_t i = 0; i < len; i++) {
+        int v = base64_value(in.p[i], url);
+        if (v < 0)
+            return RL_EBADMSG;
+        bits = bits << 6 | (uint32_t)v;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[o++] = (uint8_t)(bits >> have);
+        }
+    }
+    /* RFC 4648 §3.5: left-over bits are zero, so that each value has one encoding only. */
+    if ((bits & ((1u << have) - 1)) != 0)
+        return RL_EBADMSG;
+    *n = o;
+    return RL_OK;
+}
+
+/* ---- growable buffer ---- */
+
+/* Makes room for n octets more (and `extra` behind them that the limit does not count). */
+static rl_err buf_room(rl_buf *b, size_t n, size_t extra)
+{
+    if (n > SIZE_MAX / 2 - b->n - extra || (b->limit != 0 && n > b->limit - (b->n < b->limit ? b->n : b->limit)))
+        return RL_ERANGE;
+    size_t need = b->n + n + extra;
+    if (need <= b->cap)
+        return RL_OK;
+    size_t cap = b->cap < 128 ? 128 : b->cap;
+    while (cap < need)
+        cap *= 2; /* need is below SIZE_MAX / 2: no overflow */
+    uint8_t *p = realloc(b->p, cap);
+    if (p == NULL)
+        return RL_ENOMEM;
+    b->p = p;
+    b->cap = cap;
+    return RL_OK;
+}
+
+rl_err rl_buf_append(rl_buf *b, const void *p, size_t n)
+{
+    RL_TRY(buf_room(b, n, 0));
+    if (n > 0)
+        memcpy(b->p + b->n, p, n);
+    b->n += n;
+    return RL_OK;
+}
+
+rl_err rl_buf_printf(rl_buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    rl_err err = RL_EINVAL;
+    size_t room = b->cap - b->n;
+    int n = vsnprintf(room > 0 ? (char *)b->p + b->n : NULL, room, fmt, ap);
+    if (n < 0)
+        goto out;
+    err = buf_room(b, (size_t)n, 1); /* vsnprintf also writes a NUL */
+    if (err != RL_OK)
+        goto out;
+    if ((size_t)n >= room)
+        (void)vsnprintf((char *)b->p + b->n, (size_t)n + 1, fmt, again);
+    b->n += (size_t)n;
+out:
+    va_end(again);
+    va_end(ap);
+    return err;
+}
+
+void rl_buf_reset(rl_buf *b)
+{
+    b->n = 0;
+}
+
+void rl_buf_free(rl_buf *b)
+{
+    free(b->p);
+    *b = (rl_buf){.limit = b->limit};
+}
