@@ -31,7 +31,7 @@ typedef struct rl_control rl_control;
 /* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */
 rl_err rl_control_start(rl_app *app, rl_control **out, rl_error *e);
 void rl_control_stop(rl_control *c);
-/* Asks a running server. RL_ENOTFOUND when none listens; the server's own error otherwise. */
+/* Asks a running server. RL_ENOTFOUND in domain "control" when none listens; the server's own error, domain "server", otherwise. */
 rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **reply, rl_error *e);
 
 /* ---- web.c: /ca, /probe…, /metrics ---- */

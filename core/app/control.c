@@ -211,7 +211,7 @@ rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **repl
         if (!*reply) {
             err = (rl_err)rl_json_int(envelope, "error", RL_EIO);
             const char *message = rl_json_str(envelope, "message");
-            rl_fail(e, err, "control", "%s", message ? message : "the server refused");
+            rl_fail(e, err, "server", "%s", message ? message : "the server refused");
         }
     }
     json_decref(envelope);

@@ -1,0 +1,365 @@
+/* The commands as a person calls them: settings, asking a running server or opening the database, and printing. */
+#include "app/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/log.h"
+
+enum { CSR_MAX = 128 * 1024 };
+
+extern char **environ;
+
+static int fail(const cli_call *call, const rl_error *e)
+{
+    if (call->json) {
+        json_t *out = json_pack("{s:s,s:s}", "error", rl_err_name(e->code), "message", e->message);
+        json_dumpf(out, stdout, JSON_INDENT(2));
+        printf("\n");
+        json_decref(out);
+    }
+    fprintf(stderr, "revline %s: %s\n", call->command, e->message[0] ? e->message : rl_err_name(e->code));
+    return 1;
+}
+
+static int print_json(const json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    printf("\n");
+    return 0;
+}
+
+static const char *option(const cli_call *call, const char *name) { return rl_json_str(call->options, name); }
+
+int cli_run(const cli_command *c, cli_call *call)
+{
+    rl_settings settings;
+    rl_buf errors = {0};
+    int code = 1;
+    call->settings = &settings;
+    if (strcmp(c->name, "config") == 0 && json_object_get(call->options, "markdown"))
+        return c->run(call); /* the reference needs no environment */
+    if (rl_settings_load(&settings, environ, &errors) != RL_OK) {
+        fprintf(stderr, "%.*s", (int)errors.n, errors.p ? (const char *)errors.p : "out of memory\n");
+    } else {
+        rl_log_configure(settings.log.level, settings.log.format);
+        code = c->run(call);
+    }
+    rl_buf_free(&errors);
+    rl_settings_free(&settings);
+    return code;
+}
+
+/* Asks the running server; when there is none, opens the database here. */
+static rl_err ask(cli_call *call, json_t *request, json_t **reply, rl_error *e)
+{
+    rl_err err = rl_control_ask(call->settings->data_dir, request, reply, e);
+    if (err == RL_ENOTFOUND && e->domain && strcmp(e->domain, "control") == 0) {
+        rl_app app = {0};
+        if (call->settings->log.level < RL_LOG_WARN)
+            rl_log_configure(RL_LOG_WARN, call->settings->log.format);
+        err = rl_app_open(&app, call->settings, false, e);
+        if (err == RL_OK) {
+            err = rl_command_run(&app, request, reply, e);
+            rl_app_close(&app);
+        }
+    }
+    return err;
+}
+
+/* {"command": …} with the call's options in it. */
+static json_t *request_of(const cli_call *call)
+{
+    json_t *request = json_copy(call->options);
+    json_object_set_new(request, "command", json_string(call->command));
+    return request;
+}
+
+static int ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply))
+{
+    rl_error e = {0};
+    json_t *reply = NULL;
+    rl_err err = ask(call, request, &reply, &e);
+    int code = err != RL_OK ? fail(call, &e) : call->json ? print_json(reply) : print(call, reply);
+    json_decref(reply);
+    json_decref(request);
+    return code;
+}
+
+/* ---- serve, config, init ---- */
+int cli_serve(cli_call *call) { return rl_serve(call->settings, json_object_get(call->options, "banner") != NULL); }
+
+int cli_config(cli_call *call)
+{
+    rl_buf out = {0};
+    rl_err err;
+    if (json_object_get(call->options, "markdown"))
+        err = rl_settings_print_markdown(&out);
+    else if (json_object_get(call->options, "check"))
+        err = rl_buf_printf(&out, "the settings are valid\n");
+    else
+        err = call->json ? rl_settings_print_json(call->settings, &out) : rl_settings_print(call->settings, &out);
+    if (err == RL_OK)
+        fwrite(out.p, 1, out.n, stdout);
+    if (out.p)
+        explicit_bzero(out.p, out.n);
+    rl_buf_free(&out);
+    return err == RL_OK ? 0 : 1;
+}
+
+static int print_ca(const cli_call *call, const json_t *reply)
+{
+    (void)call;
+    printf("subject      %s\nfingerprint  %s (SHA-256)\n%s", rl_json_str(reply, "subject"), rl_json_str(reply, "fingerprint"),
+           rl_json_str(reply, "certificate"));
+    return 0;
+}
+
+static bool take_key_type(const char *text, rl_key_type *type)
+{
+    static const rl_key_type all[] = {RL_KEY_RSA2048, RL_KEY_RSA3072, RL_KEY_RSA4096, RL_KEY_EC_P256, RL_KEY_EC_P384};
+    for (size_t i = 0; text && i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strcmp(text, rl_key_type_name(all[i])) == 0) {
+            *type = all[i];
+            return true;
+        }
+    }
+    return text == NULL;
+}
+
+int cli_init(cli_call *call)
+{
+    rl_app app = {0};
+    rl_error e = {0};
+    rl_settings *s = call->settings;
+    char *subject = option(call, "subject") ? strdup(option(call, "subject")) : NULL;
+    if (subject) {
+        free(s->ca.subject);
+        s->ca.subject = subject;
+    }
+    if (!take_key_type(option(call, "key"), &s->ca.key)) {
+        fprintf(stderr, "revline init: '%s' is no key type: rsa2048 rsa3072 rsa4096 ec-p256 ec-p384\n", option(call, "key"));
+        return 2;
+    }
+    rl_err err = rl_app_open(&app, s, false, &e);
+    if (err == RL_OK) {
+        rl_app_close(&app);
+        rl_fail(&e, RL_EEXISTS, "init", "there is a CA in %s already", s->data_dir);
+        return fail(call, &e);
+    }
+    e = (rl_error){0};
+    if ((err = rl_app_open(&app, s, true, &e)) != RL_OK)
+        return fail(call, &e);
+    json_t *reply = NULL, *request = json_pack("{s:s}", "command", "ca");
+    err = rl_command_run(&app, request, &reply, &e);
+    rl_app_close(&app);
+    int code = err != RL_OK ? fail(call, &e) : call->json ? print_json(reply) : print_ca(call, reply);
+    json_decref(reply);
+    json_decref(request);
+    return code;
+}
+
+/* ---- certificates ---- */
+static int print_cert(const cli_call *call, const json_t *c)
+{
+    char why[160] = "";
+    size_t i;
+    const json_t *item;
+    (void)call;
+    json_array_foreach(json_object_get(c, "why"), i, item) {
+        size_t n = strlen(why);
+        snprintf(why + n, sizeof(why) - n, "%s%s", i ? ", " : "", json_string_value(item));
+    }
+    printf("serial      %s\nsubject     %s\nprofile     %s\nvalid       %s to %s\nstatus      %s\n", rl_json_str(c, "serial"),
+           rl_json_str(c, "subject"), rl_json_str(c, "profile"), rl_json_str(c, "notBefore"), rl_json_str(c, "notAfter"),
+           rl_json_str(c, "status"));
+    if (rl_json_str(c, "reason"))
+        printf("reason      %s (%s), since %s\n", rl_json_str(c, "reason"), why, rl_json_str(c, "revokedAt"));
+    json_array_foreach(json_object_get(c, "bindings"), i, item)
+        printf("bound to    %s %s\n", rl_json_str(item, "source"), rl_json_str(item, "id"));
+    return 0;
+}
+
+static int print_list(const cli_call *call, const json_t *reply)
+{
+    size_t i;
+    const json_t *c;
+    (void)call;
+    printf("%-40s  %-8s  %-20s  %s\n", "SERIAL", "STATUS", "EXPIRES", "SUBJECT");
+    json_array_foreach(json_object_get(reply, "items"), i, c)
+        printf("%-40s  %-8s  %-20s  %s\n", rl_json_str(c, "serial"), rl_json_str(c, "status"), rl_json_str(c, "notAfter"),
+               rl_json_str(c, "subject"));
+    if (rl_json_str(reply, "next"))
+        printf("more: revline list --after %s\n", rl_json_str(reply, "next"));
+    return 0;
+}
+
+static json_t *serial_request(const cli_call *call)
+{
+    json_t *request = request_of(call);
+    json_object_set_new(request, "serial", json_string(call->operands[0]));
+    return request;
+}
+
+int cli_show(cli_call *call) { return ask_and(call, serial_request(call), print_cert); }
+int cli_change(cli_call *call) { return ask_and(call, serial_request(call), print_cert); }
+
+int cli_list(cli_call *call) { return ask_and(call, request_of(call), print_list); }
+
+/* Writes a file whole, made anew with `mode`; never over an existing key. */
+static rl_err write_file(const char *path, int flags, mode_t mode, const void *p, size_t n, rl_error *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode);
+    if (fd < 0)
+        return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
+    bool whole = write(fd, p, n) == (ssize_t)n && fsync(fd) == 0;
+    if (close(fd) != 0 || !whole)
+        return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
+    return RL_OK;
+}
+
+static int print_signed(const cli_call *call, const json_t *reply)
+{
+    rl_error e = {0};
+    const char *pem = rl_json_str(reply, "certificate"), *out = option(call, "out");
+    if (!out) {
+        printf("%s", pem);
+        return 0;
+    }
+    if (write_file(out, O_TRUNC, 0644, pem, strlen(pem), &e) != RL_OK)
+        return fail(call, &e);
+    printf("serial  %s\n", rl_json_str(reply, "serial"));
+    return 0;
+}
+
+/* With --json the certificate still goes to the file that was asked for. */
+static int sign(cli_call *call, const char *csr_pem)
+{
+    rl_error e = {0};
+    json_t *reply = NULL, *request = request_of(call);
+    json_object_set_new(request, "command", json_string("sign"));
+    json_object_set_new(request, "csr", json_string(csr_pem));
+    rl_err err = ask(call, request, &reply, &e);
+    int code = 0;
+    if (err != RL_OK)
+        code = fail(call, &e);
+    else if (!call->json)
+        code = print_signed(call, reply);
+    else if (option(call, "out") && write_file(option(call, "out"), O_TRUNC, 0644, rl_json_str(reply, "certificate"),
+                                               strlen(rl_json_str(reply, "certificate")), &e) != RL_OK)
+        code = fail(call, &e);
+    else
+        code = print_json(reply);
+    json_decref(reply);
+    json_decref(request);
+    return code;
+}
+
+static rl_err read_csr(const char *path, char **pem, rl_error *e)
+{
+    uint8_t *text = malloc(CSR_MAX);
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    X509_REQ *csr = NULL;
+    BIO *bio = BIO_new(BIO_s_mem());
+    rl_err err = RL_OK;
+    size_t n = f && text ? fread(text, 1, CSR_MAX, f) : 0;
+    if (!f)
+        err = rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
+    else if (n == CSR_MAX)
+        err = rl_fail(e, RL_ERANGE, "file", "'%s' is larger than a certificate request", path);
+    else
+        err = rl_csr_from_any(rl_span_of(text, n), &csr, e);
+    char *data;
+    long length;
+    if (err == RL_OK && PEM_write_bio_X509_REQ(bio, csr) == 1 && (length = BIO_get_mem_data(bio, &data)) > 0)
+        *pem = strndup(data, (size_t)length);
+    else if (err == RL_OK)
+        err = rl_fail_openssl(e, "csr", "the request cannot be written");
+    if (f && f != stdin)
+        fclose(f);
+    X509_REQ_free(csr);
+    BIO_free(bio);
+    free(text);
+    return err;
+}
+
+int cli_sign(cli_call *call)
+{
+    rl_error e = {0};
+    char *pem = NULL;
+    if (read_csr(call->operands[0], &pem, &e) != RL_OK)
+        return fail(call, &e);
+    int code = sign(call, pem);
+    free(pem);
+    return code;
+}
+
+int cli_issue(cli_call *call)
+{
+    rl_error e = {0};
+    rl_key_type type = RL_KEY_RSA2048;
+    char *csr = NULL;
+    rl_signer *key = NULL;
+    const char *key_out = option(call, "key-out");
+    if (!option(call, "cn") || !key_out || !take_key_type(option(call, "key"), &type)) {
+        fprintf(stderr, "revline issue: --cn and --key-out are needed, and a known --key; see revline issue --help\n");
+        return 2;
+    }
+    /* The key is made here and only its request goes to the server: it exists in one place. */
+    rl_err err = rl_signer_generate(type, &key, &e);
+    if (err == RL_OK)
+        err = cli_make_csr(key, option(call, "cn"), json_object_get(call->options, "san"), &csr, &e);
+    if (err == RL_OK)
+        err = rl_signer_save(key, key_out, &e);
+    int code = 1;
+    if (err != RL_OK)
+        fail(call, &e);
+    else if ((code = sign(call, csr)) != 0)
+        unlink(key_out); /* a key without a certificate is of no use, and would be in the way of the next try */
+    rl_signer_free(key);
+    free(csr);
+    return code;
+}
+
+/* ---- sync, status ---- */
+static int print_sync(const cli_call *call, const json_t *reply)
+{
+    (void)call;
+    printf("%s\n", rl_json_str(reply, "sync"));
+    return 0;
+}
+
+int cli_sync(cli_call *call)
+{
+    json_t *request = request_of(call);
+    if (call->operands_n)
+        json_object_set_new(request, "source", json_string(call->operands[0]));
+    return ask_and(call, request, print_sync);
+}
+
+static int print_status(const cli_call *call, const json_t *reply)
+{
+    const char *part, *source;
+    json_t *value, *s;
+    (void)call;
+    printf("revline %s: %s, up %llds\n", rl_json_str(reply, "version"), rl_json_str(reply, "status"),
+           (long long)rl_json_int(reply, "uptimeSeconds", 0));
+    json_object_foreach(json_object_get(reply, "parts"), part, value) {
+        if (strcmp(part, "sync") != 0) {
+            printf("  %-14s %s\n", part, rl_json_str(value, "status"));
+            continue;
+        }
+        json_object_foreach(value, source, s)
+            printf("  %-14s %s, %lld objects, lag %llds %s\n", source, rl_json_str(s, "state"), (long long)rl_json_int(s, "objects", 0),
+                   (long long)rl_json_int(s, "lagSeconds", -1), rl_json_str(s, "lastError"));
+    }
+    return 0;
+}
+
+int cli_status(cli_call *call) { return ask_and(call, request_of(call), print_status); }

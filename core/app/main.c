@@ -1,0 +1,151 @@
+/* The command line: one table of commands with their operands and options, parsed, explained and run from here. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/cli.h"
+
+static const cli_option no_options[] = {{0}};
+static const cli_option serve_options[] = {{"banner", NULL, "print the URLs, the fingerprint and a generated challenge on standard output"}, {0}};
+static const cli_option init_options[] = {{"subject", "NAME", "subject of the root CA (default: REVLINE_CA_SUBJECT)"},
+                                          {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
+                                          {0}};
+static const cli_option config_options[] = {{"check", NULL, "validate only: exits 1 with every error at once"},
+                                            {"markdown", NULL, "write the reference"},
+                                            {0}};
+static const cli_option issue_options[] = {{"profile", "NAME", "server, client (default), static, static-aad"},
+                                           {"cn", "NAME", "common name of the subject"},
+                                           {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
+                                           {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
+                                           {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
+                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
+                                           {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
+                                           {0}};
+static const cli_option sign_options[] = {{"profile", "NAME", "server, client (default), static, static-aad"},
+                                          {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
+                                          {"out", "FILE", "where the certificate goes (default: standard output)"},
+                                          {0}};
+static const cli_option revoke_options[] = {{"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"}, {0}};
+static const cli_option list_options[] = {{"status", "STATUS", "only good, hold or revoked"},
+                                          {"limit", "N", "at most N (default 50, at most 1000)"},
+                                          {"after", "SERIAL", "go on behind this serial number"},
+                                          {0}};
+static const cli_option sync_options[] = {{"full", NULL, "compare the whole source"}, {0}};
+
+static const cli_command commands[] = {
+    {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},
+    {"init", "", 0, 0, "make the root CA", init_options, cli_init},
+    {"config", "", 0, 0, "every setting: value, default, range, where it came from, meaning", config_options, cli_config},
+    {"status", "", 0, 0, "the state of every part", no_options, cli_status},
+    {"issue", "", 0, 0, "a certificate by form, with a new key", issue_options, cli_issue},
+    {"sign", "CSR", 1, 1, "a certificate from a certificate request (PEM or DER)", sign_options, cli_sign},
+    {"revoke", "SERIAL", 1, 1, "revoke a certificate", revoke_options, cli_change},
+    {"unrevoke", "SERIAL", 1, 1, "take a certificate off manual hold", no_options, cli_change},
+    {"show", "SERIAL", 1, 1, "one certificate", no_options, cli_show},
+    {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
+    {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user) or all of them now", sync_options, cli_sync},
+};
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_commands(FILE *to)
+{
+    fprintf(to, "usage: revline [COMMAND] [OPTIONS]\n\nRevocation at line rate for managed fleets: a small CA and OCSP responder.\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(to, "  %-9s %-9s %s\n", commands[i].name, commands[i].operands, commands[i].help);
+    fprintf(to, "\nEvery command has --help and --json. Settings are environment variables: revline config.\n"
+                "Exit status: 0 success, 1 failure, 2 wrong usage.\n");
+}
+
+static void print_command(const cli_command *c)
+{
+    printf("usage: revline %s%s%s [OPTIONS]\n\n%s\n\n", c->name, c->operands[0] ? " " : "", c->operands, c->help);
+    for (const cli_option *o = c->options; o->name; o++) {
+        char left[64];
+        snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        printf("  %-22s %s\n", left, o->help);
+    }
+    printf("  %-22s %s\n  %-22s %s\n", "--json", "answer as JSON", "--help", "this text");
+}
+
+static int usage(const cli_command *c, const char *what, const char *arg)
+{
+    fprintf(stderr, "revline %s: %s%s%s; see revline %s --help\n", c->name, what, arg ? ": " : "", arg ? arg : "", c->name);
+    return 2;
+}
+
+static const cli_option *find_option(const cli_command *c, const char *name, size_t n)
+{
+    for (const cli_option *o = c->options; o->name; o++)
+        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
+            return o;
+    return NULL;
+}
+
+/* An option that is given again becomes a list. */
+static void add_option(json_t *options, const char *name, json_t *value)
+{
+    json_t *before = json_object_get(options, name);
+    if (json_is_array(before)) {
+        json_array_append_new(before, value);
+    } else if (before) {
+        json_object_set_new(options, name, json_pack("[O,o]", before, value));
+    } else {
+        json_object_set_new(options, name, value);
+    }
+}
+
+/* Fills the call; 0, or the exit code when it ends here (2 wrong usage, -1 after --help). */
+static int parse(const cli_command *c, int argc, char **argv, cli_call *call)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *arg = argv[i];
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+            print_command(c);
+            return -1;
+        }
+        if (strcmp(arg, "--json") == 0) {
+            call->json = true;
+            continue;
+        }
+        if (arg[0] != '-' || !arg[1]) {
+            if (call->operands_n == c->operands_max)
+                return usage(c, "too many operands", arg);
+            call->operands[call->operands_n++] = arg;
+            continue;
+        }
+        size_t n = strcspn(arg, "=");
+        const cli_option *o = n > 2 && arg[1] == '-' ? find_option(c, arg + 2, n - 2) : NULL;
+        if (!o || (!o->value && arg[n]))
+            return usage(c, "unknown option", arg);
+        if (o->value && !arg[n] && i + 1 == argc)
+            return usage(c, "an option needs a value", arg);
+        add_option(call->options, o->name, o->value ? json_string(arg[n] ? arg + n + 1 : argv[++i]) : json_true());
+    }
+    return call->operands_n < c->operands_min ? usage(c, "an operand is missing", c->operands) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "serve";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_commands(stdout);
+        return 0;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("revline %s\n", REVLINE_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        cli_call call = {.command = name, .options = json_object()};
+        int skip = argc > 1 ? 2 : 1;
+        int code = parse(&commands[i], argc - skip, argv + skip, &call);
+        if (code == 0)
+            code = cli_run(&commands[i], &call);
+        json_decref(call.options);
+        return code < 0 ? 0 : code;
+    }
+    fprintf(stderr, "revline: unknown command '%s'\n\n", name);
+    print_commands(stderr);
+    return 2;
+}

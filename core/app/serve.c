@@ -1,0 +1,169 @@
+/* `revline serve`: starts the parts in the order they need each other, waits for a signal, stops them in
+ * reverse. The main thread owns everything here. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/app.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+enum { ROUTES_MAX = 32 };
+
+rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
+{
+    struct stat st;
+    app->settings = s;
+    if (create && mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
+        return rl_fail(e, RL_EIO, "data", "REVLINE_DATA_DIR '%s' cannot be made: %s", s->data_dir, strerror(errno));
+    if (stat(s->data_dir, &st) != 0)
+        return rl_fail(e, RL_ENOTFOUND, "data", "there is no data folder '%s': run 'revline init' or 'revline serve' first", s->data_dir);
+    RL_TRY(rl_store_open(s->data_dir, &app->store, e));
+    rl_err err = rl_ca_open(app->store, s, &app->ca, e);
+    if (err == RL_ENOTFOUND && create) {
+        log_info("ca.init", "key", rl_key_type_name(s->ca.key), "subject", s->ca.subject);
+        err = rl_ca_init(app->store, s, e);
+        if (err == RL_OK)
+            err = rl_ca_open(app->store, s, &app->ca, e);
+    }
+    if (err != RL_OK)
+        rl_app_close(app);
+    return err;
+}
+
+void rl_app_close(rl_app *app)
+{
+    rl_ca_close(app->ca);
+    if (app->store)
+        rl_store_close(app->store);
+    app->ca = NULL;
+    app->store = NULL;
+}
+
+static rl_err start_http(rl_app *app, rl_error *e)
+{
+    rl_http_route routes[ROUTES_MAX];
+    size_t n = rl_ocsp_routes(app->ocsp, routes, ROUTES_MAX);
+    n += rl_scep_routes(app->scep, routes + n, ROUTES_MAX - n);
+    n += rl_web_routes(app, routes + n, ROUTES_MAX - n);
+    return rl_http_server_start(app->settings, routes, n, &app->http, e);
+}
+
+/* The base URL carries the listen port; with port 0 only the bound one is worth telling. */
+static void public_url(const rl_app *app, char *out, size_t cap)
+{
+    const char *url = app->settings->http.base_url;
+    size_t n = strlen(url);
+    if (n > 2 && strcmp(url + n - 2, ":0") == 0)
+        snprintf(out, cap, "%.*s:%u", (int)(n - 2), url, rl_http_server_port(app->http));
+    else
+        snprintf(out, cap, "%s", url);
+}
+
+static void print_banner(const rl_app *app)
+{
+    const rl_settings *s = app->settings;
+    char fingerprint[3 * 32], url[512];
+    rl_issuer_fingerprint(rl_ca_issuer(app->ca), fingerprint);
+    public_url(app, url, sizeof(url));
+    printf("\nRevline is serving.\n"
+           "  CA fingerprint  %s (SHA-256)\n"
+           "  CA certificate  %s/ca\n"
+           "  OCSP            %s/ocsp\n",
+           fingerprint, url, url);
+    if (s->scep.static_challenge[0])
+        printf("  SCEP            %s/static\n", url);
+    if (s->scep.static_aad_challenge[0])
+        printf("  SCEP, Entra     %s/static/aad\n", url);
+    printf("  CRL             %s/crl (comes with a later version)\n"
+           "  Probe           %s/probe\n"
+           "  Metrics         %s/metrics\n",
+           url, url, url);
+    if (s->generated_challenge_path)
+        printf("  SCEP challenge  %s (kept in %s)\n", s->scep.static_challenge, s->generated_challenge_path);
+    printf("\n");
+    fflush(stdout);
+}
+
+static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
+{
+    RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
+    RL_TRY(rl_scep_open(app->ca, app->settings, &app->scep, e));
+    RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
+    RL_TRY(rl_control_start(app, control, e));
+    return start_http(app, e);
+}
+
+static void stop_parts(rl_app *app, rl_control *control)
+{
+    if (app->http)
+        rl_http_server_stop(app->http, app->settings->http.stop_timeout);
+    rl_control_stop(control);
+    if (app->sync)
+        rl_sync_stop(app->sync);
+    if (app->scep)
+        rl_scep_close(app->scep);
+    if (app->ocsp)
+        rl_ocsp_close(app->ocsp);
+    rl_app_close(app);
+}
+
+/* Keys live in this process: no core file, no reading of its memory by others of the same user. */
+static void protect_memory(void)
+{
+    const struct rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+        log_warn("serve.core_dumps", "error", strerror(errno));
+}
+
+static int64_t store_figure(void *ctx)
+{
+    rl_store_figures f;
+    rl_store_figures_read(((rl_app *)ctx)->store, &f);
+    return (int64_t)f.certs_estimate;
+}
+
+int rl_serve(const rl_settings *s, bool banner)
+{
+    rl_app app = {0};
+    rl_control *control = NULL;
+    rl_error e = {0};
+    sigset_t signals;
+    int which = 0;
+    /* Blocked before any thread exists, so that only sigwait below takes them. */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    protect_memory();
+    app.started = rl_wall_s();
+    rl_err err = rl_app_open(&app, s, true, &e);
+    if (err == RL_OK)
+        err = start_parts(&app, &control, &e);
+    if (err != RL_OK) {
+        log_error("serve.failed", "part", e.domain, "error", e.message);
+        if (app.store)
+            stop_parts(&app, control);
+        return 1;
+    }
+    rl_gauge_fn("revline_store_certificates", "", "Certificates in the database (RocksDB's estimate).", store_figure, &app);
+    log_info("serve.ready", "http_port", rl_http_server_port(app.http), "workers", s->http.workers, "version", REVLINE_VERSION);
+    if (banner)
+        print_banner(&app);
+    while (sigwait(&signals, &which) != 0)
+        ;
+    log_info("serve.stopping", "signal", which == SIGTERM ? "SIGTERM" : "SIGINT");
+    rl_gauge_fn_drop(&app);
+    stop_parts(&app, control);
+    log_info("serve.stopped");
+    return 0;
+}

@@ -1,0 +1,143 @@
+/* What the server says about itself: CA certificate, probes, metrics, a plain homepage.
+ *
+ * Handlers run on the HTTP loops and only read: figures under short locks, one point read of the database. */
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+
+enum { SYNC_SOURCES_MAX = 16 };
+
+static json_t *sync_health(rl_app *app, bool *degraded)
+{
+    rl_sync_status status[SYNC_SOURCES_MAX];
+    size_t n = app->sync ? rl_sync_status_read(app->sync, status, SYNC_SOURCES_MAX) : 0;
+    json_t *out = json_object();
+    int64_t now = rl_wall_s();
+    for (size_t i = 0; i < n; i++) {
+        const rl_sync_status *s = &status[i];
+        bool failing = s->last_error[0] != 0;
+        *degraded |= failing;
+        json_object_set_new(
+            out, s->name,
+            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", failing ? "degraded" : "ok", "state", s->state,
+                      "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
+                      (json_int_t)(s->last_success ? now - s->last_success : -1), "rounds", (json_int_t)s->rounds, "pages",
+                      (json_int_t)s->pages, "objects", (json_int_t)s->objects, "changed", (json_int_t)s->changed, "failures",
+                      (json_int_t)s->failures, "requests", (json_int_t)s->requests, "lastError", s->last_error));
+    }
+    return out;
+}
+
+static json_t *ocsp_health(rl_app *app, bool *failed)
+{
+    rl_ocsp_figures f;
+    if (!app->ocsp)
+        return json_pack("{s:s}", "status", "off");
+    rl_ocsp_figures_read(app->ocsp, &f);
+    bool expired = f.responder_not_after <= rl_wall_s();
+    *failed |= expired;
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "status", expired ? "failed" : "ok", "cacheEntries",
+                     (json_int_t)f.entries, "cacheBytes", (json_int_t)f.bytes, "hits", (json_int_t)f.hits, "misses",
+                     (json_int_t)f.misses, "evictions", (json_int_t)f.evictions, "signatures", (json_int_t)f.signatures,
+                     "responderNotAfter", (json_int_t)f.responder_not_after);
+}
+
+static json_t *store_health(rl_app *app, bool *failed)
+{
+    rl_store_figures f;
+    rl_error e = {0};
+    bool broken = rl_store_check(app->store, &e) != RL_OK;
+    *failed |= broken;
+    rl_store_figures_read(app->store, &f);
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:s}", "status", broken ? "failed" : "ok", "lastDelta", (json_int_t)f.last_delta,
+                     "certificates", (json_int_t)f.certs_estimate, "walSyncs", (json_int_t)f.groups, "commits",
+                     (json_int_t)f.commits, "error", e.message);
+}
+
+json_t *rl_web_health(rl_app *app, int *http)
+{
+    bool failed = false, degraded = false;
+    json_t *parts = json_object();
+    json_object_set_new(parts, "store", store_health(app, &failed));
+    const ASN1_TIME *end = X509_get0_notAfter(rl_ca_issuer(app->ca)->cert);
+    bool ca_expired = X509_cmp_current_time(end) <= 0;
+    failed |= ca_expired;
+    json_object_set_new(parts, "ca", json_pack("{s:s}", "status", ca_expired ? "failed" : "ok"));
+    json_object_set_new(parts, "ocsp", ocsp_health(app, &failed));
+    json_object_set_new(parts, "sync", sync_health(app, &degraded));
+    /* A failing upstream leaves the probe green: this server still answers from what it has. */
+    *http = failed ? 503 : 200;
+    return json_pack("{s:s,s:s,s:I,s:o}", "status", failed ? "failed" : degraded ? "degraded" : "ok", "version",
+                     REVLINE_VERSION, "uptimeSeconds", (json_int_t)(app->started ? rl_wall_s() - app->started : 0), "parts", parts);
+}
+
+static void probe(rl_http_request *req, void *ctx)
+{
+    int http;
+    json_t *health = rl_web_health(ctx, &http);
+    char *text = health ? json_dumps(health, JSON_INDENT(2)) : NULL;
+    if (text)
+        rl_http_reply(req, http, RL_SPAN_LIT("Content-Type: application/json\r\nCache-Control: no-store\r\n"), rl_span_str(text));
+    else
+        rl_http_error(req, 500, "out of memory");
+    free(text);
+    json_decref(health);
+}
+
+/* The process runs its loops: that is all "live" says, so that an orchestrator restarts only a stuck server. */
+static void probe_live(rl_http_request *req, void *ctx)
+{
+    (void)ctx;
+    rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/json\r\nCache-Control: no-store\r\n"),
+                  RL_SPAN_LIT("{\"status\":\"ok\"}\n"));
+}
+
+static void metrics(rl_http_request *req, void *ctx)
+{
+    rl_buf text = {0};
+    (void)ctx;
+    if (rl_metrics_write(&text) == RL_OK)
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), rl_buf_span(&text));
+    else
+        rl_http_error(req, 500, "out of memory");
+    rl_buf_free(&text);
+}
+
+/* RFC 5280 §4.2.2.1: the AIA caIssuers location gives one certificate in DER. */
+static void ca_certificate(rl_http_request *req, void *ctx)
+{
+    const rl_app *app = ctx;
+    rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkix-cert\r\nCache-Control: max-age=3600, public\r\n"),
+                  rl_ca_issuer(app->ca)->der);
+}
+
+static void homepage(rl_http_request *req, void *ctx)
+{
+    rl_app *app = ctx;
+    char fingerprint[3 * 32];
+    rl_buf page = {0};
+    rl_issuer_fingerprint(rl_ca_issuer(app->ca), fingerprint);
+    rl_buf_printf(&page,
+                  "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Revline</title>"
+                  "<h1>Revline %s</h1><p>CA fingerprint (SHA-256): <code>%s</code></p>"
+                  "<p><a href=\"/ca\">CA certificate</a> · <a href=\"/probe\">Health</a> · <a href=\"/metrics\">Metrics</a></p></html>\n",
+                  REVLINE_VERSION, fingerprint);
+    rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/html; charset=utf-8\r\n"), rl_buf_span(&page));
+    rl_buf_free(&page);
+}
+
+size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap)
+{
+    const rl_http_route own[] = {
+        {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app},      {RL_HTTP_GET, "/probe", false, 0, probe, app},
+        {RL_HTTP_GET, "/probe/ready", false, 0, probe, app},      {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app},
+        {RL_HTTP_GET, "/metrics", false, 0, metrics, app},        {RL_HTTP_GET, "/", false, 0, homepage, app},
+    };
+    size_t n = sizeof(own) / sizeof(own[0]);
+    if (n > cap)
+        return 0;
+    memcpy(routes, own, sizeof(own));
+    return n;
+}
