@@ -1,0 +1,82 @@
+/* What the store's files share: families, keys, the database handle, the writer. Private. */
+#ifndef RL_STORE_PRIV_H
+#define RL_STORE_PRIV_H
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+
+#include "store/store.h"
+
+/* Design §6; the order is that of the handles. "default" is RocksDB's own and stays empty. */
+typedef enum {
+    CF_DEFAULT, CF_ISSUER, CF_CERT, CF_DER, CF_BINDING, CF_OBJECT, CF_REVOKED, CF_DELTA, CF_CURSOR, CF_RESPONSE, CF_AUDIT, CF_META,
+    CF_COUNT
+} rl_cf;
+
+/* ---- keys: big-endian, so that RocksDB's byte order is the numbers' order ---- */
+enum { RL_KEY_MAX = 2 + RL_OBJECT_ID_MAX + 4 + RL_STORE_SERIAL_MAX };
+typedef struct rl_key {
+    size_t n;
+    uint8_t b[RL_KEY_MAX];
+} rl_key;
+
+rl_key rl_key_u32(uint32_t v);
+rl_key rl_key_u64(uint64_t v);
+rl_key rl_key_audit(int64_t ms, uint64_t sequence);
+rl_err rl_key_cert(const rl_cert_id *id, rl_key *k);
+rl_err rl_key_object(rl_source src, const char *id, rl_key *k);
+/* source, length of id, id: the length keeps "a" from being a prefix of "ab". */
+rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k);
+rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k);
+/* The certificate at the end of a cert key or, behind `prefix` octets, of a binding key; RL_ECORRUPT. */
+rl_err rl_key_to_cert(const void *key, size_t n, size_t prefix, rl_cert_id *out);
+uint64_t rl_get_u64(const void *p);
+
+struct rl_store_request {
+    struct rl_store_request *next;
+    rl_store_apply apply;
+    rl_store_done done;
+    void *arg;
+    rl_err err;
+    rl_error error;
+};
+
+struct rl_store {
+    rocksdb_t *db;
+    rocksdb_column_family_handle_t *cf[CF_COUNT];
+    rocksdb_options_t *options[CF_COUNT];
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read, *scan; /* point reads; whole-order iteration */
+    rocksdb_writeoptions_t *write;
+
+    pthread_t writer;
+    pthread_mutex_t lock; /* queue, closing, running */
+    pthread_cond_t wake;
+    struct rl_store_request *queue, **tail;
+    bool closing, running;
+
+    /* The writer thread's own. */
+    uint64_t delta_next, audit_next;
+    rl_store_listener listener;
+    void *listener_ctx;
+
+    _Atomic uint64_t last_delta, groups, commits;
+    _Atomic int failed;         /* the last write failed */
+    _Atomic int fail_next;      /* tests: the next write fails */
+};
+
+/* One transaction on the writer thread, inside its group's batch. */
+struct rl_store_txn {
+    struct rl_store *store;
+    rocksdb_writebatch_wi_t *batch;
+    uint64_t delta_next, audit_next;
+    rl_cert_id *changed; /* of the group */
+    size_t changed_n, changed_cap;
+};
+
+void *rl_store_writer(void *store);
+/* Copies RocksDB's error into `e` and frees it. */
+rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks);
+
+#endif

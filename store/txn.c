@@ -1,0 +1,404 @@
+/* Inside a transaction: reads that see the group's own writes, and the few kinds of write, each keeping the
+ * families that belong together in step (cert, der, binding, revoked, delta). Writer thread only. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "store/store_priv.h"
+
+enum { BINDINGS_AT_ONCE = 64 };
+
+/* ---- raw access through the batch ---- */
+static void put(rl_store_txn *t, rl_cf cf, const rl_key *k, const void *p, size_t n)
+{
+    rocksdb_writebatch_wi_put_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n, p, n);
+}
+
+static void delete(rl_store_txn *t, rl_cf cf, const rl_key *k)
+{
+    rocksdb_writebatch_wi_delete_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n);
+}
+
+static rl_err get(rl_store_txn *t, rl_cf cf, const rl_key *k, char **value, rl_span *out)
+{
+    char *error = NULL;
+    *value = rocksdb_writebatch_wi_get_from_batch_and_db_cf(t->batch, t->store->db, t->store->read, t->store->cf[cf],
+                                                            (const char *)k->b, k->n, &out->n, &error);
+    if (error) {
+        rocksdb_free(error);
+        return RL_EIO;
+    }
+    out->p = (const uint8_t *)*value;
+    return *value ? RL_OK : RL_ENOTFOUND;
+}
+
+static rocksdb_iterator_t *iterate(rl_store_txn *t, rl_cf cf)
+{
+    /* The iterator over batch and database owns the base iterator it is given. */
+    return rocksdb_writebatch_wi_create_iterator_with_base_cf(
+        t->batch, rocksdb_create_iterator_cf(t->store->db, t->store->scan, t->store->cf[cf]), t->store->cf[cf]);
+}
+
+#define GET_INTO(cf, key_ok, decode, out)                                                                              \
+    do {                                                                                                               \
+        char *value_;                                                                                                  \
+        rl_span text_;                                                                                                 \
+        RL_TRY(key_ok);                                                                                                \
+        RL_TRY(get(t, cf, &k, &value_, &text_));                                                                       \
+        rl_err err_ = decode(text_, out);                                                                              \
+        rocksdb_free(value_);                                                                                          \
+        return err_;                                                                                                   \
+    } while (0)
+
+rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out)
+{
+    rl_key k;
+    GET_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode, out);
+}
+
+rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out)
+{
+    rl_key k;
+    GET_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
+}
+
+static rl_err cursor_key(const char *source, rl_key *k)
+{
+    size_t n = strlen(source);
+    if (n == 0 || n > RL_OBJECT_ID_MAX)
+        return RL_ERANGE;
+    memcpy(k->b, source, n);
+    k->n = n;
+    return RL_OK;
+}
+
+rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
+{
+    rl_key k;
+    GET_INTO(CF_CURSOR, cursor_key(source, &k), rl_cursor_decode, out);
+}
+
+/* ---- bindings ---- */
+/* Up to `cap` certificates behind a binding prefix, those after `after` (whole key) only. */
+static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap, size_t *n)
+{
+    rocksdb_iterator_t *it = iterate(t, CF_BINDING);
+    rl_err err = RL_OK;
+    rocksdb_iter_seek(it, (const char *)(after->n ? after->b : prefix->b), after->n ? after->n : prefix->n);
+    for (*n = 0; err == RL_OK && *n < cap && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        size_t kn;
+        const char *key = rocksdb_iter_key(it, &kn);
+        if (kn <= prefix->n || memcmp(key, prefix->b, prefix->n) != 0)
+            break;
+        if (after->n == kn && memcmp(key, after->b, kn) == 0)
+            continue;
+        err = rl_key_to_cert(key, kn, prefix->n, &out[*n]);
+        ++*n;
+    }
+    rocksdb_iter_destroy(it);
+    return err;
+}
+
+rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out)
+{
+    rl_key prefix, none = {0};
+    size_t n;
+    RL_TRY(rl_key_binding_prefix(src, id, &prefix));
+    RL_TRY(collect_bindings(t, &prefix, &none, out, 1, &n));
+    return n ? RL_OK : RL_ENOTFOUND;
+}
+
+rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id,
+                           rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx)
+{
+    rl_key prefix, after = {0};
+    rl_cert_id found[BINDINGS_AT_ONCE];
+    size_t n;
+    RL_TRY(rl_key_binding_prefix(src, id, &prefix));
+    do {
+        RL_TRY(collect_bindings(t, &prefix, &after, found, BINDINGS_AT_ONCE, &n));
+        for (size_t i = 0; i < n; i++)
+            RL_TRY(fn(t, &found[i], ctx));
+        if (n)
+            RL_TRY(rl_key_binding(src, id, &found[n - 1], &after));
+    } while (n == BINDINGS_AT_ONCE);
+    return RL_OK;
+}
+
+rl_err rl_txn_put_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert)
+{
+    rl_key k;
+    RL_TRY(rl_key_binding(src, id, cert, &k));
+    put(t, CF_BINDING, &k, "", 0);
+    return RL_OK;
+}
+
+rl_err rl_txn_delete_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert)
+{
+    rl_key k;
+    RL_TRY(rl_key_binding(src, id, cert, &k));
+    delete(t, CF_BINDING, &k);
+    return RL_OK;
+}
+
+/* ---- objects ---- */
+struct object_page {
+    size_t n;
+    struct {
+        char id[RL_OBJECT_ID_MAX + 1];
+        rl_object_record record;
+    } items[64];
+};
+
+static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after, struct object_page *page)
+{
+    rl_key from;
+    rl_err err = RL_OK;
+    rocksdb_iterator_t *it = iterate(t, CF_OBJECT);
+    from.n = 1;
+    from.b[0] = (uint8_t)src;
+    if (after[0])
+        err = rl_key_object(src, after, &from);
+    rocksdb_iter_seek(it, (const char *)from.b, from.n);
+    page->n = 0;
+    for (; err == RL_OK && page->n < 64 && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        size_t kn, vn;
+        const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
+        if (kn < 2 || kn > RL_OBJECT_ID_MAX + 1 || (uint8_t)key[0] != (uint8_t)src)
+            break;
+        char *id = page->items[page->n].id;
+        memcpy(id, key + 1, kn - 1);
+        id[kn - 1] = 0;
+        if (after[0] && strcmp(id, after) == 0)
+            continue;
+        err = rl_object_decode(rl_span_of(value, vn), &page->items[page->n].record);
+        if (err == RL_OK)
+            page->n++;
+    }
+    rocksdb_iter_destroy(it);
+    return err;
+}
+
+rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
+                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx), void *ctx)
+{
+    struct object_page *page = calloc(1, sizeof(*page));
+    char after[RL_OBJECT_ID_MAX + 1] = "";
+    rl_err err = page ? RL_OK : RL_ENOMEM;
+    bool more = err == RL_OK;
+    while (more) {
+        err = collect_objects(t, src, after, page);
+        more = err == RL_OK && page->n == 64;
+        if (page->n)
+            memcpy(after, page->items[page->n - 1].id, sizeof(after));
+        for (size_t i = 0; i < page->n; i++) {
+            if (err == RL_OK)
+                err = fn(t, page->items[i].id, &page->items[i].record, ctx);
+            rl_object_clear(&page->items[i].record);
+        }
+        more = more && err == RL_OK;
+    }
+    free(page);
+    return err;
+}
+
+static rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_err encoded, rl_buf *value)
+{
+    if (encoded == RL_OK && value->n)
+        put(t, cf, k, value->p, value->n);
+    rl_err err = encoded != RL_OK ? encoded : value->n ? RL_OK : RL_ENOMEM;
+    rl_buf_free(value);
+    return err;
+}
+
+rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const rl_object_record *r)
+{
+    rl_key k;
+    rl_buf value = {0};
+    RL_TRY(rl_key_object(src, id, &k));
+    return put_encoded(t, CF_OBJECT, &k, rl_object_encode(r, &value), &value);
+}
+
+rl_err rl_txn_delete_object(rl_store_txn *t, rl_source src, const char *id)
+{
+    rl_key k;
+    RL_TRY(rl_key_object(src, id, &k));
+    delete(t, CF_OBJECT, &k);
+    return RL_OK;
+}
+
+rl_err rl_txn_put_cursor(rl_store_txn *t, const char *source, const rl_cursor_record *r)
+{
+    rl_key k;
+    rl_buf value = {0};
+    RL_TRY(cursor_key(source, &k));
+    return put_encoded(t, CF_CURSOR, &k, rl_cursor_encode(r, &value), &value);
+}
+
+rl_err rl_txn_put_issuer(rl_store_txn *t, rl_issuer_id id, const rl_issuer_record *r)
+{
+    rl_key k = rl_key_u32(id);
+    rl_buf value = {0};
+    return put_encoded(t, CF_ISSUER, &k, rl_issuer_encode(r, &value), &value);
+}
+
+/* ---- certificates ---- */
+static rl_err tell(rl_store_txn *t, const rl_cert_id *id)
+{
+    if (t->changed_n == t->changed_cap) {
+        size_t cap = t->changed_cap ? 2 * t->changed_cap : 64;
+        rl_cert_id *p = realloc(t->changed, cap * sizeof(*p));
+        if (!p)
+            return RL_ENOMEM;
+        t->changed = p;
+        t->changed_cap = cap;
+    }
+    t->changed[t->changed_n++] = *id;
+    return RL_OK;
+}
+
+static rl_err put_delta(rl_store_txn *t, int kind, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
+{
+    rl_buf value = {0};
+    rl_delta_record d = {.kind = (__typeof__(d.kind))kind, .cert = *id, .status = r->status, .reason = r->reason, .why = r->why,
+                         .revoked_at = r->revoked_at, .not_after = r->not_after, .at = rl_wall_s(), .origin = strdup(origin)};
+    rl_key k = rl_key_u64(t->delta_next++);
+    rl_err err = d.origin ? rl_delta_encode(&d, &value) : RL_ENOMEM;
+    free(d.origin);
+    return put_encoded(t, CF_DELTA, &k, err, &value);
+}
+
+static void keep_revoked(rl_store_txn *t, const rl_key *k, const rl_cert_record *r)
+{
+    rl_key value = rl_key_u64((uint64_t)r->revoked_at);
+    value.b[value.n++] = (uint8_t)r->reason;
+    if (r->status == RL_STATUS_GOOD)
+        delete(t, CF_REVOKED, k);
+    else
+        put(t, CF_REVOKED, k, value.b, value.n);
+}
+
+rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin)
+{
+    rl_key k;
+    rl_buf value = {0};
+    char *existing;
+    rl_span unused;
+    RL_TRY(rl_key_cert(id, &k));
+    rl_err found = get(t, CF_CERT, &k, &existing, &unused);
+    rocksdb_free(existing);
+    if (found != RL_ENOTFOUND)
+        return found == RL_OK ? RL_EEXISTS : found;
+    RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
+    put(t, CF_DER, &k, der.p, der.n);
+    for (size_t i = 0; i < r->bindings_n; i++)
+        RL_TRY(rl_txn_put_binding(t, r->bindings[i].source, r->bindings[i].id, id));
+    if (r->status != RL_STATUS_GOOD)
+        keep_revoked(t, &k, r);
+    RL_TRY(put_delta(t, RL_DELTA_ISSUED, id, r, origin));
+    return tell(t, id); /* an "unknown" for this serial may be cached */
+}
+
+static bool has_binding(const rl_cert_record *r, const rl_binding *b)
+{
+    for (size_t i = 0; i < r->bindings_n; i++)
+        if (r->bindings[i].source == b->source && strcmp(r->bindings[i].id, b->id) == 0)
+            return true;
+    return false;
+}
+
+static rl_err move_bindings(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *old, const rl_cert_record *new)
+{
+    for (size_t i = 0; i < old->bindings_n; i++)
+        if (!has_binding(new, &old->bindings[i]))
+            RL_TRY(rl_txn_delete_binding(t, old->bindings[i].source, old->bindings[i].id, id));
+    for (size_t i = 0; i < new->bindings_n; i++)
+        if (!has_binding(old, &new->bindings[i]))
+            RL_TRY(rl_txn_put_binding(t, new->bindings[i].source, new->bindings[i].id, id));
+    return RL_OK;
+}
+
+rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
+{
+    rl_key k;
+    rl_cert_record old;
+    rl_buf value = {0};
+    RL_TRY(rl_txn_cert(t, id, &old));
+    bool changed = old.status != r->status || old.reason != r->reason || old.revoked_at != r->revoked_at;
+    rl_err err = move_bindings(t, id, &old, r);
+    rl_cert_clear(&old);
+    RL_TRY(err);
+    RL_TRY(rl_key_cert(id, &k));
+    RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
+    if (!changed)
+        return RL_OK;
+    keep_revoked(t, &k, r);
+    RL_TRY(put_delta(t, RL_DELTA_STATUS, id, r, origin));
+    return tell(t, id);
+}
+
+/* audit: time, sequence → "who\0what\0subject". */
+rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject)
+{
+    rl_key k = rl_key_audit(rl_wall_ms(), t->audit_next++);
+    rl_buf value = {0};
+    rl_err err = rl_buf_append(&value, who, strlen(who) + 1);
+    if (err == RL_OK)
+        err = rl_buf_append(&value, what, strlen(what) + 1);
+    if (err == RL_OK)
+        err = rl_buf_append(&value, subject, strlen(subject));
+    return put_encoded(t, CF_AUDIT, &k, err, &value);
+}
+
+/* ---- by hand ---- */
+static rl_err change(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *r, int64_t now, const char *who, const char *what)
+{
+    char serial[2 * RL_STORE_SERIAL_MAX + 1];
+    rl_cert_settle(r, now);
+    RL_TRY(rl_txn_update_cert(t, id, r, who));
+    RL_TRY(rl_hex(rl_span_of(id->serial, id->serial_n), serial, sizeof(serial)));
+    return rl_txn_audit(t, who, what, serial);
+}
+
+static rl_err load(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *r, rl_error *e)
+{
+    rl_err err = rl_txn_cert(t, id, r);
+    if (err == RL_ENOTFOUND)
+        return rl_fail(e, err, "cert", "no certificate has this serial number");
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "cert", "the certificate cannot be read: %s", rl_err_name(err));
+}
+
+rl_err rl_txn_revoke(rl_store_txn *t, const rl_cert_id *id, rl_reason reason, int64_t now, const char *who, rl_error *e)
+{
+    rl_cert_record r;
+    rl_err err;
+    RL_TRY(load(t, id, &r, e));
+    bool manual_hold = (r.why & RL_WHY_MANUAL) && r.manual_reason == RL_REASON_HOLD;
+    if (r.status == RL_STATUS_REVOKED) {
+        err = rl_fail(e, RL_EEXISTS, "cert", "the certificate is revoked already (%s)", rl_reason_name(r.reason));
+    } else if (reason == RL_REASON_HOLD && manual_hold) {
+        err = rl_fail(e, RL_EEXISTS, "cert", "the certificate is on hold already");
+    } else {
+        r.why |= RL_WHY_MANUAL;
+        r.manual_reason = reason;
+        err = change(t, id, &r, now, who, "cert.revoke");
+    }
+    rl_cert_clear(&r);
+    return err;
+}
+
+rl_err rl_txn_unrevoke(rl_store_txn *t, const rl_cert_id *id, int64_t now, const char *who, rl_error *e)
+{
+    rl_cert_record r;
+    rl_err err;
+    RL_TRY(load(t, id, &r, e));
+    if (!(r.why & RL_WHY_MANUAL) || r.manual_reason != RL_REASON_HOLD) {
+        err = rl_fail(e, RL_EINVAL, "cert", r.why & RL_WHY_MANUAL ? "a revocation for good cannot be taken back"
+                                                                   : "the certificate is not on hold by hand");
+    } else {
+        r.why &= ~(uint32_t)RL_WHY_MANUAL;
+        r.manual_reason = RL_REASON_UNSPECIFIED;
+        err = change(t, id, &r, now, who, "cert.unrevoke");
+    }
+    rl_cert_clear(&r);
+    return err;
+}

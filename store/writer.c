@@ -1,0 +1,170 @@
+/* The one writer thread: takes all that waits as one group, runs each transaction over one indexed batch, writes
+ * the batch with one WAL sync, tells the listener, acknowledges. It alone writes to the database. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "store/store_priv.h"
+
+enum { GROUP_MAX = 4096 };
+
+rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg)
+{
+    struct rl_store_request *r = calloc(1, sizeof(*r));
+    if (!r)
+        return RL_ENOMEM;
+    r->apply = apply;
+    r->done = done;
+    r->arg = arg;
+    pthread_mutex_lock(&s->lock);
+    bool closing = s->closing;
+    if (!closing) {
+        *s->tail = r;
+        s->tail = &r->next;
+        pthread_cond_signal(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (closing)
+        free(r);
+    return closing ? RL_ECANCELED : RL_OK;
+}
+
+/* ---- submit and wait ---- */
+struct wait {
+    rl_store_apply apply;
+    void *arg;
+    rl_error *e;
+    rl_err err;
+    bool done;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+};
+
+static rl_err wait_apply(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct wait *w = arg;
+    return w->apply(t, w->arg, e);
+}
+
+static void wait_done(void *arg, rl_err err, const rl_error *e)
+{
+    struct wait *w = arg;
+    pthread_mutex_lock(&w->lock);
+    w->err = err;
+    if (w->e && err != RL_OK)
+        *w->e = *e;
+    w->done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
+{
+    struct wait w = {.apply = apply, .arg = arg, .e = e, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    rl_err err = rl_store_submit(s, wait_apply, wait_done, &w);
+    if (err != RL_OK)
+        return rl_fail(e, err, "store", "the database takes no more writes: %s", rl_err_name(err));
+    pthread_mutex_lock(&w.lock);
+    while (!w.done)
+        pthread_cond_wait(&w.cond, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    pthread_mutex_destroy(&w.lock);
+    pthread_cond_destroy(&w.cond);
+    return w.err;
+}
+
+/* ---- the thread ---- */
+/* Takes up to GROUP_MAX waiting requests; NULL when closing and nothing is left. */
+static struct rl_store_request *take_group(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->queue && !s->closing)
+        pthread_cond_wait(&s->wake, &s->lock);
+    struct rl_store_request *first = s->queue, **end = &s->queue;
+    for (int n = 0; *end && n < GROUP_MAX; n++)
+        end = &(*end)->next;
+    s->queue = *end;
+    *end = NULL;
+    if (!s->queue)
+        s->tail = &s->queue;
+    pthread_mutex_unlock(&s->lock);
+    return first;
+}
+
+/* A failed transaction takes back its changes, its numbers and its word to the listener, and nobody else's. */
+static void run_one(rl_store_txn *t, struct rl_store_request *r)
+{
+    rl_store_txn before = *t;
+    char *error = NULL;
+    rocksdb_writebatch_wi_set_save_point(t->batch);
+    r->err = r->apply(t, r->arg, &r->error);
+    if (r->err == RL_OK) {
+        atomic_fetch_add(&t->store->commits, 1);
+        return;
+    }
+    if (!r->error.message[0])
+        rl_fail(&r->error, r->err, "store", "%s", rl_err_name(r->err));
+    rocksdb_writebatch_wi_rollback_to_save_point(t->batch, &error);
+    rocksdb_free(error);
+    t->delta_next = before.delta_next;
+    t->audit_next = before.audit_next;
+    t->changed_n = before.changed_n;
+}
+
+static rl_err write_group(rl_store *s, rocksdb_writebatch_wi_t *batch, rl_error *e)
+{
+    char *error = NULL;
+    if (rocksdb_writebatch_wi_count(batch) == 0)
+        return RL_OK;
+    if (atomic_exchange(&s->fail_next, 0))
+        return rl_fail(e, RL_EIO, "store", "the database cannot be written: failure asked for by a test");
+    rocksdb_write_writebatch_wi(s->db, s->write, batch, &error);
+    atomic_fetch_add(&s->groups, 1);
+    return error ? rl_store_fail(e, RL_EIO, "the database cannot be written", error) : RL_OK;
+}
+
+static void acknowledge(struct rl_store_request *group, rl_err written, const rl_error *e)
+{
+    while (group) {
+        struct rl_store_request *r = group;
+        group = r->next;
+        bool lost = r->err == RL_OK && written != RL_OK;
+        if (r->done)
+            r->done(r->arg, lost ? written : r->err, lost ? e : &r->error);
+        free(r);
+    }
+}
+
+static void run_group(rl_store *s, struct rl_store_request *group)
+{
+    rl_error e = {0};
+    rl_store_txn t = {.store = s, .batch = rocksdb_writebatch_wi_create(0, 1), .delta_next = s->delta_next, .audit_next = s->audit_next};
+    for (struct rl_store_request *r = group; r; r = r->next)
+        run_one(&t, r);
+    rl_err err = write_group(s, t.batch, &e);
+    atomic_store(&s->failed, err != RL_OK);
+    if (err == RL_OK) {
+        s->delta_next = t.delta_next;
+        s->audit_next = t.audit_next;
+        atomic_store(&s->last_delta, t.delta_next - 1);
+    } else {
+        log_error("store.write", "error", e.message);
+    }
+    /* Also after a failed write: it may have reached the disk or not, and an answer dropped too much costs nothing. */
+    pthread_mutex_lock(&s->lock);
+    rl_store_listener listener = s->listener;
+    void *ctx = s->listener_ctx;
+    pthread_mutex_unlock(&s->lock);
+    if (listener && t.changed_n)
+        listener(t.changed, t.changed_n, ctx);
+    acknowledge(group, err, &e);
+    rocksdb_writebatch_wi_destroy(t.batch);
+    free(t.changed);
+}
+
+void *rl_store_writer(void *store)
+{
+    struct rl_store_request *group;
+    while ((group = take_group(store)) != NULL)
+        run_group(store, group);
+    return NULL;
+}
