@@ -22,11 +22,13 @@ typedef struct rl_issuer {
     uint8_t key_hash[RL_HASH_COUNT][RL_HASH_MAX];
 } rl_issuer;
 
-/* First start: makes a root (key file `data_dir`/ca-1.key, 0600) as the settings say and stores issuer 1 and its certificate.
- * A crash between key file and store is mended at the next call. RL_EEXISTS when there is an issuer already. */
+/* First start: makes a root (key file `data_dir`/ca-1.key, 0600) as the settings say and stores issuer 1 and its
+ * certificate. A crash between key file and store is mended at the next call. RL_EEXISTS when there is an issuer
+ * already. */
 rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e);
 /* Loads issuers and keys. RL_ENOTFOUND when there is none yet (call rl_ca_init). An EC CA also has an RSA recipient
- * (registration authority) certificate for SCEP envelopes: made on first need, key file scep-ra.key. */
+ * (registration authority) certificate for SCEP envelopes, valid as long as the CA: made at the first opening, key
+ * file scep-ra.key. `s` is borrowed. */
 rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e);
 void rl_ca_close(rl_ca *ca);
 
@@ -39,16 +41,20 @@ void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32]);
 void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
 
 typedef enum {
-    RL_PROFILE_SERVER, RL_PROFILE_CLIENT, RL_PROFILE_STATIC, RL_PROFILE_STATIC_AAD, RL_PROFILE_OCSP, RL_PROFILE_SCEP_RA,
+    RL_PROFILE_SERVER,
+    RL_PROFILE_CLIENT,
+    RL_PROFILE_STATIC,
+    RL_PROFILE_STATIC_AAD,
+    RL_PROFILE_OCSP,
+    RL_PROFILE_SCEP_RA,
     RL_PROFILE_COUNT
 } rl_profile_id;
-/* One row per profile: key usage, extended key usage, what of a CSR is taken over, ceiling of validity, binding rule. */
+/* One row per profile: key usage, extended key usage, what of a CSR is taken over, binding rule. */
 typedef struct rl_profile {
-    const char *name;             /* "static-aad": stored with the certificate */
-    const char *help;
-    uint32_t key_usage;           /* OpenSSL KU_* bits: default, and with from_csr the ceiling of what is taken over */
-    const char *eku;              /* default, OpenSSL short names, comma-separated */
-    bool sans_from_csr, usages_from_csr;
+    const char *name;         /* "static-aad": stored with the certificate */
+    uint32_t key_usage;       /* OpenSSL KU_* bits: default, and the ceiling of what is taken from a CSR */
+    const char *eku;          /* default: OpenSSL short names, comma-separated; "" = no such extension */
+    const char *eku_from_csr; /* the ceiling of what is taken from a CSR, likewise; NULL = its usages do not count */
     enum { RL_BIND_NONE, RL_BIND_ENTRA } bind;
 } rl_profile;
 const rl_profile *rl_profile_get(rl_profile_id id);
@@ -56,32 +62,33 @@ rl_err rl_profile_find(const char *name, rl_profile_id *id);
 
 typedef struct rl_issue_request {
     rl_profile_id profile;
-    X509_REQ *csr;                /* subject, SANs, key; its signature is checked. Or NULL and the three below: */
-    X509_NAME *subject;
-    EVP_PKEY *key;
-    const char *const *sans;      /* "DNS:a.example" "IP:10.0.0.1" "email:x@y" "UPN:x@y" "URI:…"; may be added to a CSR's */
-    size_t sans_n;
-    rl_duration validity;         /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
-    const char *requester;        /* "scep", "admin" */
-    /* SCEP: the transaction it belongs to, or NULL. If the store already has a certificate for it, that one is returned. */
+    X509_REQ *csr;         /* subject, SANs, key; its signature is checked */
+    rl_duration validity;  /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
+    const char *requester; /* "scep", "admin" */
+    /* SCEP: the transaction it belongs to (printable ASCII, at most RL_OBJECT_ID_MAX), or NULL. If the store already
+     * has a certificate for it, that one is returned. */
     const char *transaction;
 } rl_issue_request;
 
 typedef struct rl_issued {
     rl_cert_id id;
-    uint8_t *der;                 /* malloced */
+    uint8_t *der; /* malloced */
     size_t der_n;
-    bool repeated;                /* an earlier certificate of the same transaction */
+    bool repeated; /* an earlier certificate of the same transaction */
 } rl_issued;
 void rl_issued_clear(rl_issued *i);
 
-/* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate's effective status is computed from the directory
- * object it is bound to, if sync knows it: a disabled device's certificate starts on hold; for a deleted object RL_EDENIED.
- * RL_EINVAL / RL_EBADMSG / RL_EUNSUPPORTED: the request is to blame (bad proof of possession, weak key,
- * bad names, missing binding name). */
+/* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate's effective status is
+ * computed from the directory object it is bound to, if sync knows it: a disabled device's certificate starts on
+ * hold; for a deleted object RL_EDENIED. RL_EINVAL / RL_EBADMSG / RL_ERANGE / RL_EUNSUPPORTED: the request is to blame
+ * (bad proof of possession, weak key, bad names, missing binding name). RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. */
 rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e);
 
-/* Checks a CSR as rl_ca_issue would, without issuing. */
-rl_err rl_ca_check_csr(const rl_ca *ca, rl_profile_id profile, X509_REQ *csr, rl_error *e);
+/* A delegated responder's certificate (RFC 6960 §4.2.2.2) for a key that the caller keeps in memory; the caller frees
+ * it. It is not stored: it carries id-pkix-ocsp-nocheck (§4.2.2.2.1), so nobody asks for its status, it is never
+ * revoked, only left to expire, and one is made at every start. `validity` ms from `now` (Unix seconds), cut to the
+ * issuer's end; notBefore lies back by the clock skew like every certificate's. Blocks for one signature. */
+rl_err rl_ca_sign_responder(const rl_ca *ca, const rl_issuer *issuer, EVP_PKEY *key, rl_duration validity, int64_t now,
+                            X509 **out, rl_error *e);
 
 #endif

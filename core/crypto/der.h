@@ -8,12 +8,22 @@
 #include "base/span.h"
 
 enum {
-    RL_DER_BOOLEAN = 0x01, RL_DER_INTEGER = 0x02, RL_DER_BIT_STRING = 0x03, RL_DER_OCTET_STRING = 0x04,
-    RL_DER_NULL = 0x05, RL_DER_OID = 0x06, RL_DER_ENUMERATED = 0x0a, RL_DER_UTF8 = 0x0c,
-    RL_DER_SEQUENCE = 0x30, RL_DER_SET = 0x31, RL_DER_PRINTABLE = 0x13, RL_DER_IA5 = 0x16,
-    RL_DER_UTC_TIME = 0x17, RL_DER_GENERALIZED_TIME = 0x18,
+    RL_DER_BOOLEAN = 0x01,
+    RL_DER_INTEGER = 0x02,
+    RL_DER_BIT_STRING = 0x03,
+    RL_DER_OCTET_STRING = 0x04,
+    RL_DER_NULL = 0x05,
+    RL_DER_OID = 0x06,
+    RL_DER_ENUMERATED = 0x0a,
+    RL_DER_UTF8 = 0x0c,
+    RL_DER_SEQUENCE = 0x30,
+    RL_DER_SET = 0x31,
+    RL_DER_PRINTABLE = 0x13,
+    RL_DER_IA5 = 0x16,
+    RL_DER_UTC_TIME = 0x17,
+    RL_DER_GENERALIZED_TIME = 0x18,
 };
-#define RL_DER_CONTEXT(n) (0x80 | (n))             /* primitive, implicit */
+#define RL_DER_CONTEXT(n)             (0x80 | (n)) /* primitive, implicit */
 #define RL_DER_CONTEXT_CONSTRUCTED(n) (0xa0 | (n)) /* constructed or explicit */
 
 /* Next element of any kind: tag octet (low-tag form only), contents, and the whole element if `whole` != NULL. */
@@ -25,8 +35,8 @@ bool rl_der_peek(const rl_span *in, uint8_t tag);
 rl_err rl_der_sequence(rl_span *in, rl_span *contents);
 rl_err rl_der_octets(rl_span *in, rl_span *contents);
 rl_err rl_der_oid(rl_span *in, rl_span *oid_contents);
-rl_err rl_der_bool(rl_span *in, bool *value);          /* 0x00 or 0xff only */
-rl_err rl_der_uint(rl_span *in, uint64_t *value);      /* minimal, non-negative; RL_ERANGE above 2^63-1 */
+rl_err rl_der_bool(rl_span *in, bool *value);     /* 0x00 or 0xff only */
+rl_err rl_der_uint(rl_span *in, uint64_t *value); /* minimal, non-negative; RL_ERANGE above 2^63-1 */
 /* INTEGER as its content octets, minimal form checked (a leading 00 kept when the high bit needs it).
  * RL_ERANGE when longer than 20 octets (RFC 5280 §4.1.2.2) not counting that 00; negative is allowed
  * to be read and flagged, since a responder must answer for whatever serial it is asked. */
@@ -53,7 +63,7 @@ void rl_der_put_bool(rl_der_writer *w, bool value);
 void rl_der_put_uint(rl_der_writer *w, uint64_t value);
 void rl_der_put_enum(rl_der_writer *w, uint8_t value);
 void rl_der_put_null(rl_der_writer *w);
-void rl_der_put_bits(rl_der_writer *w, rl_span octets); /* no unused bits */
+void rl_der_put_bits(rl_der_writer *w, rl_span octets);             /* no unused bits */
 void rl_der_put_generalized_time(rl_der_writer *w, int64_t unix_s); /* YYYYMMDDHHMMSSZ */
 /* RL_OK and the result, RL_ERANGE when memory was too small, RL_EINVAL on unbalanced open/close. */
 rl_err rl_der_finish(rl_der_writer *w, rl_span *out);

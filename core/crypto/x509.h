@@ -30,12 +30,13 @@ rl_err rl_x509_serial(const X509 *cert, rl_serial *out);
 /* Fails with the newest OpenSSL error text appended; clears OpenSSL's queue. */
 rl_err rl_fail_openssl(rl_error *e, const char *domain, const char *what);
 
-/* "CN=Revline Root CA,O=Example\, Inc." → X509_NAME. Attribute names as OpenSSL knows them. The caller frees. */
+/* "CN=Revline Root CA,O=Example\, Inc." → X509_NAME. As RFC 4514: the most specific attribute first, \ before a
+ * character or two hexadecimal digits. Attribute names as OpenSSL knows them. The caller frees. */
 rl_err rl_name_parse(const char *text, X509_NAME **out, rl_error *e);
 /* RFC 2253 text in UTF-8, control characters escaped; malloced, caller frees; NULL on exhaustion. */
 char *rl_name_text(const X509_NAME *name);
 
-/* DER both ways; `out` of i2d is malloced with OPENSSL_malloc. Trailing octets are RL_EBADMSG. */
+/* DER both ways; the caller frees, `out` of to_der with free(). Trailing octets are RL_EBADMSG. */
 rl_err rl_x509_from_der(rl_span der, X509 **out, rl_error *e);
 rl_err rl_x509_to_der(const X509 *cert, uint8_t **out, size_t *n, rl_error *e);
 rl_err rl_csr_from_der(rl_span der, X509_REQ **out, rl_error *e);

@@ -1,0 +1,319 @@
+/* Issuers and their keys: the first root, loading, looking up; the SCEP recipient of an EC CA.
+ *
+ * Keys are files in the data folder, certificates are in the store. A key file is made before its certificate is
+ * stored; a crash in between leaves a key without a certificate, which the next call takes and goes on with. */
+#include "ca/ca_priv.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define ROOT_KEY "ca-1.key"
+#define RA_KEY   "scep-ra.key"
+/* Where the RA's certificate is found again. Transactions of requests are printable, so none can have this name. */
+#define RA_TRANSACTION "\x01scep-ra"
+
+rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial)
+{
+    rl_cert_id id = {.issuer = issuer, .serial_n = serial->n};
+    memcpy(id.serial, serial->b, serial->n);
+    return id;
+}
+
+/* The key in a file of the data folder; made as `type` when there is none. */
+static rl_err key_file(const rl_settings *s, const char *name, rl_key_type type, rl_signer **out, rl_error *e)
+{
+    rl_buf path = {0};
+    rl_err err = rl_buf_printf(&path, "%s/%s", s->data_dir, name);
+    if (err == RL_OK)
+        err = rl_buf_append(&path, "", 1);
+    if (err == RL_OK)
+        err = rl_signer_load((char *)path.p, out, e);
+    if (err == RL_ENOTFOUND && type != RL_KEY_AUTO) {
+        err = rl_signer_generate(type, out, e);
+        if (err == RL_OK && (err = rl_signer_save(*out, (char *)path.p, e)) != RL_OK)
+            rl_signer_free(*out);
+    }
+    rl_buf_free(&path);
+    return err;
+}
+
+/* ---- the first root ---- */
+struct root {
+    rl_issuer_record issuer;
+    rl_cert_record record;
+    rl_cert_id id;
+};
+
+static rl_err store_root(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct root *root = arg;
+    rl_err err = rl_txn_put_issuer(t, root->id.issuer, &root->issuer);
+    if (err == RL_OK)
+        err = rl_txn_add_cert(t, &root->id, &root->record, rl_span_of(root->issuer.cert, root->issuer.cert_n), "init");
+    if (err == RL_OK)
+        err = rl_txn_audit(t, "init", "ca.init", root->record.subject);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the root cannot be stored: %s", rl_err_name(err));
+}
+
+static rl_err hash_issuer(const X509 *cert, rl_issuer_record *r)
+{
+    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
+        RL_TRY(rl_x509_name_hash(cert, (rl_hash)h, r->hashes[h].name));
+        RL_TRY(rl_x509_key_hash(cert, (rl_hash)h, r->hashes[h].key));
+    }
+    return RL_OK;
+}
+
+static rl_err make_root(const rl_settings *s, rl_signer *signer, struct root *root, rl_error *e)
+{
+    int64_t now = rl_wall_s();
+    ca_template t = {.key = rl_signer_pkey(signer),
+                     .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN | KU_DIGITAL_SIGNATURE,
+                     .not_before = now - s->ca.clock_skew / 1000,
+                     .not_after = now + s->ca.validity / 1000};
+    X509_NAME *subject;
+    X509 *cert = NULL;
+    if (rl_signer_is_rsa(signer)) /* it receives SCEP envelopes (RFC 8894 §2.1.2) */
+        t.key_usage |= KU_KEY_ENCIPHERMENT;
+    RL_TRY(rl_name_parse(s->ca.subject, &subject, e));
+    t.subject = subject;
+    rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
+    if (err == RL_OK)
+        err = ca_build_root(signer, &t, &cert, e);
+    if (err == RL_OK)
+        err = rl_x509_to_der(cert, &root->issuer.cert, &root->issuer.cert_n, e);
+    if (err == RL_OK && hash_issuer(cert, &root->issuer) != RL_OK)
+        err = rl_fail_openssl(e, "ca", "the root's hashes cannot be made");
+    if (err == RL_OK && (ca_record(&t, "ca", "init", now, &root->record) != RL_OK ||
+                         !(root->issuer.key_ref = strdup("file:" ROOT_KEY))))
+        err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    root->id = ca_cert_id(1, &t.serial);
+    X509_free(cert);
+    X509_NAME_free(subject);
+    return err;
+}
+
+static bool found_one(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
+{
+    (void)id;
+    (void)r;
+    *(bool *)ctx = true;
+    return false;
+}
+
+rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
+{
+    bool exists = false;
+    rl_signer *signer;
+    struct root root = {0};
+    rl_err err = rl_store_each_issuer(store, found_one, &exists);
+    if (err != RL_OK)
+        return rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
+    if (exists)
+        return rl_fail(e, RL_EEXISTS, "ca", "there is a CA already in '%s'", s->data_dir);
+    RL_TRY(key_file(s, ROOT_KEY, s->ca.key, &signer, e));
+    err = make_root(s, signer, &root, e);
+    if (err == RL_OK)
+        err = rl_store_run(store, store_root, &root, e);
+    rl_issuer_clear(&root.issuer);
+    rl_cert_clear(&root.record);
+    rl_signer_free(signer);
+    return err;
+}
+
+/* ---- the SCEP recipient of an EC CA ---- */
+struct ra {
+    rl_cert_id id, old;
+    bool replaces;
+    rl_cert_record record;
+    uint8_t *der;
+    size_t der_n;
+};
+
+static rl_err store_ra(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct ra *ra = arg;
+    rl_err err = ra->replaces ? rl_txn_delete_binding(t, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->old) : RL_OK;
+    if (err == RL_OK)
+        err = rl_txn_add_cert(t, &ra->id, &ra->record, rl_span_of(ra->der, ra->der_n), "init");
+    if (err == RL_OK)
+        err = rl_txn_put_binding(t, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->id);
+    if (err == RL_OK)
+        err = rl_txn_audit(t, "init", "ca.scep-ra", ra->record.subject);
+    return err == RL_OK
+               ? RL_OK
+               : rl_fail(e, err, "ca", "the SCEP recipient's certificate cannot be stored: %s", rl_err_name(err));
+}
+
+/* Valid to the end of its issuer: it is a part of the CA, with a key as well kept, and an rl_ca does not change while
+ * it is open. */
+static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
+{
+    const rl_issuer *issuer = rl_ca_issuer(ca);
+    const rl_profile *profile = rl_profile_get(RL_PROFILE_SCEP_RA);
+    int64_t now = rl_wall_s();
+    ca_template t = {.key = rl_signer_pkey(ca->ra_signer), .key_usage = profile->key_usage};
+    X509_NAME *subject;
+    RL_TRY(ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e));
+    RL_TRY(ca_name_below(issuer, "SCEP RA", &subject, e));
+    t.subject = subject;
+    rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
+    if (err == RL_OK)
+        err = ca_build(ca, issuer, &t, &ca->ra_cert, e);
+    if (err == RL_OK)
+        err = rl_x509_to_der(ca->ra_cert, &ra->der, &ra->der_n, e);
+    if (err == RL_OK && ca_record(&t, profile->name, "init", now, &ra->record) != RL_OK)
+        err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    ra->id = ca_cert_id(issuer->id, &t.serial);
+    if (err == RL_OK)
+        err = rl_store_run(ca->store, store_ra, ra, e);
+    X509_NAME_free(subject);
+    return err;
+}
+
+/* The stored RA certificate when it is this issuer's and this key's. */
+static X509 *stored_ra(const rl_ca *ca, struct ra *ra)
+{
+    rl_buf der = {0};
+    X509 *cert = NULL;
+    ra->replaces = rl_store_binding_first(ca->store, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->old) == RL_OK;
+    if (ra->replaces && ra->old.issuer == rl_ca_issuer(ca)->id && rl_store_der(ca->store, &ra->old, &der) == RL_OK &&
+        rl_x509_from_der(rl_buf_span(&der), &cert, NULL) == RL_OK &&
+        X509_check_private_key(cert, rl_signer_pkey(ca->ra_signer)) != 1) {
+        X509_free(cert);
+        cert = NULL;
+    }
+    ERR_clear_error();
+    rl_buf_free(&der);
+    return cert;
+}
+
+static rl_err open_ra(rl_ca *ca, rl_error *e)
+{
+    struct ra ra = {0};
+    rl_err err = RL_OK;
+    RL_TRY(key_file(ca->settings, RA_KEY, RL_KEY_RSA2048, &ca->ra_signer, e));
+    ca->ra_cert = stored_ra(ca, &ra);
+    if (!ca->ra_cert)
+        err = make_ra(ca, &ra, e);
+    rl_cert_clear(&ra.record);
+    free(ra.der);
+    return err;
+}
+
+void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer)
+{
+    const rl_issuer *issuer = rl_ca_issuer(ca);
+    *cert = ca->ra_cert ? ca->ra_cert : issuer->cert;
+    *signer = ca->ra_cert ? ca->ra_signer : issuer->signer;
+}
+
+/* ---- opening ---- */
+struct opening {
+    rl_ca *ca;
+    rl_err err;
+    rl_error *e;
+};
+
+static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r, rl_error *e)
+{
+    static const char kind[] = "file:";
+    rl_issuer *i = &ca->issuers[ca->issuers_n];
+    if (ca->issuers_n == CA_ISSUERS_MAX)
+        return rl_fail(e, RL_ERANGE, "ca", "there are more than %d issuers", CA_ISSUERS_MAX);
+    if (strncmp(r->key_ref, kind, sizeof(kind) - 1) != 0)
+        return rl_fail(e, RL_EUNSUPPORTED, "ca", "issuer %u keeps its key in '%s': only files are known", id,
+                       r->key_ref);
+    uint8_t *der = malloc(r->cert_n ? r->cert_n : 1);
+    if (!der)
+        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    memcpy(der, r->cert, r->cert_n);
+    *i = (rl_issuer){.id = id, .der = rl_span_of(der, r->cert_n)};
+    ca->issuers_n++; /* from here on rl_ca_close frees it */
+    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
+        memcpy(i->name_hash[h], r->hashes[h].name, RL_HASH_MAX);
+        memcpy(i->key_hash[h], r->hashes[h].key, RL_HASH_MAX);
+    }
+    if (rl_x509_from_der(i->der, &i->cert, NULL) != RL_OK)
+        return rl_fail(e, RL_ECORRUPT, "ca", "issuer %u's stored certificate cannot be read", id);
+    rl_err err = key_file(ca->settings, r->key_ref + sizeof(kind) - 1, RL_KEY_AUTO, &i->signer, e);
+    if (err != RL_OK)
+        return err == RL_ENOTFOUND ? RL_EIO : err; /* RL_ENOTFOUND would say that there is no CA */
+    if (X509_check_private_key(i->cert, rl_signer_pkey(i->signer)) != 1)
+        return rl_fail_openssl(e, "ca", "the CA's key file holds another key than its certificate's");
+    X509_check_purpose(i->cert, -1, 0); /* decodes the extensions now, so that threads only read them later */
+    return RL_OK;
+}
+
+static bool load_one(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
+{
+    struct opening *o = ctx;
+    o->err = load_issuer(o->ca, id, r, o->e);
+    return o->err == RL_OK;
+}
+
+rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e)
+{
+    rl_ca *ca = calloc(1, sizeof(*ca));
+    struct opening o = {.ca = ca, .e = e};
+    if (!ca)
+        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    ca->store = store;
+    ca->settings = s;
+    rl_err err = rl_store_each_issuer(store, load_one, &o);
+    if (err != RL_OK)
+        rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
+    else
+        err = o.err;
+    if (err == RL_OK && ca->issuers_n == 0)
+        err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
+    if (err == RL_OK && !rl_signer_is_rsa(rl_ca_issuer(ca)->signer))
+        err = open_ra(ca, e);
+    if (err != RL_OK) {
+        rl_ca_close(ca);
+        return err;
+    }
+    *out = ca;
+    return RL_OK;
+}
+
+void rl_ca_close(rl_ca *ca)
+{
+    if (!ca)
+        return;
+    for (size_t i = 0; i < ca->issuers_n; i++) {
+        X509_free(ca->issuers[i].cert);
+        rl_signer_free(ca->issuers[i].signer);
+        free((void *)ca->issuers[i].der.p);
+    }
+    X509_free(ca->ra_cert);
+    rl_signer_free(ca->ra_signer);
+    free(ca);
+}
+
+/* ---- looking up ---- */
+const rl_issuer *rl_ca_issuer(const rl_ca *ca)
+{
+    return &ca->issuers[ca->issuers_n - 1];
+}
+
+const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash)
+{
+    size_t n = rl_hash_size(h);
+    for (size_t i = 0; i < ca->issuers_n; i++)
+        if (rl_span_eq(key_hash, rl_span_of(ca->issuers[i].key_hash[h], n)) &&
+            rl_span_eq(name_hash, rl_span_of(ca->issuers[i].name_hash[h], n)))
+            return &ca->issuers[i];
+    return NULL;
+}
+
+void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32])
+{
+    uint8_t digest[RL_HASH_MAX] = {0};
+    rl_hash_digest(RL_SHA256, i->der, digest);
+    for (size_t k = 0; k < 32; k++)
+        snprintf(out + 3 * k, 4, k < 31 ? "%02X:" : "%02X", digest[k]);
+}

@@ -1,0 +1,64 @@
+/* Between the files of the CA. */
+#ifndef RL_CA_CA_PRIV_H
+#define RL_CA_CA_PRIV_H
+
+#include <openssl/x509v3.h>
+
+#include "ca/ca.h"
+
+enum { CA_ISSUERS_MAX = 16 };
+
+struct rl_ca {
+    rl_store *store;
+    const rl_settings *settings;
+    rl_issuer issuers[CA_ISSUERS_MAX];
+    size_t issuers_n;
+    X509 *ra_cert; /* NULL for an RSA CA, which receives SCEP envelopes itself */
+    rl_signer *ra_signer;
+};
+
+/* What a certificate is built from; nothing here is owned. */
+typedef struct ca_template {
+    const X509_NAME *subject;
+    EVP_PKEY *key;
+    uint32_t key_usage;
+    const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
+    const GENERAL_NAMES *names;    /* likewise */
+    bool ocsp_nocheck;
+    rl_serial serial;
+    int64_t not_before, not_after; /* Unix seconds */
+} ca_template;
+
+/* Signs an end-entity certificate below `issuer`. Any thread. */
+rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, X509 **out, rl_error *e);
+/* A self-signed root for `signer`. */
+rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_error *e);
+/* now − skew … now + validity, inside the issuer's own; RL_EDENIED when the issuer has expired. */
+rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_duration validity, ca_template *t,
+                   rl_error *e);
+rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial);
+/* Seconds since 1970 of a certificate's time. */
+rl_err ca_time(const ASN1_TIME *t, int64_t *unix_s);
+/* A store record for a certificate made from `t`: the caller clears it. */
+rl_err ca_record(const ca_template *t, const char *profile, const char *requester, int64_t now, rl_cert_record *out);
+
+/* The issuer's subject with one more CN, for certificates that speak in its name. */
+rl_err ca_name_below(const rl_issuer *issuer, const char *cn, X509_NAME **out, rl_error *e);
+
+/* A profile's EKU list as OpenSSL's; NULL on exhaustion. */
+EXTENDED_KEY_USAGE *ca_eku_parse(const char *list);
+
+/* What a checked CSR gives to its certificate. */
+typedef struct ca_csr {
+    EVP_PKEY *key; /* borrowed from the CSR, like the subject */
+    const X509_NAME *subject;
+    GENERAL_NAMES *names; /* NULL when there are none */
+    uint32_t key_usage;
+    EXTENDED_KEY_USAGE *eku;
+    char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; "" = none */
+    char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName, lower case; "" = none */
+} ca_csr;
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e);
+void ca_csr_clear(ca_csr *c);
+
+#endif

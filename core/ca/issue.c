@@ -1,0 +1,173 @@
+/* Issuing: check, build and sign on the caller's thread, then one transaction that decides.
+ *
+ * The signature is slow and the writer thread is everybody's, so a certificate is signed before its transaction runs.
+ * The transaction looks up the directory objects and whether the SCEP transaction has a certificate already; then the
+ * fresh one is thrown away unseen. */
+#include "ca/ca_priv.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+struct issue {
+    const rl_ca *ca;
+    const rl_issue_request *request;
+    ca_csr csr;
+    rl_cert_record record;
+    rl_issued *out; /* the fresh certificate; its id becomes the earlier one's when that is found */
+    int64_t now;
+};
+
+/* ---- in the transaction ---- */
+/* Binds to the object that `name` points at, or to the name until sync sees such an object. */
+static rl_err bind(rl_store_txn *t, struct issue *i, rl_source name_source, const char *name, rl_source source,
+                   rl_error *e)
+{
+    rl_object_record pointer = {0}, object = {0};
+    rl_binding *binding = &i->record.bindings[i->record.bindings_n++];
+    rl_err err = rl_txn_object(t, name_source, name, &pointer);
+    if (err == RL_OK)
+        err = pointer.target ? rl_txn_object(t, source, pointer.target, &object) : RL_ENOTFOUND;
+    bool known = err == RL_OK;
+    binding->source = known ? source : name_source;
+    snprintf(binding->id, sizeof(binding->id), "%s", known ? pointer.target : name);
+    if (known && !object.exists)
+        err = rl_fail(e, RL_EDENIED, "ca", "%s '%s' was deleted from its directory", rl_source_name(source), name);
+    else if (known && !object.enabled)
+        i->record.why |= RL_WHY_DISABLED;
+    else if (err == RL_ENOTFOUND)
+        err = RL_OK;
+    else if (err != RL_OK)
+        rl_fail(e, err, "ca", "%s '%s' cannot be read: %s", rl_source_name(source), name, rl_err_name(err));
+    rl_object_clear(&pointer);
+    rl_object_clear(&object);
+    return err;
+}
+
+static rl_err add(rl_store_txn *t, struct issue *i, rl_error *e)
+{
+    const rl_issue_request *r = i->request;
+    char serial[2 * RL_STORE_SERIAL_MAX + 1];
+    if (i->csr.device[0])
+        RL_TRY(bind(t, i, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE, e));
+    if (i->csr.user[0])
+        RL_TRY(bind(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER, e));
+    rl_cert_settle(&i->record, i->now);
+    rl_err err = rl_txn_add_cert(t, &i->out->id, &i->record, rl_span_of(i->out->der, i->out->der_n), r->requester);
+    if (err == RL_OK && r->transaction)
+        err = rl_txn_put_binding(t, RL_SOURCE_TRANSACTION, r->transaction, &i->out->id);
+    if (err == RL_OK)
+        err = rl_hex(rl_span_of(i->out->id.serial, i->out->id.serial_n), serial, sizeof(serial));
+    if (err == RL_OK)
+        err = rl_txn_audit(t, r->requester, "cert.issue", serial);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the certificate cannot be stored: %s", rl_err_name(err));
+}
+
+static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct issue *i = arg;
+    rl_cert_id earlier;
+    rl_err err = i->request->transaction
+                     ? rl_txn_binding_first(t, RL_SOURCE_TRANSACTION, i->request->transaction, &earlier)
+                     : RL_ENOTFOUND;
+    if (err == RL_ENOTFOUND)
+        return add(t, i, e);
+    if (err != RL_OK)
+        return rl_fail(e, err, "ca", "the transaction cannot be looked up: %s", rl_err_name(err));
+    i->out->id = earlier;
+    i->out->repeated = true;
+    return RL_OK;
+}
+
+/* ---- before it ---- */
+static rl_err check_request(const rl_issue_request *r, rl_error *e)
+{
+    if (r->profile >= RL_PROFILE_OCSP)
+        return rl_fail(e, RL_EINVAL, "ca", "no certificate of the CA's own profiles is issued on request");
+    if (!r->transaction)
+        return RL_OK;
+    size_t n = strlen(r->transaction);
+    bool ok = n > 0 && n <= RL_OBJECT_ID_MAX;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = r->transaction[i] >= 0x20 && r->transaction[i] < 0x7f;
+    return ok ? RL_OK
+              : rl_fail(e, RL_EINVAL, "ca", "a transaction is named by 1 to %d printable characters", RL_OBJECT_ID_MAX);
+}
+
+static rl_duration ceiling(const rl_settings *s, rl_profile_id profile)
+{
+    rl_duration own = profile == RL_PROFILE_STATIC       ? s->scep.static_validity
+                      : profile == RL_PROFILE_STATIC_AAD ? s->scep.static_aad_validity
+                                                         : s->ca.cert_validity;
+    return own < s->ca.cert_validity ? own : s->ca.cert_validity;
+}
+
+/* Fills the record and the fresh certificate. */
+static rl_err make(struct issue *i, rl_error *e)
+{
+    const rl_issue_request *r = i->request;
+    const rl_issuer *issuer = rl_ca_issuer(i->ca);
+    rl_duration most = ceiling(i->ca->settings, r->profile);
+    ca_template t = {.subject = i->csr.subject,
+                     .key = i->csr.key,
+                     .key_usage = i->csr.key_usage,
+                     .eku = i->csr.eku,
+                     .names = i->csr.names};
+    X509 *cert;
+    RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
+    if (rl_serial_random(&t.serial) != RL_OK)
+        return rl_fail_openssl(e, "ca", "no random serial number");
+    if (ca_record(&t, rl_profile_get(r->profile)->name, r->requester, i->now, &i->record) != RL_OK)
+        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    RL_TRY(ca_build(i->ca, issuer, &t, &cert, e));
+    i->out->id = ca_cert_id(issuer->id, &t.serial);
+    rl_err err = rl_x509_to_der(cert, &i->out->der, &i->out->der_n, e);
+    X509_free(cert);
+    return err;
+}
+
+/* ---- after it, or instead of it ---- */
+static rl_err load_earlier(const rl_ca *ca, rl_issued *out, rl_error *e)
+{
+    rl_buf der = {0};
+    rl_err err = rl_store_der(ca->store, &out->id, &der);
+    if (err != RL_OK) {
+        rl_buf_free(&der);
+        return rl_fail(e, err, "ca", "the transaction's earlier certificate cannot be read: %s", rl_err_name(err));
+    }
+    free(out->der);
+    out->der = der.p;
+    out->der_n = der.n;
+    out->repeated = true;
+    return RL_OK;
+}
+
+rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e)
+{
+    struct issue i = {.ca = ca, .request = r, .out = out, .now = rl_wall_s()};
+    *out = (rl_issued){0};
+    RL_TRY(check_request(r, e));
+    RL_TRY(ca_csr_read(rl_profile_get(r->profile), r->csr, &i.csr, e));
+    rl_err err;
+    if (r->transaction && rl_store_binding_first(ca->store, RL_SOURCE_TRANSACTION, r->transaction, &out->id) == RL_OK) {
+        err = load_earlier(ca, out, e); /* a retransmission costs no signature */
+        goto out;
+    }
+    err = make(&i, e);
+    if (err == RL_OK)
+        err = rl_store_run(ca->store, apply, &i, e);
+    if (err == RL_OK && out->repeated)
+        err = load_earlier(ca, out, e);
+out:
+    if (err != RL_OK)
+        rl_issued_clear(out);
+    rl_cert_clear(&i.record);
+    ca_csr_clear(&i.csr);
+    return err;
+}
+
+void rl_issued_clear(rl_issued *i)
+{
+    free(i->der);
+    *i = (rl_issued){0};
+}

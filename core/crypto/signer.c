@@ -1,0 +1,212 @@
+/* Signers: keys in memory, from a file or made here. Immutable after creation; the reference count is atomic. */
+#include "crypto/signer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crypto/x509.h"
+
+struct rl_signer {
+    _Atomic int refs;
+    EVP_PKEY *pkey;
+    rl_key_type type;
+};
+
+static const struct {
+    const char *name, *curve;
+    unsigned bits;
+} types[] = {
+    [RL_KEY_RSA2048] = {"rsa2048", NULL, 2048},      [RL_KEY_RSA3072] = {"rsa3072", NULL, 3072},
+    [RL_KEY_RSA4096] = {"rsa4096", NULL, 4096},      [RL_KEY_EC_P256] = {"ec-p256", SN_X9_62_prime256v1, 0},
+    [RL_KEY_EC_P384] = {"ec-p384", SN_secp384r1, 0}, [RL_KEY_AUTO] = {"auto", NULL, 0},
+};
+
+const char *rl_key_type_name(rl_key_type t)
+{
+    return types[t].name;
+}
+
+static rl_err wrap(EVP_PKEY *pkey, rl_key_type type, rl_signer **out, rl_error *e)
+{
+    rl_signer *s = calloc(1, sizeof(*s));
+    if (!s) {
+        EVP_PKEY_free(pkey);
+        return rl_fail(e, RL_ENOMEM, "signer", "out of memory");
+    }
+    atomic_init(&s->refs, 1);
+    s->pkey = pkey;
+    s->type = type;
+    *out = s;
+    return RL_OK;
+}
+
+rl_err rl_signer_generate(rl_key_type type, rl_signer **out, rl_error *e)
+{
+    if (type >= RL_KEY_AUTO)
+        return rl_fail(e, RL_EINVAL, "signer", "no key type was chosen");
+    EVP_PKEY *pkey = types[type].curve ? EVP_EC_gen(types[type].curve) : EVP_RSA_gen(types[type].bits);
+    return pkey ? wrap(pkey, type, out, e) : rl_fail_openssl(e, "signer", "the key cannot be made");
+}
+
+/* ---- files ---- */
+static rl_err recognise(const EVP_PKEY *pkey, rl_key_type *type)
+{
+    char group[64] = "";
+    bool ec = EVP_PKEY_is_a(pkey, "EC") && EVP_PKEY_get_group_name(pkey, group, sizeof(group), NULL) == 1;
+    bool rsa = EVP_PKEY_is_a(pkey, "RSA");
+    for (unsigned t = 0; t < RL_KEY_AUTO; t++) {
+        if (types[t].curve ? ec && strcmp(group, types[t].curve) == 0
+                           : rsa && EVP_PKEY_get_bits(pkey) == (int)types[t].bits) {
+            *type = (rl_key_type)t;
+            return RL_OK;
+        }
+    }
+    return RL_EUNSUPPORTED;
+}
+
+rl_err rl_signer_load(const char *path, rl_signer **out, rl_error *e)
+{
+    struct stat st;
+    rl_key_type type;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        rl_err err = rl_fail(e, errno == ENOENT ? RL_ENOTFOUND : RL_EIO, "signer", "key file %s cannot be read: %s",
+                             path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    if (st.st_mode & 077) {
+        close(fd);
+        return rl_fail(e, RL_EDENIED, "signer", "key file %s can be read by others than its owner: chmod 600 it", path);
+    }
+    FILE *f = fdopen(fd, "r");
+    if (!f) {
+        close(fd);
+        return rl_fail(e, RL_ENOMEM, "signer", "out of memory");
+    }
+    EVP_PKEY *pkey = PEM_read_PrivateKey(f, NULL, NULL, (void *)"");
+    fclose(f);
+    if (!pkey) {
+        ERR_clear_error();
+        return rl_fail(e, RL_ECORRUPT, "signer", "key file %s holds no private key in PEM without a pass phrase", path);
+    }
+    if (recognise(pkey, &type) != RL_OK) {
+        EVP_PKEY_free(pkey);
+        return rl_fail(e, RL_EUNSUPPORTED, "signer",
+                       "key file %s holds a key of another kind than rsa2048 rsa3072 rsa4096 ec-p256 ec-p384", path);
+    }
+    return wrap(pkey, type, out, e);
+}
+
+/* The name in its folder is durable only when the folder is. */
+static int sync_folder(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int failed = fd < 0 || fsync(fd) != 0;
+    if (fd >= 0)
+        close(fd);
+    free(copy);
+    return failed;
+}
+
+/* Under another name first, whole and synced, then linked to its own: a crash leaves no half key file, and link(2)
+ * fails when the file exists. */
+static rl_err write_file(const char *path, const char *data, size_t n, rl_error *e)
+{
+    char *temporary = NULL;
+    rl_err err = RL_OK;
+    int fd = asprintf(&temporary, "%s.XXXXXX", path) > 0 ? mkostemp(temporary, O_CLOEXEC) : -1; /* mode 0600 */
+    if (fd < 0 || write(fd, data, n) != (ssize_t)n || fsync(fd) != 0)
+        err = rl_fail(e, RL_EIO, "signer", "key file %s cannot be written: %s", path, strerror(errno));
+    else if (link(temporary, path) != 0)
+        err = rl_fail(e, errno == EEXIST ? RL_EEXISTS : RL_EIO, "signer", "key file %s cannot be made: %s", path,
+                      strerror(errno));
+    if (fd >= 0) {
+        unlink(temporary);
+        close(fd);
+    }
+    if (err == RL_OK && sync_folder(path))
+        err = rl_fail(e, RL_EIO, "signer", "the folder of key file %s cannot be synced: %s", path, strerror(errno));
+    free(temporary);
+    return err;
+}
+
+rl_err rl_signer_save(const rl_signer *s, const char *path, rl_error *e)
+{
+    char *pem;
+    BIO *bio = BIO_new(BIO_s_secmem());
+    if (!bio || PEM_write_bio_PKCS8PrivateKey(bio, s->pkey, NULL, NULL, 0, NULL, NULL) != 1) {
+        BIO_free(bio);
+        return rl_fail_openssl(e, "signer", "the key cannot be written as PKCS#8");
+    }
+    long n = BIO_get_mem_data(bio, &pem);
+    rl_err err = write_file(path, pem, (size_t)n, e);
+    OPENSSL_cleanse(pem, (size_t)n);
+    BIO_free(bio);
+    return err;
+}
+
+rl_signer *rl_signer_ref(rl_signer *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void rl_signer_free(rl_signer *s)
+{
+    if (s && atomic_fetch_sub(&s->refs, 1) == 1) {
+        EVP_PKEY_free(s->pkey); /* OpenSSL clears private numbers as it frees them */
+        free(s);
+    }
+}
+
+EVP_PKEY *rl_signer_pkey(const rl_signer *s)
+{
+    return s->pkey;
+}
+rl_key_type rl_signer_type(const rl_signer *s)
+{
+    return s->type;
+}
+bool rl_signer_is_rsa(const rl_signer *s)
+{
+    return types[s->type].curve == NULL;
+}
+rl_hash rl_signer_hash(const rl_signer *s)
+{
+    return s->type == RL_KEY_EC_P384 ? RL_SHA384 : RL_SHA256;
+}
+
+/* RFC 4055 §5 (with NULL parameters), RFC 5758 §3.2 (without). */
+rl_span rl_signer_algorithm(const rl_signer *s)
+{
+    if (rl_signer_is_rsa(s))
+        return RL_SPAN_LIT("\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00");
+    return s->type == RL_KEY_EC_P384 ? RL_SPAN_LIT("\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03")
+                                     : RL_SPAN_LIT("\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02");
+}
+
+rl_err rl_signer_sign(const rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    const EVP_MD *md = rl_signer_hash(s) == RL_SHA384 ? EVP_sha384() : EVP_sha256();
+    if (*n < (size_t)EVP_PKEY_get_size(s->pkey)) {
+        EVP_MD_CTX_free(ctx);
+        return rl_fail(e, RL_ERANGE, "signer", "no room for the signature");
+    }
+    bool ok =
+        ctx && EVP_DigestSignInit(ctx, NULL, md, NULL, s->pkey) == 1 && EVP_DigestSign(ctx, sig, n, tbs.p, tbs.n) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok ? RL_OK : rl_fail_openssl(e, "signer", "signing failed");
+}
