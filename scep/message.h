@@ -1,0 +1,100 @@
+/* SCEP messages (RFC 8894 §3): a pkiMessage is SignedData over EnvelopedData; knows nothing of HTTP, store or CA.
+ *
+ * Reading verifies the signature, decrypts, and checks the CSR's proof of possession; building makes the CertRep.
+ * Both are pure functions of their arguments, safe on any thread. */
+#ifndef RL_SCEP_MESSAGE_H
+#define RL_SCEP_MESSAGE_H
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "base/span.h"
+
+enum {
+    SCEP_TRANSACTION_MAX = 255,
+    SCEP_NONCE_SIZE = 16, /* RFC 8894 §3.2.1.5: what we send */
+    SCEP_NONCE_MAX = 64,  /* what we echo */
+    SCEP_CHALLENGE_MAX = 4096,
+    SCEP_CSR_MAX = 64 * 1024,
+    SCEP_CERTS_MAX = 8,      /* certificates in the outer SignedData */
+    SCEP_RECIPIENTS_MAX = 4, /* of the envelope */
+    SCEP_ATTRIBUTES_MAX = 32,
+};
+
+/* RFC 8894 §3.2.1.2 */
+typedef enum {
+    SCEP_CERT_REP = 3,
+    SCEP_RENEWAL_REQ = 17,
+    SCEP_PKCS_REQ = 19,
+    SCEP_CERT_POLL = 20,
+    SCEP_GET_CERT = 21,
+    SCEP_GET_CRL = 22,
+} scep_message_type;
+
+/* RFC 8894 §3.2.1.4 */
+typedef enum {
+    SCEP_BAD_ALG = 0,
+    SCEP_BAD_MESSAGE_CHECK = 1,
+    SCEP_BAD_REQUEST = 2,
+    SCEP_BAD_TIME = 3,
+    SCEP_BAD_CERT_ID = 4,
+} scep_fail_info;
+const char *scep_fail_info_name(scep_fail_info f); /* "badAlg", … */
+
+/* Who decrypts requests and signs answers, and what it accepts; borrowed. The key is RSA. */
+typedef struct scep_identity {
+    X509 *cert;
+    EVP_PKEY *key;
+    bool allow_legacy; /* SHA-1 and 3DES */
+} scep_identity;
+
+/* Why a message is refused: what the client is told. `text` is ASCII, static or in `room`. */
+typedef struct scep_refusal {
+    scep_fail_info info;
+    const char *text;
+    char room[RL_ERROR_MESSAGE_MAX];
+} scep_refusal;
+
+typedef struct scep_request {
+    char transaction[SCEP_TRANSACTION_MAX + 1]; /* printable ASCII */
+    uint8_t nonce[SCEP_NONCE_MAX];
+    size_t nonce_n;
+    int type;                 /* scep_message_type, or what else the client wrote */
+    X509 *signer;             /* the answer is encrypted for it */
+    const EVP_MD *digest;     /* the client's; SHA-256 until it is known to be acceptable */
+    const EVP_CIPHER *cipher; /* the client's */
+    X509_REQ *csr;
+    char *challenge; /* UTF-8, without NUL inside; NULL when there is none */
+} scep_request;
+
+/* RL_OK: `out` is whole. RL_EDENIED: `why` goes into a FAILURE CertRep, for which `out` has transaction, nonce
+ * and digest. RL_EBADMSG: not even those could be read; `why->text` says it. RL_ENOMEM.
+ * Every way in which a changed message can fail to be opened gives one and the same refusal, so that the
+ * answer is no oracle for the padding of key transport or content. Clear `out` in every case. */
+rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *out, scep_refusal *why);
+void scep_request_clear(scep_request *r);
+
+/* CertRep with pkiStatus SUCCESS: the issued certificate and its CA's, encrypted for the signer of the request,
+ * in the digest and cipher that it used. DER is appended to `out`. */
+rl_err scep_reply_success(const scep_identity *self, const scep_request *r, X509 *issued, X509 *ca, rl_buf *out,
+                          rl_error *e);
+/* CertRep with pkiStatus FAILURE, RFC 8894 §3.3.2.2: signed, with nothing inside. */
+rl_err scep_reply_failure(const scep_identity *self, const scep_request *r, const scep_refusal *why, rl_buf *out,
+                          rl_error *e);
+
+/* Degenerate certificates-only SignedData, RFC 8894 §3.4, in the order given. DER is appended to `out`. */
+rl_err scep_certs_only(X509 *const *certs, size_t n, rl_buf *out, rl_error *e);
+
+/* What both directions name: 2.16.840.1.113733.1.9.x and id-scep-failInfoText. Static; thread-safe. */
+typedef enum {
+    SCEP_ATTR_MESSAGE_TYPE,
+    SCEP_ATTR_PKI_STATUS,
+    SCEP_ATTR_FAIL_INFO,
+    SCEP_ATTR_SENDER_NONCE,
+    SCEP_ATTR_RECIPIENT_NONCE,
+    SCEP_ATTR_TRANSACTION_ID,
+    SCEP_ATTR_FAIL_INFO_TEXT,
+} scep_attribute;
+const char *scep_attribute_oid(scep_attribute a); /* dotted */
+
+#endif

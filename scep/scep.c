@@ -1,0 +1,232 @@
+/* The SCEP server: profiles, their routes, and the operations of RFC 8894 §4 over HTTP.
+ *
+ * GetCACaps and GetCACert are ready bodies; a PKIOperation goes to the thread pool (enroll.c). Handlers run
+ * on the HTTP workers and share one rl_scep, which is immutable after opening. */
+#include "scep/scep.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "scep/scep_priv.h"
+
+static const scep_profile profiles[] = {
+    {"/static", "/static/pkiclient.exe", RL_PROFILE_STATIC, offsetof(rl_settings, scep.static_challenge)},
+    {"/static/aad", "/static/aad/pkiclient.exe", RL_PROFILE_STATIC_AAD,
+     offsetof(rl_settings, scep.static_aad_challenge)},
+};
+enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
+_Static_assert((int)PROFILES <= (int)SCEP_PROFILES_MAX, "room for every profile's endpoint");
+
+const scep_profile *scep_profiles(size_t *n)
+{
+    *n = PROFILES;
+    return profiles;
+}
+
+const char *scep_challenge(const rl_settings *s, const scep_profile *p)
+{
+    return *(char *const *)(const void *)((const char *)s + p->challenge);
+}
+
+/* ---- opening ---- */
+/* RFC 8894 §3.5.2. Only what is there: no Renewal, no GetNextCACert. */
+static rl_err write_caps(rl_scep *s)
+{
+    return rl_buf_printf(&s->caps, "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n%s",
+                         s->self.allow_legacy ? "SHA-1\nDES3\n" : "");
+}
+
+/* RFC 8894 §4.2.1: one certificate as it is; with a registration authority both, the RA's first. */
+static rl_err write_ca_cert(rl_scep *s, rl_error *e)
+{
+    const rl_issuer *issuer = rl_ca_issuer(s->ca);
+    s->has_ra = X509_cmp(s->self.cert, issuer->cert) != 0;
+    if (!s->has_ra)
+        return rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n);
+    return scep_certs_only((X509 *const[]){s->self.cert, issuer->cert}, 2, &s->ca_cert, e);
+}
+
+static rl_metric *results(const char *operation, const char *result)
+{
+    char labels[96];
+    snprintf(labels, sizeof(labels), "operation=\"%s\",result=\"%s\"", operation, result);
+    return rl_counter("revline_scep_requests_total", labels, "SCEP requests by operation and result.");
+}
+
+static void register_metrics(rl_scep *s)
+{
+    static const char *const names[SCEP_RESULT_COUNT] = {
+        [SCEP_ISSUED] = "issued",       [SCEP_REPEATED] = "repeated", [SCEP_REFUSED] = "refused",
+        [SCEP_MALFORMED] = "malformed", [SCEP_BUSY] = "busy",         [SCEP_FAILED] = "failed",
+    };
+    for (unsigned i = 0; i < SCEP_RESULT_COUNT; i++)
+        if (names[i])
+            s->pki_results[i] = results("PKIOperation", names[i]);
+    s->caps_answered = results("GetCACaps", "answered");
+    s->cert_answered = results("GetCACert", "answered");
+    s->unknown = results("unknown", "malformed");
+    s->pki_seconds =
+        rl_histogram("revline_scep_pki_operation_seconds", "", "Time from a PKIOperation's last octet to its answer.");
+}
+
+rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_error *e)
+{
+    rl_signer *signer;
+    rl_scep *s = calloc(1, sizeof(*s));
+    if (!s)
+        return rl_fail(e, RL_ENOMEM, "scep", "out of memory");
+    s->ca = ca;
+    s->settings = settings;
+    s->pool.limit = settings->scep.concurrent_limit;
+    rl_ca_scep_identity(ca, &s->self.cert, &signer);
+    s->self.key = rl_signer_pkey(signer);
+    s->self.allow_legacy = settings->scep.allow_legacy;
+    for (size_t i = 0; i < PROFILES; i++)
+        s->endpoints[i] = (scep_endpoint){s, &profiles[i]};
+    register_metrics(s);
+    rl_err err = write_caps(s);
+    if (err == RL_OK)
+        err = write_ca_cert(s, e);
+    if (err != RL_OK)
+        rl_scep_close(s);
+    else
+        *out = s;
+    return err;
+}
+
+void rl_scep_close(rl_scep *s)
+{
+    rl_buf_free(&s->caps);
+    rl_buf_free(&s->ca_cert);
+    free(s);
+}
+
+/* ---- PKIOperation ---- */
+typedef struct pki_job {
+    const scep_endpoint *endpoint;
+    rl_span message;
+    uint64_t started; /* rl_mono_ns */
+    scep_outcome outcome;
+} pki_job;
+
+static void finish(rl_http_request *req, const rl_scep *s, const pki_job *job)
+{
+    const scep_outcome *o = &job->outcome;
+    rl_metric_add(s->pki_results[o->result], 1);
+    rl_metric_observe_ns(s->pki_seconds, rl_mono_ns() - job->started);
+    if (o->status == 200)
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/x-pki-message\r\nCache-Control: no-store\r\n"),
+                      rl_buf_span(&o->body));
+    else if (o->result == SCEP_BUSY)
+        rl_http_reply(req, o->status, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"),
+                      rl_span_str(o->text));
+    else
+        rl_http_error(req, o->status, o->text);
+}
+
+static void work(rl_http_request *req, void *arg)
+{
+    pki_job *job = arg;
+    scep_pki_operation(job->endpoint->scep, job->endpoint->profile, job->message, req->peer, &job->outcome);
+}
+
+static void done(rl_http_request *req, void *arg)
+{
+    pki_job *job = arg;
+    finish(req, job->endpoint->scep, job);
+    rl_buf_free(&job->outcome.body);
+}
+
+static void pki_operation(rl_http_request *req, scep_endpoint *endpoint, rl_span message)
+{
+    pki_job *job = rl_arena_zalloc(req->arena, sizeof(*job));
+    if (!job) {
+        rl_http_error(req, 500, "out of memory");
+        return;
+    }
+    *job = (pki_job){.endpoint = endpoint, .message = message, .started = rl_mono_ns()};
+    rl_err err = rl_http_work(req, &endpoint->scep->pool, work, done, job);
+    if (err == RL_OK)
+        return;
+    log_client_warn("scep.busy", "profile", endpoint->profile->path, "error", rl_err_name(err), "peer", req->peer);
+    job->outcome =
+        err == RL_EBUSY
+            ? (scep_outcome){.status = 429, .result = SCEP_BUSY, .text = "too many SCEP requests at once, try again\n"}
+            : (scep_outcome){.status = 500, .result = SCEP_FAILED, .text = "the server failed, try again"};
+    finish(req, endpoint->scep, job);
+}
+
+/* RFC 8894 §4.1: base64 in the query. A '+' that was not escaped may have become a space on the way, and lines may
+ * have been broken. */
+static rl_err decode_message(rl_http_request *req, rl_span *out)
+{
+    rl_span text = rl_http_query(req, "message");
+    uint8_t *clean = text.p ? rl_arena_alloc(req->arena, text.n + 1) : NULL;
+    size_t n = 0;
+    if (!clean)
+        return RL_EBADMSG;
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] != '\r' && text.p[i] != '\n')
+            clean[n++] = text.p[i] == ' ' ? '+' : text.p[i];
+    RL_TRY(rl_base64_decode(rl_span_of(clean, n), false, clean, n, &out->n)); /* in place: never ahead of its input */
+    out->p = clean;
+    return out->n ? RL_OK : RL_EBADMSG;
+}
+
+static void pki_operation_get(rl_http_request *req, scep_endpoint *endpoint)
+{
+    rl_span message;
+    if (decode_message(req, &message) == RL_OK) {
+        pki_operation(req, endpoint, message);
+        return;
+    }
+    rl_metric_add(endpoint->scep->pki_results[SCEP_MALFORMED], 1);
+    rl_http_error(req, 400, "PKIOperation by GET needs a message parameter in base64");
+}
+
+/* ---- operations and routes ---- */
+/* RFC 8894 §4: the operation is in the query, also of a POST. */
+static void handle(rl_http_request *req, void *ctx)
+{
+    scep_endpoint *endpoint = ctx;
+    const rl_scep *s = endpoint->scep;
+    bool post = req->method == RL_HTTP_POST;
+    rl_span operation = rl_http_query(req, "operation");
+    if (rl_span_ieq(operation, RL_SPAN_LIT("PKIOperation"))) {
+        if (post)
+            pki_operation(req, endpoint, req->body);
+        else
+            pki_operation_get(req, endpoint);
+    } else if (!post && rl_span_ieq(operation, RL_SPAN_LIT("GetCACaps"))) {
+        rl_metric_add(s->caps_answered, 1);
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain\r\n"), rl_buf_span(&s->caps));
+    } else if (!post && rl_span_ieq(operation, RL_SPAN_LIT("GetCACert"))) {
+        rl_metric_add(s->cert_answered, 1);
+        rl_http_reply(req, 200,
+                      s->has_ra ? RL_SPAN_LIT("Content-Type: application/x-x509-ca-ra-cert\r\n")
+                                : RL_SPAN_LIT("Content-Type: application/x-x509-ca-cert\r\n"),
+                      rl_buf_span(&s->ca_cert));
+    } else {
+        rl_metric_add(s->unknown, 1);
+        rl_http_error(req, 400,
+                      post ? "by POST there is only operation=PKIOperation"
+                           : "operation must be GetCACaps, GetCACert or PKIOperation");
+    }
+}
+
+size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < PROFILES; i++) {
+        if (!scep_challenge(s->settings, &profiles[i])[0])
+            continue;
+        const char *paths[] = {profiles[i].path, profiles[i].client_path};
+        for (size_t k = 0; k < 2 && n < cap; k++)
+            routes[n++] = (rl_http_route){.methods = RL_HTTP_GET | RL_HTTP_POST,
+                                          .path = paths[k],
+                                          .handler = handle,
+                                          .ctx = &s->endpoints[i],
+                                          .body_limit = (size_t)s->settings->http.scep_body_limit};
+    }
+    return n;
+}

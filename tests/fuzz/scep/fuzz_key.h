@@ -1,0 +1,52 @@
+/* The server's key and certificate while fuzzing, and the signer of what the target wraps. Fixed, so that the corpus
+ * stays readable; of no use anywhere else. make_corpus.py reads them from here. */
+#ifndef RL_FUZZ_SCEP_KEY_H
+#define RL_FUZZ_SCEP_KEY_H
+
+static const char fuzz_key_pem[] = "-----BEGIN PRIVATE KEY-----\n"
+                                   "MIIEvwIBADANBgkqhkiG9w0BAQEFAASCBKkwggSlAgEAAoIBAQDVS9rPHdXlXC6a\n"
+                                   "XZCUhy+SsraGleTGaxKgMtWnGF0wv8wOB3AWgkArAh4O/A8/udVLxfY4EIUlmik6\n"
+                                   "jKXh3b3gCMxb5njHbXyTzex9wF8EPJzwb2vF9FbRVpxi3bTNDBQgBPrfpX1B8JN/\n"
+                                   "ckeK4+jZLMMOLTyEj61Q3sCVA92GLfPmIZY1YHkwbMOJLy8i5qZ8vT0xtrg8GWIO\n"
+                                   "Rf+mdSwZM/p+KfviE3rKljhCgBE71oiQcwCU+qIddCcrvG+wtZbLt3fXGnztl68Z\n"
+                                   "mepstrxGRxPSWW2ruW1UZyVDRCOuWPNZASKo9/GcOM32knEWlUtF/sh0dTla6Xtn\n"
+                                   "fkjRIkzTAgMBAAECggEAA+9w+pRycl5Agaf46EmvEulLg8VuvmXO6kWJM9CPXlcz\n"
+                                   "/Y0CbBi8KlkUY9emSGAUoPQcfr41LkKinwvsbhwv3jlcLLmvVF3HnGwxlIDMpQrX\n"
+                                   "JPPdh5klvs+l9b5GRyvmZ8msXZZLHdvO+X7iYfpe7BErdgZXbbYQEo43Cbf1fFwk\n"
+                                   "QrNGqFNucDo6Sy+3GUgUwaoWkwGE3M0YVpgyZ/WjGQt+t9DUXrFBVaNGVpqFyNwJ\n"
+                                   "sxLmunAkjgT+PeOUp4Pls1Efrtdo3Uvf8usdo10iL9ARjsoHJqJowsiqRsUpQ/dX\n"
+                                   "q4O3E1GxntuS7FHheFlFIJ0wpAAxwe7NAD8MCL1e0QKBgQD3rjAMj3gXTCXZbUtQ\n"
+                                   "NTETvZhVd10qeSLiIC+dH/BBgF/933Gz79xm0rYRX+g7a+6Hv8AWkaduShRXNmaI\n"
+                                   "yRlMXBK5VtQRWCIbfs3opCULc4MFnFNZZ60phpeUwtvtJxL40Jc5sEZfGsemActP\n"
+                                   "BdOnyaGObqfvPROhWy3yNI+qTwKBgQDcdf8zh6WQHk13uinx1sWzRXYy49lY/LzC\n"
+                                   "rPc3ubN+RqrlnFeFLZNQdtJcpIAKZ4LoHBlh/CpA2dgDOufZi9TGETilR9abQp8Z\n"
+                                   "a6jJ4KzdCgDlYTC/U73EhVMHP/aiu9QyOPuO6tjdP2xG+oNzP+QGhv6I8/PIvcaQ\n"
+                                   "/t17w1fIPQKBgQC8hxVB6k7yBN9mkh/arLJvoUh7/cCn3M8lqnQzuKTrZukqWFO3\n"
+                                   "MGPmzIsTzJn76RsGr3lqdHIqrC6xd9IyWkhsbEVAWIxRq3FC1pGrfI5KGiHoOmbj\n"
+                                   "TdxsGGv3Kx+2c6CoTjZeDgRyzfKcNQ9pVjkWpY7Y2PfxTd9MWhguHb4hVwKBgQCU\n"
+                                   "gbv2h1Kk4XTHyRUGPuoQWCNGJqw7wIybCw7BcAuUbaAjagyevtO0aUZNd9Z0q8PH\n"
+                                   "/V2v3sDLzLMxgdW6evJKtkEVPW44SkmIQziBPSLVBy8RVUYULCHyJumGQbUvbB2F\n"
+                                   "81KptFN/voB+07QGx6wgJYGC2eqHeCcxdy3VeAJC9QKBgQCcXiRx1orsoTcReUgR\n"
+                                   "F/bqu+zdnyIrVF7BJ6eRWegMHG8GdPIRXrX7pQAqqq0QkhvZTpCKV9Pd/Ap2f7BD\n"
+                                   "gXwxIthYrBRBantVxGKKmh6faPvlSs6lQfjqDHQGWHarFntyL8pOF9ggLzFU23s+\n"
+                                   "2UtqrS0kGUBW31HHMTpvfOMulw==\n"
+                                   "-----END PRIVATE KEY-----\n";
+static const char fuzz_cert_pem[] = "-----BEGIN CERTIFICATE-----\n"
+                                    "MIICsDCCAZigAwIBAgIUQEtSsuCueZNpCoFv//1V6rlylRowDQYJKoZIhvcNAQEL\n"
+                                    "BQAwEjEQMA4GA1UEAwwHRnV6eiBDQTAeFw0yNjExMjUwNjM2MjlaFw0yNjEyMDIw\n"
+                                    "NzM2MjlaMBIxEDAOBgNVBAMMB0Z1enogQ0EwggEiMA0GCSqGSIb3DQEBAQUAA4IB\n"
+                                    "DwAwggEKAoIBAQDVS9rPHdXlXC6aXZCUhy+SsraGleTGaxKgMtWnGF0wv8wOB3AW\n"
+                                    "gkArAh4O/A8/udVLxfY4EIUlmik6jKXh3b3gCMxb5njHbXyTzex9wF8EPJzwb2vF\n"
+                                    "9FbRVpxi3bTNDBQgBPrfpX1B8JN/ckeK4+jZLMMOLTyEj61Q3sCVA92GLfPmIZY1\n"
+                                    "YHkwbMOJLy8i5qZ8vT0xtrg8GWIORf+mdSwZM/p+KfviE3rKljhCgBE71oiQcwCU\n"
+                                    "+qIddCcrvG+wtZbLt3fXGnztl68ZmepstrxGRxPSWW2ruW1UZyVDRCOuWPNZASKo\n"
+                                    "9/GcOM32knEWlUtF/sh0dTla6XtnfkjRIkzTAgMBAAEwDQYJKoZIhvcNAQELBQAD\n"
+                                    "ggEBAKH4TFV3OgGsGWFPWMXCIgwNasPaf8ENtIK8tmeWsmbMg6l59UZNIyO0eYy8\n"
+                                    "M5v+p3AjfaYOkiBP0flIfXsFpKl8MOnGb7WiyW8877wgbXriUHOO4MrDFn2GV5nJ\n"
+                                    "Vm7DX9QeS4IyEbKbQjfll9qucVRLdvGxurlrardnEV2SYo01lAiR88LsrplZPag4\n"
+                                    "bLocU71oawUZ/vr2IWplBn/BMK1sRO+jzrHFCTRv8aynvfYJJYodVahMoang9rFr\n"
+                                    "Dwn8UDNhc0XafIxATHdZ4jgsG3hkcvGbjfM7uwzP+gy6cslV8GwoGI56seAEUAju\n"
+                                    "rIeBnb/0+z7SvZqqiZ+IH6R3K5w=\n"
+                                    "-----END CERTIFICATE-----\n";
+
+#endif

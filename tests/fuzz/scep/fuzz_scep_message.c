@@ -1,0 +1,68 @@
+/* The whole reading of a pkiMessage, with a fixed key. A signature or an encryption would stop every mutation at the
+ * door, so an input is taken at the layer it looks like: SignedData is read as it is, an EnvelopedData is signed first,
+ * anything else is encrypted and signed first, which makes it the CSR. */
+#include <openssl/pem.h>
+
+#include "../../unit/scep/client.h"
+#include "fuzz_key.h"
+#include "scep/message.h"
+
+static client_party server;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    BIO *key = BIO_new_mem_buf(fuzz_key_pem, -1), *cert = BIO_new_mem_buf(fuzz_cert_pem, -1);
+    server.key = PEM_read_bio_PrivateKey(key, NULL, NULL, NULL);
+    server.cert = PEM_read_bio_X509(cert, NULL, NULL, NULL);
+    CLIENT_MUST(server.key && server.cert);
+    BIO_free(key);
+    BIO_free(cert);
+    return 0;
+}
+
+static void read_message(client_bytes message)
+{
+    const scep_identity self = {server.cert, server.key, true};
+    scep_request r;
+    scep_refusal why;
+    rl_buf out = {0};
+    rl_err err = scep_request_read(&self, rl_span_of(message.p, message.n), &r, &why);
+    if (err == RL_OK)
+        CLIENT_MUST(scep_reply_success(&self, &r, server.cert, server.cert, &out, NULL) == RL_OK);
+    else if (err == RL_EDENIED)
+        CLIENT_MUST(scep_reply_failure(&self, &r, &why, &out, NULL) == RL_OK && out.n > 0);
+    else
+        CLIENT_MUST(err == RL_EBADMSG && why.text[0]);
+    rl_buf_free(&out);
+    scep_request_clear(&r);
+}
+
+static bool has_type(const uint8_t *data, size_t n, const char *oid)
+{
+    return memmem(data, n < 24 ? n : 24, oid, 11) != NULL;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static const client_attributes attributes = {
+        .transaction = "fuzz", .type = "19", .nonce = (const unsigned char *)"0123456789abcdef", .nonce_n = 16};
+    const char *signed_data = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
+               *enveloped = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
+    client_bytes input = {(unsigned char *)(uintptr_t)data, n};
+    if (has_type(data, n, signed_data)) {
+        read_message(input);
+        return 0;
+    }
+    bool is_envelope = has_type(data, n, enveloped);
+    client_bytes envelope = is_envelope ? input : client_envelope(data, n, server.cert, EVP_aes_128_cbc(), 1);
+    client_bytes message = client_sign(envelope, &server, EVP_sha256(), &attributes);
+    read_message(message);
+    free(message.p);
+    if (!is_envelope)
+        free(envelope.p);
+    return 0;
+}

@@ -1,0 +1,419 @@
+/* SCEP messages against OpenSSL's CMS as the other side. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "client.h"
+#include "scep/message.h"
+
+static const unsigned char nonce[16] = "0123456789abcdef";
+static const client_attributes usual = {.transaction = "txn-1", .type = "19", .nonce = nonce, .nonce_n = 16};
+
+static client_party server, client, ec_client;
+
+static int make_parties(void **state)
+{
+    (void)state;
+    server = client_party_new(EVP_RSA_gen(2048), "Test CA", NULL);
+    client = client_party_new(EVP_RSA_gen(2048), "Test Client", NULL);
+    ec_client = client_party_new(EVP_EC_gen("P-256"), "Test EC Client", NULL);
+    return 0;
+}
+
+static int free_parties(void **state)
+{
+    (void)state;
+    client_party_free(&server);
+    client_party_free(&client);
+    client_party_free(&ec_client);
+    return 0;
+}
+
+static scep_identity identity(bool legacy)
+{
+    return (scep_identity){server.cert, server.key, legacy};
+}
+
+/* What a test varies of a message; zero is the usual thing. */
+typedef struct recipe {
+    const client_party *signer;
+    EVP_PKEY *key;
+    const EVP_MD *md;
+    const EVP_CIPHER *cipher;
+    const client_attributes *attributes;
+    const char *challenge;
+    const client_party *recipient;
+    int copies;
+    void (*spoil_csr)(client_bytes *), (*spoil_envelope)(client_bytes *);
+} recipe;
+
+static client_bytes message(const recipe *r)
+{
+    const client_party *signer = r->signer ? r->signer : &client;
+    client_bytes csr =
+        client_csr(r->key ? r->key : signer->key, "device", r->challenge ? r->challenge : "secret-word", NULL);
+    if (r->spoil_csr)
+        r->spoil_csr(&csr);
+    client_bytes envelope = client_envelope(csr.p, csr.n, (r->recipient ? r->recipient : &server)->cert,
+                                            r->cipher ? r->cipher : EVP_aes_256_cbc(), r->copies ? r->copies : 1);
+    if (r->spoil_envelope)
+        r->spoil_envelope(&envelope);
+    client_bytes out =
+        client_sign(envelope, signer, r->md ? r->md : EVP_sha256(), r->attributes ? r->attributes : &usual);
+    free(envelope.p);
+    OPENSSL_free(csr.p);
+    return out;
+}
+
+/* Reads the message; expects `err`, and with RL_EDENIED `info`. `text`, if given, has to be in the reason. */
+static void expect(bool legacy, client_bytes m, rl_err err, int info, const char *text)
+{
+    scep_identity self = identity(legacy);
+    scep_request r;
+    scep_refusal why;
+    assert_int_equal(scep_request_read(&self, rl_span_of(m.p, m.n), &r, &why), err);
+    if (err == RL_EDENIED)
+        assert_int_equal(why.info, info);
+    if (text && !strstr(why.text, text))
+        fail_msg("'%s' does not say '%s'", why.text, text);
+    scep_request_clear(&r);
+    free(m.p);
+}
+
+static void expect_recipe(bool legacy, recipe r, rl_err err, int info, const char *text)
+{
+    expect(legacy, message(&r), err, info, text);
+}
+
+/* ---- reading ---- */
+static void test_a_request_is_read_whole(void **state)
+{
+    (void)state;
+    const EVP_MD *digests[] = {EVP_sha256(), EVP_sha384(), EVP_sha512()};
+    const EVP_CIPHER *ciphers[] = {EVP_aes_128_cbc(), EVP_aes_192_cbc(), EVP_aes_256_cbc()};
+    for (int i = 0; i < 3; i++) {
+        client_bytes m = message(&(recipe){.md = digests[i], .cipher = ciphers[i]});
+        scep_identity self = identity(false);
+        scep_request r;
+        scep_refusal why;
+        assert_int_equal(scep_request_read(&self, rl_span_of(m.p, m.n), &r, &why), RL_OK);
+        assert_string_equal(r.transaction, "txn-1");
+        assert_int_equal(r.type, SCEP_PKCS_REQ);
+        assert_int_equal(r.nonce_n, 16);
+        assert_memory_equal(r.nonce, nonce, 16);
+        assert_int_equal(EVP_MD_get_type(r.digest), EVP_MD_get_type(digests[i]));
+        assert_int_equal(EVP_CIPHER_get_nid(r.cipher), EVP_CIPHER_get_nid(ciphers[i]));
+        assert_string_equal(r.challenge, "secret-word");
+        assert_int_equal(X509_cmp(r.signer, client.cert), 0);
+        assert_int_equal(EVP_PKEY_eq(X509_REQ_get0_pubkey(r.csr), client.key), 1);
+        scep_request_clear(&r);
+        free(m.p);
+    }
+}
+
+static void test_legacy_algorithms_need_the_setting(void **state)
+{
+    (void)state;
+    const recipe sha1 = {.md = EVP_sha1()}, des3 = {.cipher = EVP_des_ede3_cbc()};
+    expect_recipe(false, sha1, RL_EDENIED, SCEP_BAD_ALG, "SHA-1");
+    expect_recipe(false, des3, RL_EDENIED, SCEP_BAD_ALG, "3DES");
+    expect_recipe(true, sha1, RL_OK, 0, NULL);
+    expect_recipe(true, des3, RL_OK, 0, NULL);
+    expect_recipe(true, (recipe){.md = EVP_md5()}, RL_EDENIED, SCEP_BAD_ALG, "digest");
+    expect_recipe(true, (recipe){.md = EVP_sha224()}, RL_EDENIED, SCEP_BAD_ALG, "digest");
+    expect_recipe(true, (recipe){.cipher = EVP_camellia_128_cbc()}, RL_EDENIED, SCEP_BAD_ALG, "cipher");
+    expect_recipe(true, (recipe){.cipher = EVP_aes_128_ofb()}, RL_EDENIED, SCEP_BAD_ALG, "cipher");
+}
+
+static void test_an_ec_signer_is_told_to_use_rsa(void **state)
+{
+    (void)state;
+    expect_recipe(false, (recipe){.signer = &ec_client}, RL_EDENIED, SCEP_BAD_ALG, "RSA");
+}
+
+static void test_an_ec_key_can_be_certified_under_an_rsa_signer_that_is_issued(void **state)
+{
+    (void)state;
+    client_party issued = client_party_new(EVP_RSA_gen(2048), "Some Device", &server);
+    expect_recipe(false, (recipe){.signer = &issued, .key = ec_client.key}, RL_OK, 0, NULL);
+    client_party_free(&issued);
+}
+
+static void test_a_self_signed_signer_has_the_key_of_its_request(void **state)
+{
+    (void)state;
+    expect_recipe(false, (recipe){.key = ec_client.key}, RL_EDENIED, SCEP_BAD_REQUEST, "self-signed");
+}
+
+static void test_a_self_signed_signer_must_have_signed_itself(void **state)
+{
+    (void)state;
+    client_party forged = client_party_new(EVP_PKEY_dup(client.key), "Forged", NULL);
+    CLIENT_MUST(X509_sign(forged.cert, server.key, EVP_sha256()));
+    expect_recipe(false, (recipe){.signer = &forged}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "self-signed");
+    client_party_free(&forged);
+}
+
+static void test_a_changed_signature_is_refused(void **state)
+{
+    (void)state;
+    client_bytes m = message(&(recipe){0});
+    m.p[m.n - 20] ^= 1; /* the signature is the last element */
+    expect(false, m, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+}
+
+static void test_changed_content_is_refused(void **state)
+{
+    (void)state;
+    client_bytes m = message(&(recipe){0});
+    m.p[200] ^= 1; /* inside the encapsulated envelope's encrypted key */
+    expect(false, m, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+}
+
+/* One refusal for all of these, octet for octet. */
+#define NOT_OPENED "the envelope does not open to a certificate request with a valid signature"
+
+static void spoil_last_block(client_bytes *b)
+{
+    b->p[b->n - 1] ^= 1;
+}
+static void spoil_padding(client_bytes *b)
+{
+    b->p[b->n - 17] ^= 1;
+}
+static void spoil_middle(client_bytes *b)
+{
+    b->p[b->n - 200] ^= 1;
+}
+/* The encrypted key begins behind the recipient's issuer and serial, well within these. */
+static void spoil_key(client_bytes *b)
+{
+    b->p[160] ^= 1;
+}
+static void spoil_proof(client_bytes *csr)
+{
+    csr->p[csr->n - 1] ^= 1;
+}
+static void cut(client_bytes *csr)
+{
+    csr->n -= 1;
+}
+static void nonsense(client_bytes *csr)
+{
+    memset(csr->p, 'x', csr->n);
+}
+static void empty(client_bytes *csr)
+{
+    csr->n = 0;
+}
+
+static void test_every_failure_to_open_is_the_same_refusal(void **state)
+{
+    (void)state;
+    void (*envelopes[])(client_bytes *) = {spoil_last_block, spoil_padding, spoil_middle, spoil_key};
+    void (*csrs[])(client_bytes *) = {spoil_proof, cut, nonsense, empty};
+    for (size_t i = 0; i < sizeof(envelopes) / sizeof(envelopes[0]); i++)
+        expect_recipe(false, (recipe){.spoil_envelope = envelopes[i]}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+    for (size_t i = 0; i < sizeof(csrs) / sizeof(csrs[0]); i++)
+        expect_recipe(false, (recipe){.spoil_csr = csrs[i]}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+    expect_recipe(false, (recipe){.recipient = &client}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+}
+
+static void test_without_transaction_or_nonce_there_is_nothing_to_answer(void **state)
+{
+    (void)state;
+    char long_id[300];
+    memset(long_id, 'a', sizeof(long_id));
+    long_id[256] = 0;
+    const unsigned char long_nonce[65] = {0};
+    const client_attributes bad[] = {
+        {.type = "19", .nonce = nonce, .nonce_n = 16},
+        {.transaction = "", .type = "19", .nonce = nonce, .nonce_n = 16},
+        {.transaction = "tab\there", .type = "19", .nonce = nonce, .nonce_n = 16},
+        {.transaction = long_id, .type = "19", .nonce = nonce, .nonce_n = 16},
+        {.transaction = "t", .type = "19", .nonce = nonce, .nonce_n = 16, .twice = true},
+        {.transaction = "t", .type = "19"},
+        {.transaction = "t", .type = "19", .nonce = long_nonce, .nonce_n = 65},
+        {.transaction = "t", .type = "19", .nonce = nonce, .nonce_n = 16, .signers = 2},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        expect_recipe(false, (recipe){.attributes = &bad[i]}, RL_EBADMSG, 0, NULL);
+    long_id[255] = 0;
+    const client_attributes longest = {.transaction = long_id, .type = "19", .nonce = long_nonce, .nonce_n = 64};
+    expect_recipe(false, (recipe){.attributes = &longest}, RL_OK, 0, NULL);
+}
+
+static void test_other_message_types_are_not_offered(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *text;
+    } types[] = {{"17", "RenewalReq is not offered"},
+                 {"20", "CertPoll is not offered"},
+                 {"21", "GetCert is not offered"},
+                 {"22", "GetCRL is not offered"},
+                 {"3", "is not offered"},
+                 {"999", "is not offered"},
+                 {NULL, "missing"},
+                 {"1x", "no decimal"},
+                 {"1919", "short"}};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        client_attributes a = usual;
+        a.type = types[i].type;
+        expect_recipe(false, (recipe){.attributes = &a}, RL_EDENIED, SCEP_BAD_REQUEST, types[i].text);
+    }
+}
+
+static void test_the_signers_certificate_is_in_the_message(void **state)
+{
+    (void)state;
+    client_attributes a = usual;
+    a.without_cert = true;
+    expect_recipe(false, (recipe){.attributes = &a}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "not in the message");
+}
+
+static void test_recipients_are_limited(void **state)
+{
+    (void)state;
+    expect_recipe(false, (recipe){.copies = SCEP_RECIPIENTS_MAX}, RL_OK, 0, NULL);
+    expect_recipe(false, (recipe){.copies = SCEP_RECIPIENTS_MAX + 1}, RL_EDENIED, SCEP_BAD_REQUEST, "recipients");
+}
+
+static void test_signed_content_that_is_no_envelope_is_refused(void **state)
+{
+    (void)state;
+    unsigned char text[] = "hello";
+    expect(false, client_sign((client_bytes){text, 5}, &client, EVP_sha256(), &usual), RL_EDENIED, SCEP_BAD_REQUEST,
+           "EnvelopedData");
+    expect(false, client_sign((client_bytes){text, 0}, &client, EVP_sha256(), &usual), RL_EDENIED, SCEP_BAD_REQUEST,
+           "EnvelopedData");
+}
+
+static void test_truncated_and_extended_messages_are_unreadable(void **state)
+{
+    (void)state;
+    client_bytes m = message(&(recipe){0});
+    scep_identity self = identity(false);
+    scep_request r;
+    scep_refusal why;
+    for (size_t n = 0; n < m.n; n += 1 + n / 16) {
+        unsigned char *exact = malloc(n ? n : 1); /* so that a read past the end is seen */
+        memcpy(exact, m.p, n);
+        assert_int_equal(scep_request_read(&self, rl_span_of(exact, n), &r, &why), RL_EBADMSG);
+        scep_request_clear(&r);
+        free(exact);
+    }
+    m.p = realloc(m.p, m.n + 1);
+    m.p[m.n++] = 0;
+    expect(false, m, RL_EBADMSG, 0, NULL);
+}
+
+static void test_a_request_without_challenge_has_none(void **state)
+{
+    (void)state;
+    client_bytes csr = client_csr(client.key, "device", NULL, NULL);
+    client_bytes envelope = client_envelope(csr.p, csr.n, server.cert, EVP_aes_128_cbc(), 1);
+    client_bytes m = client_sign(envelope, &client, EVP_sha256(), &usual);
+    scep_identity self = identity(false);
+    scep_request r;
+    scep_refusal why;
+    assert_int_equal(scep_request_read(&self, rl_span_of(m.p, m.n), &r, &why), RL_OK);
+    assert_null(r.challenge);
+    scep_request_clear(&r);
+    free(m.p);
+    free(envelope.p);
+    OPENSSL_free(csr.p);
+}
+
+/* ---- answering ---- */
+static client_reply answer(const recipe *how, bool legacy, const scep_refusal *refusal)
+{
+    client_bytes m = message(how);
+    scep_identity self = identity(legacy);
+    scep_request r;
+    scep_refusal why;
+    rl_buf out = {0};
+    assert_int_equal(scep_request_read(&self, rl_span_of(m.p, m.n), &r, &why), RL_OK);
+    client_party issued = client_party_new(EVP_PKEY_dup(client.key), "device", &server);
+    if (refusal)
+        assert_int_equal(scep_reply_failure(&self, &r, refusal, &out, NULL), RL_OK);
+    else
+        assert_int_equal(scep_reply_success(&self, &r, issued.cert, server.cert, &out, NULL), RL_OK);
+    client_reply reply = client_read(out.p, out.n, server.cert, &client);
+    assert_string_equal(reply.transaction, "txn-1");
+    assert_string_equal(reply.type, "3");
+    assert_int_equal(reply.recipient_nonce_n, 16);
+    assert_memory_equal(reply.recipient_nonce, nonce, 16);
+    assert_int_equal(reply.sender_nonce_n, 16);
+    if (!refusal) {
+        assert_int_equal(reply.certs_n, 2);
+        assert_int_equal(X509_cmp(reply.issued, issued.cert), 0);
+        assert_int_equal(X509_cmp(reply.ca, server.cert), 0);
+    }
+    client_party_free(&issued);
+    rl_buf_free(&out);
+    scep_request_clear(&r);
+    free(m.p);
+    return reply;
+}
+
+static void test_success_answers_in_kind(void **state)
+{
+    (void)state;
+    const EVP_MD *digests[] = {EVP_sha256(), EVP_sha384(), EVP_sha512(), EVP_sha1()};
+    const EVP_CIPHER *ciphers[] = {EVP_aes_128_cbc(), EVP_aes_192_cbc(), EVP_aes_256_cbc(), EVP_des_ede3_cbc()};
+    unsigned char before[16] = {0};
+    for (int i = 0; i < 4; i++) {
+        client_reply reply = answer(&(recipe){.md = digests[i], .cipher = ciphers[i]}, true, NULL);
+        assert_string_equal(reply.status, "0");
+        assert_string_equal(reply.fail_info, "");
+        assert_int_equal(reply.digest, EVP_MD_get_type(digests[i]));
+        assert_int_equal(reply.cipher, EVP_CIPHER_get_nid(ciphers[i]));
+        assert_memory_not_equal(reply.sender_nonce, before, 16); /* fresh */
+        memcpy(before, reply.sender_nonce, 16);
+        client_reply_free(&reply);
+    }
+}
+
+static void test_failure_is_signed_and_empty(void **state)
+{
+    (void)state;
+    static const char *const digits[] = {"0", "1", "2", "3", "4"};
+    for (int info = SCEP_BAD_ALG; info <= SCEP_BAD_CERT_ID; info++) {
+        const scep_refusal why = {.info = (scep_fail_info)info, .text = "because"};
+        client_reply reply = answer(&(recipe){.md = EVP_sha512()}, false, &why);
+        assert_string_equal(reply.status, "2");
+        assert_string_equal(reply.fail_info, digits[info]);
+        assert_string_equal(reply.fail_text, "because");
+        assert_false(reply.has_content);
+        assert_int_equal(reply.digest, NID_sha512);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_request_is_read_whole),
+        cmocka_unit_test(test_legacy_algorithms_need_the_setting),
+        cmocka_unit_test(test_an_ec_signer_is_told_to_use_rsa),
+        cmocka_unit_test(test_an_ec_key_can_be_certified_under_an_rsa_signer_that_is_issued),
+        cmocka_unit_test(test_a_self_signed_signer_has_the_key_of_its_request),
+        cmocka_unit_test(test_a_self_signed_signer_must_have_signed_itself),
+        cmocka_unit_test(test_a_changed_signature_is_refused),
+        cmocka_unit_test(test_changed_content_is_refused),
+        cmocka_unit_test(test_every_failure_to_open_is_the_same_refusal),
+        cmocka_unit_test(test_without_transaction_or_nonce_there_is_nothing_to_answer),
+        cmocka_unit_test(test_other_message_types_are_not_offered),
+        cmocka_unit_test(test_the_signers_certificate_is_in_the_message),
+        cmocka_unit_test(test_recipients_are_limited),
+        cmocka_unit_test(test_signed_content_that_is_no_envelope_is_refused),
+        cmocka_unit_test(test_truncated_and_extended_messages_are_unreadable),
+        cmocka_unit_test(test_a_request_without_challenge_has_none),
+        cmocka_unit_test(test_success_answers_in_kind),
+        cmocka_unit_test(test_failure_is_signed_and_empty),
+    };
+    return cmocka_run_group_tests(tests, make_parties, free_parties);
+}
