@@ -18,7 +18,10 @@ static int hex_value(uint8_t c)
 }
 
 /* Text of extensions and trailers: ignored, but no control characters in it. */
-static bool is_text(uint8_t c) { return c == '\t' || (c >= ' ' && c != 0x7f); }
+static bool is_text(uint8_t c)
+{
+    return c == '\t' || (c >= ' ' && c != 0x7f);
+}
 
 /* One octet of a chunk-size line: `left` collects the digits. */
 static bool size_octet(http_chunked *c, uint8_t o)
@@ -50,10 +53,17 @@ static bool frame_octet(http_chunked *c, uint8_t o)
     switch (c->state) {
     case CHUNK_SIZE:
     case CHUNK_SIZE_MORE:
-    case CHUNK_EXT: return size_octet(c, o);
-    case CHUNK_SIZE_LF: c->state = c->left > 0 ? CHUNK_DATA : CHUNK_TRAILER; return o == '\n';
-    case CHUNK_DATA_CR: c->state = CHUNK_DATA_LF; return o == '\r';
-    case CHUNK_DATA_LF: c->state = CHUNK_SIZE; return o == '\n';
+    case CHUNK_EXT:
+        return size_octet(c, o);
+    case CHUNK_SIZE_LF:
+        c->state = c->left > 0 ? CHUNK_DATA : CHUNK_TRAILER;
+        return o == '\n';
+    case CHUNK_DATA_CR:
+        c->state = CHUNK_DATA_LF;
+        return o == '\r';
+    case CHUNK_DATA_LF:
+        c->state = CHUNK_SIZE;
+        return o == '\n';
     case CHUNK_TRAILER:
         c->state = o == '\r' ? CHUNK_END_LF : CHUNK_TRAILER_MORE;
         return o == '\r' || (is_text(o) && o != ' ' && o != '\t');
@@ -61,9 +71,14 @@ static bool frame_octet(http_chunked *c, uint8_t o)
         if (o == '\r')
             c->state = CHUNK_TRAILER_LF;
         return o == '\r' || is_text(o);
-    case CHUNK_TRAILER_LF: c->state = CHUNK_TRAILER; return o == '\n';
-    case CHUNK_END_LF: c->state = CHUNK_DONE; return o == '\n';
-    default: return false;
+    case CHUNK_TRAILER_LF:
+        c->state = CHUNK_TRAILER;
+        return o == '\n';
+    case CHUNK_END_LF:
+        c->state = CHUNK_DONE;
+        return o == '\n';
+    default:
+        return false;
     }
 }
 

@@ -11,7 +11,10 @@ static http_in_event refuse(http_in *in, int status, const char *why)
     return HTTP_IN_BAD;
 }
 
-static uint8_t *base(const http_in *in) { return in->buf + in->start; }
+static uint8_t *base(const http_in *in)
+{
+    return in->buf + in->start;
+}
 
 /* ---- llhttp's callbacks: each piece continues where the last one ended, so only lengths grow ---- */
 
@@ -48,6 +51,8 @@ static int on_field(llhttp_t *ll, const char *at, size_t n)
 static int on_value(llhttp_t *ll, const char *at, size_t n)
 {
     http_in *in = ll->data;
+    if (in->fields_n == 0)
+        return HPE_USER;
     http_field *f = &in->fields[in->fields_n - 1];
     if (f->value_n == 0)
         f->value = offset_of(in, at);
@@ -167,9 +172,9 @@ static void grow(http_in *in)
     in->moved = true;
 }
 
-size_t http_in_room(http_in *in, bool may_move, uint8_t **at)
+size_t http_in_room(http_in *in, uint8_t **at)
 {
-    if (may_move && in->cap - in->fill < HTTP_IN_FIRST / 4) {
+    if (in->cap - in->fill < HTTP_IN_FIRST / 4) {
         compact(in);
         if (in->fill == in->cap)
             grow(in);
@@ -192,11 +197,15 @@ void http_in_consume(http_in *in)
 
 /* ---- the head ---- */
 
-static bool is_tchar(uint8_t c) /* RFC 9110 §5.6.2 */
+/* RFC 9110 §5.6.2. A table: every octet of every name passes here. */
+static const bool tchar[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+};
+static bool is_tchar(uint8_t c)
 {
-    static const char marks[] = "!#$%&'*+-.^_`|~";
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != 0 && memchr(marks, c, sizeof marks - 1) != NULL);
+    return tchar[c];
 }
 
 /* RFC 9112 §2.2, §5.1, §5.2: every line ends with CRLF and has no other CR, no line starts with white space.
@@ -215,59 +224,114 @@ static bool lines_are_strict(rl_span head)
     return true;
 }
 
+/* RFC 3986 §2: a URI is visible ASCII; RFC 9112 §3.2: without fragment. Eight octets at a time, since an OCSP request
+ * by GET is one long target: (x - n) & ~x has a high bit when an octet is below n, for n up to 128. */
+static bool target_is_strict(const uint8_t *p, size_t n)
+{
+    const uint64_t ones = UINT64_MAX / 255, highs = ones << 7;
+    for (; n >= 8; p += 8, n -= 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        uint64_t del = x ^ ones * 0x7f, hash = x ^ ones * '#';
+        if ((x | ((x - ones * 0x21) & ~x) | ((del - ones) & ~del) | ((hash - ones) & ~hash)) & highs)
+            return false;
+    }
+    for (; n > 0; p++, n--)
+        if (*p <= ' ' || *p >= 0x7f || *p == '#')
+            return false;
+    return true;
+}
+
 static const char *head_is_strict(const http_in *in)
 {
     if (!lines_are_strict(rl_span_of(base(in), in->head_n)))
         return "malformed line";
-    for (uint32_t i = 0; i < in->target_n; i++) {
-        uint8_t c = base(in)[in->target + i];
-        if (c <= ' ' || c >= 0x7f || c == '#') /* RFC 3986 §2: a URI is visible ASCII; RFC 9112 §3.2: no fragment */
-            return "malformed request target";
-    }
-    for (size_t i = 0; i < in->fields_n; i++)
+    /* RFC 9112 §3: single spaces. */
+    const uint8_t *target = base(in) + in->target;
+    if (in->target < 2 || target[-1] != ' ' || target[-2] == ' ' || target[in->target_n + 1] != 'H')
+        return "malformed request line";
+    if (!target_is_strict(target, in->target_n))
+        return "malformed request target";
+    for (size_t i = 0; i < in->fields_n; i++) {
+        const uint8_t *name = base(in) + in->fields[i].name;
         for (uint32_t k = 0; k < in->fields[i].name_n; k++)
-            if (!is_tchar(base(in)[in->fields[i].name + k]))
+            if (!is_tchar(name[k]))
                 return "malformed header field name";
+        if (in->fields[i].name_n == 0)
+            return "malformed header field name";
+    }
     return NULL;
 }
 
 /* RFC 9110 §15.6.2: a method that is a token but that nobody knows is 501, anything else is noise. */
 static http_in_event refuse_method(http_in *in)
 {
+    enum { METHOD_MAX = 32 };
     rl_span line = rl_span_of(base(in), http_in_pending(in));
     size_t n = 0;
     while (n < line.n && is_tchar(line.p[n]))
         n++;
+    if (n == line.n && n < METHOD_MAX)
+        return HTTP_IN_MORE; /* the token is not over; llhttp will say the same again */
     if (n > 0 && n < line.n && line.p[n] == ' ')
         return refuse(in, 501, "method not implemented");
     return refuse(in, 400, "malformed request line");
 }
 
+/* What follows the target. */
+static rl_span version_text(const http_in *in)
+{
+    size_t at = in->target + in->target_n + 1;
+    return rl_span_of(base(in) + at, http_in_pending(in) > at ? http_in_pending(in) - at : 0);
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* RFC 9112 §2.3: HTTP-version = HTTP-name "/" DIGIT "." DIGIT, well-formed but not ours is 505. */
 static http_in_event refuse_version(http_in *in)
 {
-    size_t at = in->target + in->target_n + 1;
-    rl_span v = rl_span_of(base(in) + at, http_in_pending(in) > at ? http_in_pending(in) - at : 0);
-    if (v.n >= 8 && memcmp(v.p, "HTTP/", 5) == 0 && v.p[5] >= '0' && v.p[5] <= '9' && v.p[6] == '.' &&
-        v.p[7] >= '0' && v.p[7] <= '9' && (v.n == 8 || v.p[8] == '\r'))
+    rl_span v = version_text(in);
+    bool formed = v.n >= 8 && memcmp(v.p, "HTTP/", 5) == 0 && is_digit(v.p[5]) && v.p[6] == '.' && is_digit(v.p[7]);
+    bool ours = formed && v.p[5] == '1' && v.p[7] <= '1'; /* then it is what follows that is wrong */
+    if (formed && !ours)
         return refuse(in, 505, "HTTP version not supported");
     return refuse(in, 400, "malformed HTTP version");
+}
+
+/* llhttp's word for "no HTTP/ behind the target", and for methods of RTSP and ICE, which it knows, with HTTP's version.
+ */
+static http_in_event refuse_constant(http_in *in)
+{
+    rl_span v = version_text(in);
+    if (v.n >= 5 && memcmp(v.p, "HTTP/", 5) == 0)
+        return refuse_method(in);
+    return refuse(in, 400, "malformed request line");
 }
 
 static http_in_event head_failed(http_in *in, llhttp_errno_t err)
 {
     switch (err) {
-    case HPE_USER: return HTTP_IN_BAD; /* the callback said why */
-    case HPE_INVALID_METHOD: return refuse_method(in);
-    case HPE_INVALID_VERSION: return refuse_version(in);
-    case HPE_PAUSED_H2_UPGRADE: return refuse(in, 505, "HTTP version not supported");
+    case HPE_USER:
+        return HTTP_IN_BAD; /* the callback said why */
+    case HPE_INVALID_METHOD:
+        return refuse_method(in);
+    case HPE_INVALID_VERSION:
+        return refuse_version(in);
+    case HPE_PAUSED_H2_UPGRADE:
+        return refuse(in, 505, "HTTP version not supported");
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_CONTENT_LENGTH:
-    case HPE_INVALID_TRANSFER_ENCODING: return refuse(in, 400, "malformed message framing");
-    case HPE_INVALID_URL: return refuse(in, 400, "malformed request target");
-    case HPE_INVALID_CONSTANT: /* methods of RTSP and ICE, which llhttp knows, with HTTP's version */
-        return refuse_method(in);
-    default: return refuse(in, 400, "malformed request");
+    case HPE_INVALID_TRANSFER_ENCODING:
+        return refuse(in, 400, "malformed message framing");
+    case HPE_INVALID_URL:
+        return refuse(in, 400, "malformed request target");
+    case HPE_INVALID_CONSTANT:
+        return refuse_constant(in);
+    default:
+        return refuse(in, 400, "malformed request");
     }
 }
 
@@ -312,8 +376,8 @@ static http_in_event body_chunked(http_in *in)
 {
     uint8_t *raw = base(in) + in->seen;
     int status = 0;
-    in->seen += http_chunked_read(&in->chunked, rl_span_of(raw, http_in_pending(in) - in->seen),
-                                  base(in) + in->head_n, &in->body_n, in->body_limit, &status);
+    in->seen += http_chunked_read(&in->chunked, rl_span_of(raw, http_in_pending(in) - in->seen), base(in) + in->head_n,
+                                  &in->body_n, in->body_limit, &status);
     if (status != 0)
         return refuse(in, status, status == 413 ? "request body too large" : "malformed chunked body");
     if (in->chunked.state == CHUNK_DONE)

@@ -9,7 +9,7 @@ typedef struct http_router http_router;
 typedef struct http_match {
     const rl_http_route *route; /* NULL unless found */
     rl_span rest;
-    const char *allow;          /* for 405: "GET, HEAD" */
+    const char *allow; /* for 405: "GET, HEAD" */
 } http_match;
 
 /* Copies the routes (their paths too). RL_EINVAL when a path is not absolute, a route has no method or handler,

@@ -53,7 +53,8 @@ rl_span rl_http_unescape(rl_http_request *req, rl_span s);
 /* Exactly one reply per request, on its worker's thread, now or later. */
 /* `headers`: ready lines "Name: value\r\n…" (Content-Type included), or empty. Body and headers are copied. */
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body);
-/* Body and header lines that outlive the request: not copied; release(owner) runs on the worker's thread when they are no longer needed. */
+/* Body and header lines that outlive the request: not copied; release(owner) runs on the worker's thread when they are no longer
+ * needed: for a short body, which is cheaper copied, before this returns. */
 void rl_http_reply_shared(rl_http_request *req, int status, rl_span headers, rl_span body, void (*release)(void *owner), void *owner);
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);

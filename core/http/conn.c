@@ -1,0 +1,396 @@
+/* A connection's life, on its worker's thread: accept, read, parse, hand to the handler, wait, end.
+ *
+ * Nothing is read while a request is with its handler or output is pending. So a request's spans never move
+ * under its handler, later pipelined requests wait unparsed, and a client that does not read its answers is
+ * not read either. */
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/conn.h"
+
+static uint64_t deadline_in(const http_worker *w, uint64_t ms)
+{
+    return uv_now(&w->loop) + ms;
+}
+
+/* ---- reading ---- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    rl_http_conn *c = (rl_http_conn *)handle;
+    http_worker *w = c->worker;
+    uint8_t *at = w->out.data; /* to be thrown away */
+    size_t n = sizeof w->out.data;
+    (void)suggested;
+    if (c->phase != PHASE_LINGER) {
+        if (c->x == NULL)
+            c->x = http_exchange_take(w);
+        n = c->x != NULL ? http_in_room(&c->x->in, &at) : 0; /* 0 is told to on_read as UV_ENOBUFS */
+    }
+    *buf = uv_buf_init((char *)at, (unsigned)n);
+}
+
+/* An idle connection has no exchange. */
+static void give_back_empty(rl_http_conn *c)
+{
+    if (c->x == NULL || c->busy || c->x->begun || http_in_pending(&c->x->in) > 0)
+        return;
+    http_exchange_give(c->worker, c->x);
+    c->x = NULL;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    rl_http_conn *c = (rl_http_conn *)stream;
+    (void)buf;
+    if (n < 0) {
+        http_conn_close(c);
+        return;
+    }
+    if (n == 0 || c->phase == PHASE_LINGER) {
+        give_back_empty(c);
+        return;
+    }
+    http_in_added(&c->x->in, (size_t)n);
+    c->worker->event_ns = rl_mono_ns();
+    http_conn_run(c);
+}
+
+static void read_on(rl_http_conn *c)
+{
+    if (c->reading)
+        return;
+    c->reading = true;
+    if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) != 0)
+        http_conn_close(c);
+}
+
+static void read_off(rl_http_conn *c)
+{
+    if (c->reading)
+        uv_read_stop((uv_stream_t *)&c->tcp);
+    c->reading = false;
+}
+
+/* ---- requests ---- */
+
+static void request_begin(rl_http_conn *c)
+{
+    http_exchange *x = c->x;
+    x->begun = true;
+    x->began_ns = c->worker->event_ns;
+    x->route = NULL;
+    x->req.conn = c;
+    x->req.method = 0;
+    x->req.target = rl_span_of(NULL, 0);
+    memcpy(x->req.peer, c->peer, sizeof c->peer);
+    http_worker_next_txn(c->worker, x->req.txn);
+}
+
+static void request_end(rl_http_conn *c)
+{
+    c->x->begun = false;
+    c->phase = PHASE_IDLE;
+    if (c->x->arena.used > 0)
+        rl_arena_reset(&c->x->arena);
+    http_in_consume(&c->x->in);
+}
+
+/* Also when the buffer has moved: spans, path and rest are read from it again. */
+static int read_head(rl_http_conn *c, const char **why, const char **allow)
+{
+    http_exchange *x = c->x;
+    http_match m;
+    int status = http_head_read(&x->in, &x->req, &x->head, why);
+    if (status != 0)
+        return status;
+    status = http_router_find(c->worker->server->router, x->req.method, x->req.path, &m);
+    *why = status == 404 ? "not found" : "method not allowed";
+    *allow = status == 405 ? m.allow : NULL;
+    x->route = m.route;
+    x->req.rest = m.rest;
+    return status;
+}
+
+static void take_head(rl_http_conn *c)
+{
+    http_exchange *x = c->x;
+    http_in *in = &x->in;
+    const char *why = NULL, *allow = NULL;
+    request_begin(c);
+    int status = read_head(c, &why, &allow);
+    if (status == 0) {
+        in->body_limit = x->route->body_limit;
+        if (in->framing == HTTP_BODY_LENGTH && in->length > in->body_limit) {
+            status = 413;
+            why = "request body too large";
+        }
+    }
+    if (status != 0) {
+        /* A body that nobody wants is not read: the connection ends instead. */
+        bool last = status == 400 || status >= 500 || in->framing != HTTP_BODY_NONE || !x->head.keep_alive;
+        http_refuse(c, status, why, allow, last);
+        if (!c->last)
+            request_end(c);
+        return;
+    }
+    /* RFC 9110 §10.1.1: no 100 when the body is there already. */
+    if (x->head.expects_continue && in->framing != HTTP_BODY_NONE && http_in_pending(in) == in->head_n)
+        http_continue(c);
+}
+
+static void handle(rl_http_conn *c)
+{
+    http_exchange *x = c->x;
+    const char *why, *allow;
+    if (x->in.moved)
+        (void)read_head(c, &why, &allow); /* the same answer as before: 0 */
+    x->req.body = http_in_body(&x->in);
+    c->busy = c->in_handler = true;
+    rl_log_set_txn(x->req.txn);
+    x->route->handler(&x->req, x->route->ctx);
+    rl_log_set_txn(NULL);
+    c->in_handler = false;
+    if (!c->busy && !c->last)
+        request_end(c);
+}
+
+/* False when more octets are needed. */
+static bool step(rl_http_conn *c)
+{
+    switch (http_in_next(&c->x->in)) {
+    case HTTP_IN_MORE:
+        return false;
+    case HTTP_IN_HEAD:
+        take_head(c);
+        return true;
+    case HTTP_IN_DONE:
+        handle(c);
+        return true;
+    case HTTP_IN_BAD:
+        if (!c->x->begun)
+            request_begin(c);
+        http_refuse(c, c->x->in.status, c->x->in.why, NULL, true);
+        return true;
+    }
+    return false;
+}
+
+/* ---- waiting ---- */
+
+static void wait_for(rl_http_conn *c, http_phase phase, uint64_t ms)
+{
+    if (c->phase != phase || phase == PHASE_IDLE)
+        c->deadline = deadline_in(c->worker, ms);
+    c->phase = phase;
+    read_on(c);
+}
+
+/* The output is written, and there is nothing after it. RFC 9112 §9.6: when the client may still send, closing
+ * would reset the connection and could take the answer with it. */
+static void end(rl_http_conn *c)
+{
+    uv_os_fd_t fd;
+    bool unread = c->x != NULL && http_in_pending(&c->x->in) > c->x->in.seen;
+    if ((!c->linger && !unread) || uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || shutdown(fd, SHUT_WR) != 0) {
+        http_conn_close(c);
+        return;
+    }
+    if (c->x != NULL)
+        http_exchange_give(c->worker, c->x);
+    c->x = NULL;
+    wait_for(c, PHASE_LINGER, HTTP_LINGER_MS);
+}
+
+static void settle(rl_http_conn *c)
+{
+    const http_limits *l = &c->worker->server->limits;
+    if (c->busy || c->pending != NULL) {
+        c->phase = PHASE_ANSWER;
+        c->deadline = c->pending != NULL ? deadline_in(c->worker, l->body_ms) : UINT64_MAX;
+        read_off(c);
+    } else if (c->last) {
+        end(c);
+    } else if (c->x != NULL && c->x->in.head_n > 0) {
+        wait_for(c, PHASE_BODY, l->body_ms);
+    } else if (c->x != NULL && http_in_pending(&c->x->in) > 0) {
+        wait_for(c, PHASE_HEAD, l->header_ms);
+    } else {
+        give_back_empty(c);
+        if (c->worker->stopping)
+            http_conn_close(c);
+        else
+            wait_for(c, PHASE_IDLE, l->idle_ms);
+    }
+}
+
+static bool may_parse(const rl_http_conn *c)
+{
+    return c->x != NULL && !c->busy && c->pending == NULL && !c->last && !c->gone;
+}
+
+void http_conn_run(rl_http_conn *c)
+{
+    bool more = true;
+    if (!http_flush(c))
+        return;
+    while (more && may_parse(c)) {
+        more = step(c);
+        if ((!more || !may_parse(c)) && !http_flush(c))
+            return;
+    }
+    settle(c);
+}
+
+void http_conn_resume(rl_http_conn *c)
+{
+    c->resuming = false;
+    if (c->closed) {
+        http_conn_free(c);
+        return;
+    }
+    if (c->gone) /* its close is on the way */
+        return;
+    if (!c->last)
+        request_end(c);
+    http_conn_run(c);
+}
+
+static void on_closed(uv_handle_t *handle);
+
+void http_conn_expire(rl_http_conn *c)
+{
+    bool begun = c->phase == PHASE_HEAD || c->phase == PHASE_BODY;
+    if (!begun) {
+        /* Answers that were not read would stay in the kernel's memory; a reset frees them. */
+        if (c->phase == PHASE_ANSWER && !c->gone && uv_tcp_close_reset(&c->tcp, on_closed) == 0)
+            c->gone = true;
+        else
+            http_conn_close(c);
+        return;
+    }
+    if (!c->x->begun)
+        request_begin(c);
+    c->worker->event_ns = rl_mono_ns();
+    http_refuse(c, 408, c->phase == PHASE_HEAD ? "request header timed out" : "request body timed out", NULL, true);
+    http_conn_run(c);
+}
+
+void http_conn_stop(rl_http_conn *c)
+{
+    if (c->phase == PHASE_FRESH || c->phase == PHASE_IDLE)
+        http_conn_close(c);
+}
+
+/* ---- beginning and end ---- */
+
+static void link_conn(http_worker *w, rl_http_conn *c)
+{
+    c->next = w->conns;
+    if (c->next != NULL)
+        c->next->prev = c;
+    w->conns = c;
+}
+
+static void unlink_conn(http_worker *w, rl_http_conn *c)
+{
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        w->conns = c->next;
+}
+
+void http_conn_free(rl_http_conn *c)
+{
+    http_worker *w = c->worker;
+    unlink_conn(w, c);
+    http_pending_drop(c);
+    if (c->x != NULL)
+        http_exchange_give(w, c->x);
+    if (c->entry != HTTP_DROPPED) {
+        http_peers_leave(w->server->peers, c->peer_key, c->entry);
+        rl_metric_add(w->server->open, -1);
+    }
+    free(c);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    rl_http_conn *c = (rl_http_conn *)handle;
+    c->closed = true;
+    http_pending_drop(c);
+    if (!c->busy && !c->resuming)
+        http_conn_free(c);
+}
+
+void http_conn_close(rl_http_conn *c)
+{
+    if (c->gone)
+        return;
+    c->gone = true;
+    uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+static bool read_peer(rl_http_conn *c)
+{
+    struct sockaddr_storage a;
+    int n = sizeof a;
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &n) != 0)
+        return false;
+    c->peer_key = http_peer_of((const struct sockaddr *)&a);
+    if (uv_ip_name((const struct sockaddr *)&a, c->peer, sizeof c->peer) != 0)
+        return false;
+    if (strncmp(c->peer, "::ffff:", 7) == 0 && strchr(c->peer, '.') != NULL)
+        memmove(c->peer, c->peer + 7, strlen(c->peer + 7) + 1);
+    return true;
+}
+
+/* Above a limit: told so, in bounded number. */
+static void refuse_conn(rl_http_conn *c)
+{
+    const char *why = c->entry == HTTP_REFUSED_ALL ? "too many connections" : "too many connections from this address";
+    rl_metric_add(c->worker->server->refused, 1);
+    log_client_warn("http.refused_connection", "peer", (const char *)c->peer, "reason", why);
+    c->x = c->entry == HTTP_DROPPED ? NULL : http_exchange_take(c->worker);
+    if (c->x == NULL) {
+        http_conn_close(c);
+        return;
+    }
+    c->worker->event_ns = rl_mono_ns();
+    request_begin(c);
+    http_refuse(c, 503, why, NULL, true);
+    http_conn_run(c);
+}
+
+void http_conn_accept(http_worker *w)
+{
+    rl_http_conn *c = calloc(1, sizeof *c);
+    w->accept_owed = false;
+    if (c == NULL) {
+        log_client_warn("http.accept", "error", "out of memory");
+        w->accept_owed = true;
+        return;
+    }
+    c->worker = w;
+    c->entry = HTTP_DROPPED;
+    c->pending_end = &c->pending;
+    uv_tcp_init(&w->loop, &c->tcp);
+    link_conn(w, c);
+    if (uv_accept((uv_stream_t *)&w->listener, (uv_stream_t *)&c->tcp) != 0 || !read_peer(c)) {
+        http_conn_close(c); /* the client is gone already */
+        return;
+    }
+    c->entry = http_peers_enter(w->server->peers, c->peer_key);
+    if (c->entry != HTTP_DROPPED)
+        rl_metric_add(w->server->open, 1);
+    if (c->entry != HTTP_ENTERED) {
+        refuse_conn(c);
+        return;
+    }
+    wait_for(c, PHASE_FRESH, w->server->limits.header_ms);
+    c->deadline = deadline_in(w, w->server->limits.header_ms);
+}

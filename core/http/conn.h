@@ -1,0 +1,176 @@
+/* The server's inside: workers, connections and what they share. Private to core/http.
+ *
+ * A worker is one thread with one loop. All of its connections, their exchanges and its batch of output are
+ * touched by that thread only; workers share the router and the limits (immutable), http_peers (locked) and
+ * the stop level (atomic). */
+#ifndef RL_HTTP_CONN_H
+#define RL_HTTP_CONN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "base/metrics.h"
+#include "http/parse.h"
+#include "http/peers.h"
+#include "http/router.h"
+
+enum {
+    HTTP_LINGER_MS = 2000,         /* how long a connection that we end is read on, so that its last answer arrives */
+    HTTP_BATCH_OCTETS = 64 * 1024, /* answers gathered for one write */
+    HTTP_BATCH_PARTS = 64,         /* pieces of them, bodies in place included */
+    HTTP_PIECE = 64 * 1024,        /* of pending output: each must leave within the body time-out */
+    HTTP_COPY_BODY = 2048,         /* a shared body up to here is cheaper copied than sent as a piece of its own */
+    HTTP_SPARE_EXCHANGES = 64,     /* kept by a worker */
+    HTTP_ARENA_LIMIT = 64 * 1024 * 1024,
+    HTTP_STATUS_CLASSES = 6,
+    HTTP_PEER_TEXT = 48,
+};
+
+typedef struct http_worker http_worker;
+
+/* One request on its way: a connection borrows an exchange from its worker with the first octet and gives it
+ * back when it is idle again, so that idle connections are small and the busy ones share warm memory. */
+typedef struct http_exchange {
+    http_in in;
+    http_head head;
+    const rl_http_route *route;
+    bool begun; /* has a transaction id */
+    uint64_t began_ns;
+    rl_arena arena;
+    rl_http_request req;
+    struct http_exchange *next;
+} http_exchange;
+
+/* Output that the socket did not take at once. */
+typedef struct http_pending {
+    struct http_pending *next;
+    rl_span left; /* in `data`, or the owner's */
+    void (*release)(void *owner);
+    void *owner;
+    uint8_t data[];
+} http_pending;
+
+typedef enum {
+    PHASE_FRESH,  /* nothing read yet */
+    PHASE_IDLE,   /* between two requests */
+    PHASE_HEAD,   /* a head is incomplete */
+    PHASE_BODY,   /* a body is incomplete */
+    PHASE_ANSWER, /* the handler works, or output is pending: nothing is read */
+    PHASE_LINGER, /* we are done; what still comes is thrown away */
+} http_phase;
+
+struct rl_http_conn {
+    uv_tcp_t tcp; /* first: handle and connection are one address */
+    http_worker *worker;
+    http_exchange *x;
+    uint64_t deadline; /* of uv_now; UINT64_MAX = none */
+    http_phase phase;
+    bool reading;
+    bool busy;        /* a request is with its handler: `x` stays where it is */
+    bool in_handler;  /* … and the handler has not returned */
+    bool resuming;    /* in the worker's list of answered connections */
+    bool last;        /* ends when the output is written */
+    bool linger;      /* … after the client had time to read it */
+    bool gone;        /* uv_close was called */
+    bool closed;      /* … and has happened */
+    bool writing;     /* `write` runs, on the first of `pending` */
+    http_entry entry; /* how http_peers counts it */
+    http_peer peer_key;
+    http_pending *pending, **pending_end;
+    uv_write_t write;
+    rl_http_conn *next, *prev, *resume_next;
+    char peer[HTTP_PEER_TEXT];
+};
+
+/* The answers to the requests of one read, of one connection at a time. */
+typedef struct http_batch {
+    size_t n, parts_n;
+    struct {
+        rl_span bytes; /* in `data`, or the owner's */
+        void (*release)(void *owner);
+        void *owner;
+    } parts[HTTP_BATCH_PARTS];
+    uint8_t data[HTTP_BATCH_OCTETS];
+} http_batch;
+
+struct http_worker {
+    struct rl_http_server *server;
+    unsigned index;
+    pthread_t thread;
+    bool started;
+    uv_loop_t loop;
+    uv_tcp_t listener;
+    uv_timer_t tick;  /* looks at every connection's deadline */
+    uv_async_t wake;  /* the stop level has changed */
+    uv_check_t after; /* goes on with the connections that were answered from outside their handler */
+    bool stopping;
+    bool accept_owed; /* a connection waits for memory; libuv brings no other before it is taken */
+    rl_http_conn *conns, *resume;
+    http_exchange *spare;
+    size_t spare_n;
+    uint64_t event_ns;                   /* when the octets at hand were read */
+    unsigned tally[HTTP_STATUS_CLASSES]; /* answers by class since the last http_worker_count */
+    unsigned tally_n;
+    uint64_t date_until_ns;
+    size_t date_n;
+    char date[64];             /* "Date: …\r\nContent-Length: " */
+    char txn[RL_HTTP_TXN_MAX]; /* the last one given out */
+    http_batch out;
+};
+
+typedef struct http_limits {
+    size_t header;
+    uint64_t header_ms, body_ms, idle_ms, tick_ms;
+} http_limits;
+
+enum { HTTP_RUN, HTTP_STOP, HTTP_CUT };
+
+struct rl_http_server {
+    http_limits limits;
+    http_router *router;
+    http_peers *peers;
+    rl_metric *answers[HTTP_STATUS_CLASSES], *open, *refused, *duration;
+    uint64_t txn_prefix;
+    _Atomic int stop;
+    unsigned port;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    unsigned running; /* worker threads whose loop runs; under `lock` */
+    size_t workers_n;
+    http_worker workers[];
+};
+
+/* ---- worker.c ---- */
+/* Makes loop and handles around a bound socket, which is closed with the listener. */
+rl_err http_worker_init(http_worker *w, int fd, rl_error *e);
+void *http_worker_main(void *worker);
+/* After the thread has ended, or before it began. */
+void http_worker_free(http_worker *w);
+http_exchange *http_exchange_take(http_worker *w);
+void http_exchange_give(http_worker *w, http_exchange *x);
+void http_worker_next_txn(http_worker *w, char out[RL_HTTP_TXN_MAX]);
+/* Adds the tally to the metrics, with the time since event_ns as duration. */
+void http_worker_count(http_worker *w);
+
+/* ---- conn.c ---- */
+void http_conn_accept(http_worker *w);
+/* Goes on with an answered connection. */
+void http_conn_resume(rl_http_conn *c);
+/* Parses and answers what is buffered, writes, and waits for what is missing. */
+void http_conn_run(rl_http_conn *c);
+void http_conn_expire(rl_http_conn *c);
+/* The server stops: idle connections end, the others after their answer. */
+void http_conn_stop(rl_http_conn *c);
+void http_conn_close(rl_http_conn *c);
+void http_conn_free(rl_http_conn *c);
+
+/* ---- reply.c ---- */
+/* Answers the current request with an error; the connection ends after it when `last`. */
+void http_refuse(rl_http_conn *c, int status, const char *why, const char *allow, bool last);
+void http_continue(rl_http_conn *c); /* 100 */
+/* Writes the batch and pending output; what the socket does not take is pending. False when the connection broke. */
+bool http_flush(rl_http_conn *c);
+void http_pending_drop(rl_http_conn *c);
+
+#endif

@@ -1,0 +1,250 @@
+/* A worker: one thread, one loop, its listener and connections. Everything here runs on that thread, except
+ * http_worker_init and http_worker_free, which run before it begins and after it ended. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/conn.h"
+
+static _Thread_local unsigned worker_index;
+
+unsigned rl_http_worker_index(void)
+{
+    return worker_index;
+}
+
+/* ---- exchanges ---- */
+
+http_exchange *http_exchange_take(http_worker *w)
+{
+    http_exchange *x = w->spare;
+    if (x != NULL) {
+        w->spare = x->next;
+        w->spare_n--;
+        return x;
+    }
+    x = calloc(1, sizeof *x);
+    if (x == NULL || http_in_init(&x->in, w->server->limits.header) != RL_OK) {
+        free(x);
+        return NULL;
+    }
+    rl_arena_init(&x->arena, HTTP_ARENA_LIMIT);
+    x->req.arena = &x->arena;
+    return x;
+}
+
+static void exchange_free(http_exchange *x)
+{
+    http_in_free(&x->in);
+    rl_arena_free(&x->arena);
+    free(x);
+}
+
+void http_exchange_give(http_worker *w, http_exchange *x)
+{
+    x->begun = false;
+    x->req.conn = NULL;
+    if (w->spare_n == HTTP_SPARE_EXCHANGES) {
+        exchange_free(x);
+        return;
+    }
+    http_in_clear(&x->in);
+    rl_arena_reset(&x->arena);
+    x->next = w->spare;
+    w->spare = x;
+    w->spare_n++;
+}
+
+/* ---- transaction ids: random process prefix, worker, then a counter that is counted in its text ---- */
+
+enum { TXN_COUNTER = 11, TXN_END = 21 }; /* first digit, one behind the last */
+static const char digits32[] = "0123456789abcdefghjkmnpqrstvwxyz";
+
+static void txn_init(http_worker *w, uint64_t random)
+{
+    for (int i = 0; i < 8; i++)
+        w->txn[i] = digits32[random >> (5 * i) & 31];
+    w->txn[8] = digits32[w->index >> 5 & 31];
+    w->txn[9] = digits32[w->index & 31];
+    w->txn[10] = '-';
+    memset(w->txn + TXN_COUNTER, '0', TXN_END - TXN_COUNTER);
+}
+
+void http_worker_next_txn(http_worker *w, char out[RL_HTTP_TXN_MAX])
+{
+    for (int i = TXN_END - 1; i >= TXN_COUNTER; i--) {
+        char c = w->txn[i];
+        w->txn[i] = c == '9'                                       ? 'a'
+                    : c == 'z'                                     ? '0'
+                    : c == 'h' || c == 'k' || c == 'n' || c == 't' ? (char)(c + 2)
+                                                                   : (char)(c + 1);
+        if (c != 'z')
+            break;
+    }
+    memcpy(out, w->txn, RL_HTTP_TXN_MAX);
+}
+
+/* ---- figures ---- */
+
+void http_worker_count(http_worker *w)
+{
+    const struct rl_http_server *s = w->server;
+    if (w->tally_n == 0)
+        return;
+    uint64_t ns = rl_mono_ns() - w->event_ns;
+    for (; w->tally_n > 0; w->tally_n--)
+        rl_metric_observe_ns(s->duration, ns);
+    for (int i = 0; i < HTTP_STATUS_CLASSES; i++) {
+        if (w->tally[i] != 0)
+            rl_metric_add(s->answers[i], w->tally[i]);
+        w->tally[i] = 0;
+    }
+}
+
+/* ---- the loop's callbacks ---- */
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    http_worker *w = listener->data;
+    if (status < 0) {
+        log_client_warn("http.accept", "error", uv_strerror(status));
+        return;
+    }
+    http_conn_accept(w);
+}
+
+static void on_tick(uv_timer_t *tick)
+{
+    http_worker *w = tick->data;
+    uint64_t now = uv_now(&w->loop);
+    if (w->accept_owed && !w->stopping)
+        http_conn_accept(w);
+    for (rl_http_conn *c = w->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->deadline <= now && !c->gone)
+            http_conn_expire(c);
+    }
+}
+
+static void on_after_poll(uv_check_t *after)
+{
+    http_worker *w = after->data;
+    while (w->resume != NULL) {
+        rl_http_conn *c = w->resume;
+        w->resume = c->resume_next;
+        http_conn_resume(c);
+    }
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    http_worker *w = wake->data;
+    int level = atomic_load(&w->server->stop);
+    if (level >= HTTP_STOP && !w->stopping) {
+        w->stopping = true;
+        uv_close((uv_handle_t *)&w->listener, NULL);
+        uv_unref((uv_handle_t *)&w->wake); /* the loop ends with its last connection and work */
+        for (rl_http_conn *c = w->conns, *next; c != NULL; c = next) {
+            next = c->next;
+            http_conn_stop(c);
+        }
+    }
+    if (level == HTTP_CUT)
+        for (rl_http_conn *c = w->conns; c != NULL; c = c->next)
+            http_conn_close(c);
+}
+
+/* ---- life ---- */
+
+static rl_err uv_failed(int status, const char *what, rl_error *e)
+{
+    return rl_fail(e, RL_EIO, "http", "%s: %s", what, uv_strerror(status));
+}
+
+rl_err http_worker_init(http_worker *w, int fd, rl_error *e)
+{
+    enum { BACKLOG = 4096 }; /* the kernel caps it at somaxconn */
+    int status = uv_loop_init(&w->loop);
+    if (status != 0) {
+        close(fd);
+        return uv_failed(status, "event loop", e);
+    }
+    w->loop.data = w; /* says that there is a loop to free */
+    uv_tcp_init(&w->loop, &w->listener);
+    uv_timer_init(&w->loop, &w->tick);
+    uv_check_init(&w->loop, &w->after);
+    w->listener.data = w->tick.data = w->after.data = w->wake.data = w;
+    status = uv_async_init(&w->loop, &w->wake, on_wake);
+    if (status != 0) {
+        close(fd);
+        return uv_failed(status, "event loop", e);
+    }
+    status = uv_tcp_open(&w->listener, fd);
+    if (status != 0) {
+        close(fd);
+        return uv_failed(status, "listener", e);
+    }
+    status = uv_listen((uv_stream_t *)&w->listener, BACKLOG, on_connection);
+    if (status != 0)
+        return uv_failed(status, "listener", e);
+    uv_check_start(&w->after, on_after_poll);
+    uv_timer_start(&w->tick, on_tick, w->server->limits.tick_ms, w->server->limits.tick_ms);
+    uv_unref((uv_handle_t *)&w->after);
+    uv_unref((uv_handle_t *)&w->tick);
+    return RL_OK;
+}
+
+/* Requests whose handler never answered, although its works are done. */
+static void free_unanswered(http_worker *w)
+{
+    size_t n = 0;
+    for (; w->conns != NULL; n++)
+        http_conn_free(w->conns);
+    if (n > 0)
+        log_error("http.unanswered", "worker", w->index, "requests", n);
+}
+
+void *http_worker_main(void *arg)
+{
+    http_worker *w = arg;
+    struct rl_http_server *s = w->server;
+    char name[16];
+    sigset_t all;
+    /* Signals are the main thread's; a broken pipe is told by write's result. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    snprintf(name, sizeof name, "http-%u", w->index & 0xffff);
+    pthread_setname_np(pthread_self(), name);
+    worker_index = w->index;
+    txn_init(w, s->txn_prefix);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    free_unanswered(w);
+    pthread_mutex_lock(&s->lock);
+    s->running--;
+    pthread_cond_signal(&s->ended);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(h))
+        uv_close(h, NULL);
+}
+
+void http_worker_free(http_worker *w)
+{
+    if (w->loop.data == NULL)
+        return;
+    uv_walk(&w->loop, close_handle, NULL);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&w->loop);
+    for (http_exchange *x = w->spare, *next; x != NULL; x = next) {
+        next = x->next;
+        exchange_free(x);
+    }
+}
