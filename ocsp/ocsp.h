@@ -1,5 +1,6 @@
 /* OCSP responder (RFC 6960, RFC 9654 nonce, RFC 5019 and RFC 9111 for caching over HTTP).
- * The request parser (ocsp/request.h) and the response builder know nothing of the server; the handlers tie them to it. */
+ * The request parser (ocsp/request.h) and the response builder know nothing of the server; the handlers tie them to it.
+ */
 #ifndef RL_OCSP_OCSP_H
 #define RL_OCSP_OCSP_H
 
@@ -8,15 +9,18 @@
 
 typedef struct rl_ocsp rl_ocsp;
 
-/* Makes the first delegated responder certificate for each issuer and registers as the store's commit listener: call before the
- * first write of other parts. A thread of its own rolls the responder certificate over well before it ends. */
+/* Makes the first delegated responder certificate for each issuer and registers as the store's commit listener: call
+ * before the first write of other parts. A thread of its own rolls the responder certificate over well before it ends.
+ */
 rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **out, rl_error *e);
 void rl_ocsp_close(rl_ocsp *o);
 
 /* POST /ocsp, GET /ocsp/{base64}, and the same at "/": fills up to `cap` routes, returns how many. GET "/" without a
- * path behind it is not among them. */
+ * path behind it is not among them. The last is the prefix "/", which takes every path that has no other route: what
+ * is no OCSP request is 404 there. */
 size_t rl_ocsp_routes(rl_ocsp *o, rl_http_route *routes, size_t cap);
 
+/* The counts are the metrics': they go on over all responders of the process. */
 typedef struct rl_ocsp_figures {
     uint64_t entries, bytes, hits, misses, evictions, signatures;
     int64_t responder_not_after; /* Unix seconds */

@@ -1,0 +1,194 @@
+/* The miss path: see answer.h, and cache.c for the order in which stamp, store, signature and cache are used. */
+#include "ocsp/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* ---- questions ---- */
+void ocsp_question_set(ocsp_question *q, const rl_ca *ca, const ocsp_cert_id *id)
+{
+    rl_serial serial;
+    *q = (ocsp_question){.cert_id = id->whole};
+    const rl_issuer *issuer =
+        id->known_hash ? rl_ca_find(ca, id->hash, id->issuer_name_hash, id->issuer_key_hash) : NULL;
+    q->ours = issuer && issuer == rl_ca_issuer(ca);
+    if (!q->ours || rl_serial_from_der(id->serial, &serial) != RL_OK)
+        return;
+    q->can_exist = true;
+    q->cert.issuer = issuer->id;
+    q->cert.serial_n = serial.n;
+    memcpy(q->cert.serial, serial.b, serial.n);
+}
+
+void ocsp_question_key(const ocsp_question *q, const ocsp_cert_id *id, ocsp_key *key)
+{
+    memset(key, 0, sizeof(*key));
+    key->issuer = q->cert.issuer;
+    key->form = (uint8_t)(2 * id->hash + id->null_parameters);
+    key->serial_n = q->cert.serial_n;
+    memcpy(key->serial, q->cert.serial, q->cert.serial_n);
+}
+
+/* ---- deciding ---- */
+/* Design §10: never `good` for what was not issued, has expired or is revoked. A certificate past its notAfter is
+ * `unknown` unless it was revoked, and a `good` answer ends with the certificate. */
+void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out)
+{
+    rl_duration validity = s->ocsp.validity_unknown;
+    out->status = OCSP_UNKNOWN;
+    out->revoked_at = 0;
+    out->reason = RL_REASON_UNSPECIFIED;
+    if (!record) {
+        if (s->ocsp.unissued == RL_UNISSUED_REVOKED) { /* RFC 6960 §2.2: on hold since 1970-01-01 */
+            out->status = OCSP_REVOKED;
+            out->reason = RL_REASON_HOLD;
+        }
+    } else if (record->status != RL_STATUS_GOOD) {
+        bool hold = record->status == RL_STATUS_HOLD;
+        out->status = OCSP_REVOKED;
+        out->revoked_at = record->revoked_at;
+        out->reason = hold ? RL_REASON_HOLD : record->reason;
+        validity = hold ? s->ocsp.validity_hold : s->ocsp.validity_revoked;
+    } else if (now < record->not_after) {
+        out->status = OCSP_GOOD;
+        validity = s->ocsp.validity_good;
+        if (until > record->not_after)
+            until = record->not_after;
+    }
+    out->next_update = now + validity / 1000;
+    if (out->next_update > until)
+        out->next_update = until;
+}
+
+/* One certificate's part. The stamp comes before the read. */
+static rl_err read_single(ocsp_job *job, ocsp_question *q, int64_t until, int64_t now, ocsp_single *out,
+                          bool *extended_revoke)
+{
+    const ocsp_context *c = job->context;
+    rl_cert_status record;
+    rl_err err = RL_ENOTFOUND;
+    out->cert_id = q->cert_id;
+    if (!q->ours) { /* RFC 6960 §2.2: an issuer that is not served here */
+        out->status = OCSP_UNKNOWN;
+        out->next_update = now + c->settings->ocsp.validity_unknown / 1000;
+        out->next_update = out->next_update < until ? out->next_update : until;
+        return RL_OK;
+    }
+    if (q->can_exist) {
+        q->stamp = ocsp_cache_stamp(c->cache, &q->cert);
+        err = rl_store_cert_status(c->store, &q->cert, &record);
+    }
+    if (err != RL_OK && err != RL_ENOTFOUND)
+        return err;
+    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, until, out);
+    *extended_revoke |= err == RL_ENOTFOUND && out->status == OCSP_REVOKED;
+    return RL_OK;
+}
+
+/* ---- making the answer ---- */
+/* RFC 5019 §6.2, RFC 9111: what a cache between here and the client needs. max-age is added when sending. */
+static ocsp_entry *make_entry(const ocsp_job *job, const ocsp_response *r, rl_span body)
+{
+    static const ocsp_outcome outcomes[] = {
+        [OCSP_GOOD] = OCSP_OUTCOME_GOOD, [OCSP_REVOKED] = OCSP_OUTCOME_REVOKED, [OCSP_UNKNOWN] = OCSP_OUTCOME_UNKNOWN};
+    char headers[320], modified[RL_TIME_TEXT], expires[RL_TIME_TEXT], tag[2 * 32 + 1];
+    uint8_t digest[RL_HASH_MAX];
+    int64_t next_update = r->singles[0].next_update;
+    for (size_t i = 1; i < r->singles_n; i++)
+        next_update = r->singles[i].next_update < next_update ? r->singles[i].next_update : next_update;
+    int n;
+    if (job->nonce.p) {
+        n = snprintf(headers, sizeof(headers),
+                     "Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n");
+    } else {
+        if (rl_hash_digest(RL_SHA256, body, digest) != RL_OK ||
+            rl_hex(rl_span_of(digest, 32), tag, sizeof(tag)) != RL_OK)
+            return NULL;
+        rl_time_http(r->produced_at, modified);
+        rl_time_http(next_update, expires);
+        n = snprintf(headers, sizeof(headers),
+                     "ETag: \"%s\"\r\nContent-Type: application/ocsp-response\r\nLast-Modified: %s\r\nExpires: %s\r\n",
+                     tag, modified, expires);
+    }
+    return ocsp_entry_new(body, rl_span_of(headers, (size_t)n), r->produced_at, next_update,
+                          r->singles_n > 1 ? OCSP_OUTCOME_SEVERAL : outcomes[r->singles[0].status]);
+}
+
+rl_span ocsp_entry_tag(const ocsp_entry *e)
+{
+    rl_span headers = e->headers, name, tag = {0};
+    if (rl_span_take(&headers, strlen("ETag: "), &name) == RL_OK)
+        (void)rl_span_take(&headers, 2 * 32 + 2, &tag);
+    return tag;
+}
+
+/* An answer may be asked for again until its delegate's successor is due, which then signs it anew: what is sent has
+ * the better part of its delegate's life before it, and nobody gets one whose signer expires on the way. */
+static rl_err sign(const ocsp_job *job, const ocsp_response *r, const ocsp_delegate *delegate, ocsp_entry **out,
+                   rl_error *e)
+{
+    const ocsp_context *c = job->context;
+    rl_span body;
+    size_t cap = ocsp_response_bound(r, &delegate->identity);
+    uint8_t *memory = malloc(cap);
+    if (!memory)
+        return rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
+    uint64_t began = rl_mono_ns();
+    rl_err err = ocsp_response_build(r, &delegate->identity, memory, cap, &body, e);
+    if (err == RL_OK) {
+        rl_metric_observe_ns(c->sign_seconds, rl_mono_ns() - began);
+        rl_metric_add(c->signatures, 1);
+        *out = make_entry(job, r, body);
+        err = *out ? RL_OK : rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
+    }
+    if (err == RL_OK) {
+        int64_t renewed = delegate->renew_at > r->produced_at ? delegate->renew_at : r->produced_at + 1;
+        (*out)->serve_until = (*out)->next_update < renewed ? (*out)->next_update : renewed;
+    }
+    free(memory);
+    return err;
+}
+
+static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
+{
+    ocsp_single singles[OCSP_CERT_IDS_MAX];
+    ocsp_response r = {.singles = singles, .singles_n = job->n, .produced_at = rl_wall_s(), .nonce = job->nonce};
+    if (r.produced_at >= delegate->not_after)
+        return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate has expired and could not be renewed yet");
+    for (size_t i = 0; i < job->n; i++) {
+        rl_err err =
+            read_single(job, &job->questions[i], delegate->not_after, r.produced_at, &singles[i], &r.extended_revoke);
+        if (err != RL_OK)
+            return rl_fail(e, err, "ocsp", "the certificate's status cannot be read: %s", rl_err_name(err));
+    }
+    return sign(job, &r, delegate, &job->entry, e);
+}
+
+void ocsp_job_run(ocsp_job *job)
+{
+    rl_error e = {0};
+    ocsp_delegate *delegate = ocsp_responder_current(job->context->responder);
+    job->attempts++;
+    job->entry = NULL;
+    rl_err err = answer(job, delegate, &e);
+    ocsp_delegate_drop(delegate);
+    if (err != RL_OK) {
+        job->failure = err == RL_EBUSY ? OCSP_TRY_LATER : OCSP_INTERNAL_ERROR;
+        log_client_warn("ocsp.answer", "error", e.message);
+    } else if (job->cacheable) {
+        /* Refused when the status has changed meanwhile: ocsp_job_is_current will say so, too. */
+        (void)ocsp_cache_put(job->context->cache, &job->key, job->questions[0].stamp, job->entry);
+    }
+}
+
+bool ocsp_job_is_current(const ocsp_job *job)
+{
+    for (size_t i = 0; i < job->n; i++)
+        if (job->questions[i].can_exist &&
+            !ocsp_cache_is_current(job->context->cache, &job->questions[i].cert, job->questions[i].stamp))
+            return false;
+    return true;
+}

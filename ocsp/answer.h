@@ -1,0 +1,77 @@
+/* The miss path: from a parsed request to a signed answer. Runs on the work pool; knows nothing of HTTP but the
+ * header lines that go with an answer into the cache. */
+#ifndef RL_OCSP_ANSWER_H
+#define RL_OCSP_ANSWER_H
+
+#include "base/metrics.h"
+#include "ocsp/cache.h"
+#include "ocsp/request.h"
+#include "ocsp/responder.h"
+
+/* What an answer says, as the metric revline_ocsp_responses_total counts it. */
+typedef enum {
+    OCSP_OUTCOME_GOOD,
+    OCSP_OUTCOME_REVOKED,
+    OCSP_OUTCOME_UNKNOWN,
+    OCSP_OUTCOME_SEVERAL, /* more than one CertID */
+    OCSP_OUTCOME_MALFORMED,
+    OCSP_OUTCOME_INTERNAL,
+    OCSP_OUTCOME_TRY_LATER,
+    OCSP_OUTCOME_UNAUTHORIZED,
+    OCSP_OUTCOMES,
+} ocsp_outcome;
+
+/* What the miss path works with: lives as long as the module. */
+typedef struct ocsp_context {
+    rl_store *store;
+    const rl_ca *ca;
+    const rl_settings *settings;
+    ocsp_cache *cache;
+    ocsp_responder *responder;
+    rl_metric *signatures, *sign_seconds;
+} ocsp_context;
+
+/* One CertID of the request. */
+typedef struct ocsp_question {
+    rl_span cert_id;
+    bool ours;       /* the issuer is this CA */
+    bool can_exist;  /* and the serial number is one that a certificate may have */
+    rl_cert_id cert; /* when can_exist */
+    uint32_t stamp;
+} ocsp_question;
+
+typedef struct ocsp_job {
+    ocsp_context *context;
+    rl_span nonce;  /* to be repeated; .p == NULL: none */
+    bool cacheable; /* one certificate of ours and no nonce: `key` is set */
+    ocsp_key key;
+    unsigned attempts;
+    ocsp_entry *entry;            /* the result, one reference; NULL: */
+    ocsp_response_status failure; /* why there is none */
+    size_t n;
+    ocsp_question questions[];
+} ocsp_job;
+
+/* Room that a job for n CertIDs takes. */
+static inline size_t ocsp_job_size(size_t n)
+{
+    return sizeof(ocsp_job) + n * sizeof(ocsp_question);
+}
+/* Reads one CertID. */
+void ocsp_question_set(ocsp_question *q, const rl_ca *ca, const ocsp_cert_id *id);
+/* The cache's key for it, when can_exist. */
+void ocsp_question_key(const ocsp_question *q, const ocsp_cert_id *id, ocsp_key *key);
+
+/* Reads the store, builds, signs, and puts a cacheable answer into the cache. */
+void ocsp_job_run(ocsp_job *job);
+/* False when a certificate of the answer may have changed since the store was read: the answer is not to be sent. */
+bool ocsp_job_is_current(const ocsp_job *job);
+
+/* The entity tag, with its quotes, of an entry made here without a nonce. */
+rl_span ocsp_entry_tag(const ocsp_entry *e);
+
+/* The answer's content for one certificate of ours. Pure. `record` is NULL for one that was never issued;
+ * `until` is the last second that any answer may reach, the end of the responder's certificate. */
+void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out);
+
+#endif

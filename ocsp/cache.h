@@ -1,0 +1,66 @@
+/* The response cache: signed answers in memory, ready to send. Any thread.
+ *
+ * An entry is immutable once it is in the table and lives by its reference count, so what a loop is sending stays
+ * whole while the table has long dropped it. */
+#ifndef RL_OCSP_CACHE_H
+#define RL_OCSP_CACHE_H
+
+#include <stdatomic.h>
+
+#include "base/span.h"
+#include "store/records.h"
+
+typedef struct ocsp_cache ocsp_cache;
+
+/* What was asked: an answer repeats the CertID, so each way of writing it has an entry of its own. Compared by all
+ * its octets: start from a zeroed one. */
+typedef struct ocsp_key {
+    rl_issuer_id issuer;
+    uint8_t form; /* of the CertID: hash algorithm, and whether its parameters are NULL or absent */
+    uint8_t serial_n;
+    uint8_t serial[RL_STORE_SERIAL_MAX];
+    uint8_t zero[2]; /* instead of padding, whose octets are nobody's */
+} ocsp_key;
+
+typedef struct ocsp_entry {
+    _Atomic uint32_t refs;
+    int64_t this_update, next_update; /* Unix seconds */
+    int64_t serve_until; /* from here on the cache has it no more; next_update, unless set earlier before put */
+    rl_span body;        /* the OCSPResponse */
+    rl_span headers;     /* the header lines that do not change with the time of sending */
+    unsigned outcome;    /* what it says: for the caller's metrics */
+    /* The cache's own, under the shard's lock. */
+    ocsp_key key;
+    struct ocsp_entry *chain, *hand_next, *hand_prev;
+    size_t cost;
+    bool used;
+} ocsp_entry;
+
+/* One reference, the caller's. Copies; NULL on exhaustion. */
+ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, int64_t next_update, unsigned outcome);
+void ocsp_entry_drop(void *entry); /* a reference; NULL is allowed */
+
+/* At most `limit` octets of entries and buckets. */
+rl_err ocsp_cache_new(size_t limit, ocsp_cache **out, rl_error *e);
+void ocsp_cache_free(ocsp_cache *c);
+
+/* A new reference, or NULL. Allocates nothing. */
+ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now);
+
+/* ---- the invariant's three parts; cache.c says why they suffice ---- */
+/* Take before reading the certificate's status. */
+uint32_t ocsp_cache_stamp(ocsp_cache *c, const rl_cert_id *cert);
+/* False when the certificate may have changed since the stamp was taken: what was made from it is not to be sent. */
+bool ocsp_cache_is_current(ocsp_cache *c, const rl_cert_id *cert, uint32_t stamp);
+/* Inserts (replacing) with a reference of the table's own, unless the stamp is out of date: then false. An entry too
+ * large for the cache is left out, which is no failure. */
+bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_entry *entry);
+/* The certificate has changed (committed, not acknowledged): when this returns, no get gives an older answer, and no
+ * put or is_current passes with an older stamp. */
+void ocsp_cache_invalidate(ocsp_cache *c, const rl_cert_id *cert);
+
+void ocsp_cache_size(ocsp_cache *c, uint64_t *entries, uint64_t *bytes);
+/* Entries that made room for others, over all caches of the process. */
+uint64_t ocsp_cache_evictions(const ocsp_cache *c);
+
+#endif

@@ -1,0 +1,218 @@
+/* OCSP over HTTP (RFC 6960 A.1; caching: RFC 5019 §6, RFC 9111). Handlers run on a worker's loop.
+ *
+ * The way of a request: body or path → parser → cache → reply. A hit allocates nothing but header lines in the
+ * request's arena and sends the entry's own octets. A miss becomes a job in the same arena, which the work pool runs;
+ * back on the loop the answer is sent only if it is still current, else the job runs again.
+ * Every OCSP error is HTTP 200 with an unsigned response, as RFC 6960 has it: HTTP errors are for HTTP. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "ocsp/get.h"
+#include "ocsp/ocsp_priv.h"
+
+/* A certificate would have to change that often while its answer is signed. */
+enum { ATTEMPTS_MAX = 16 };
+
+#define CACHE_CONTROL_BEFORE "Cache-Control: max-age="
+#define CACHE_CONTROL_AFTER  ",public,no-transform,must-revalidate\r\n"
+
+static void run_job(rl_http_request *req, void *job);
+static void job_done(rl_http_request *req, void *job);
+
+/* ---- replies ---- */
+static void reply_error(rl_http_request *req, rl_ocsp *o, ocsp_response_status status)
+{
+    static const ocsp_outcome outcomes[] = {[OCSP_MALFORMED_REQUEST] = OCSP_OUTCOME_MALFORMED,
+                                            [OCSP_INTERNAL_ERROR] = OCSP_OUTCOME_INTERNAL,
+                                            [OCSP_TRY_LATER] = OCSP_OUTCOME_TRY_LATER,
+                                            [OCSP_UNAUTHORIZED] = OCSP_OUTCOME_UNAUTHORIZED};
+    rl_metric_add(o->responses[outcomes[status]], 1);
+    rl_http_reply_shared(req, 200,
+                         RL_SPAN_LIT("Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n"),
+                         ocsp_error_response(status), NULL, NULL);
+}
+
+static size_t put_text(uint8_t *at, const void *text, size_t n)
+{
+    memcpy(at, text, n);
+    return n;
+}
+
+/* RFC 5019 §6.2: max-age counts from now to nextUpdate. */
+static rl_span headers_now(rl_http_request *req, const ocsp_entry *entry)
+{
+    char digits[20];
+    size_t first = sizeof(digits), n = 0;
+    int64_t left = entry->next_update - rl_wall_s();
+    for (uint64_t v = left > 0 ? (uint64_t)left : 0; v || first == sizeof(digits); v /= 10)
+        digits[--first] = (char)('0' + v % 10);
+    uint8_t *p = rl_arena_alloc(req->arena, entry->headers.n + sizeof(CACHE_CONTROL_BEFORE) + sizeof(digits) +
+                                                sizeof(CACHE_CONTROL_AFTER));
+    if (!p)
+        return (rl_span){0};
+    n += put_text(p, entry->headers.p, entry->headers.n);
+    n += put_text(p + n, CACHE_CONTROL_BEFORE, sizeof(CACHE_CONTROL_BEFORE) - 1);
+    n += put_text(p + n, digits + first, sizeof(digits) - first);
+    n += put_text(p + n, CACHE_CONTROL_AFTER, sizeof(CACHE_CONTROL_AFTER) - 1);
+    return rl_span_of(p, n);
+}
+
+/* RFC 9110 §13.1.2: the client holds this very answer. Tags are hexadecimal in quotes, so a plain search finds one
+ * in a list, weak or not. */
+static bool client_has_it(const rl_http_request *req, const ocsp_entry *entry)
+{
+    rl_span tags = rl_http_header(req, "If-None-Match"), tag = ocsp_entry_tag(entry);
+    return tags.p && req->method != RL_HTTP_POST && memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
+}
+
+/* Sends and gives up the caller's reference. */
+static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, bool for_caches)
+{
+    rl_span headers = for_caches ? headers_now(req, entry) : entry->headers;
+    if (!headers.p) {
+        ocsp_entry_drop(entry);
+        reply_error(req, o, OCSP_INTERNAL_ERROR);
+        return;
+    }
+    rl_metric_add(o->responses[entry->outcome], 1);
+    if (for_caches && client_has_it(req, entry))
+        rl_http_reply_shared(req, 304, headers, (rl_span){0}, ocsp_entry_drop, entry);
+    else
+        rl_http_reply_shared(req, 200, headers, entry->body, ocsp_entry_drop, entry);
+}
+
+/* ---- the miss path's two ends ---- */
+static ocsp_job *make_job(rl_http_request *req, rl_ocsp *o, const ocsp_request *request, rl_span nonce)
+{
+    ocsp_job *job = rl_arena_zalloc(req->arena, ocsp_job_size(request->ids_n));
+    if (!job)
+        return NULL;
+    job->context = &o->context;
+    job->nonce = nonce;
+    job->n = request->ids_n;
+    for (size_t i = 0; i < job->n; i++)
+        ocsp_question_set(&job->questions[i], o->context.ca, &request->ids[i]);
+    return job;
+}
+
+static void run_job(rl_http_request *req, void *job)
+{
+    (void)req;
+    ocsp_job_run(job);
+}
+
+static void start_job(rl_http_request *req, rl_ocsp *o, ocsp_job *job)
+{
+    rl_err err = job->attempts < ATTEMPTS_MAX ? rl_http_work(req, &o->pool, run_job, job_done, job) : RL_EBUSY;
+    if (err != RL_OK)
+        reply_error(req, o, err == RL_EBUSY ? OCSP_TRY_LATER : OCSP_INTERNAL_ERROR);
+}
+
+static void job_done(rl_http_request *req, void *arg)
+{
+    ocsp_job *job = arg;
+    rl_ocsp *o = (rl_ocsp *)((char *)job->context - offsetof(rl_ocsp, context));
+    if (!job->entry) {
+        reply_error(req, o, job->failure);
+    } else if (!ocsp_job_is_current(job)) {
+        ocsp_entry_drop(job->entry);
+        start_job(req, o, job);
+    } else {
+        reply_entry(req, o, job->entry, job->nonce.p == NULL);
+    }
+}
+
+/* ---- requests ---- */
+/* From the cache, or as a cacheable job. */
+static void answer_one(rl_http_request *req, rl_ocsp *o, const ocsp_request *request)
+{
+    ocsp_question q;
+    ocsp_key key;
+    ocsp_question_set(&q, o->context.ca, &request->ids[0]);
+    if (q.can_exist) {
+        ocsp_question_key(&q, &request->ids[0], &key);
+        ocsp_entry *entry = ocsp_cache_get(o->context.cache, &key, rl_wall_s());
+        if (entry) {
+            rl_metric_add(o->hits, 1);
+            reply_entry(req, o, entry, true);
+            return;
+        }
+        rl_metric_add(o->misses, 1);
+    }
+    ocsp_job *job = make_job(req, o, request, (rl_span){0});
+    if (!job) {
+        reply_error(req, o, OCSP_INTERNAL_ERROR);
+        return;
+    }
+    job->cacheable = q.can_exist;
+    if (job->cacheable)
+        job->key = key;
+    start_job(req, o, job);
+}
+
+static bool any_is_ours(const rl_ca *ca, const ocsp_request *request)
+{
+    ocsp_question q = {.ours = false};
+    for (size_t i = 0; i < request->ids_n && !q.ours; i++)
+        ocsp_question_set(&q, ca, &request->ids[i]);
+    return q.ours;
+}
+
+static void answer(rl_http_request *req, rl_ocsp *o, rl_span der)
+{
+    ocsp_request request;
+    rl_err err = ocsp_request_parse(der, (size_t)o->context.settings->ocsp.max_cert_ids, &request);
+    if (err != RL_OK) {
+        log_client_info("ocsp.malformed", "peer", req->peer, "octets", der.n, "why", rl_err_name(err));
+        reply_error(req, o, OCSP_MALFORMED_REQUEST);
+        return;
+    }
+    if (!any_is_ours(o->context.ca, &request)) { /* RFC 6960 §2.3, RFC 5019 §2.2.3: nothing authoritative to say */
+        reply_error(req, o, OCSP_UNAUTHORIZED);
+        return;
+    }
+    bool echo = request.nonce.p && o->context.settings->ocsp.nonce == RL_NONCE_ECHO;
+    if (request.ids_n == 1 && !echo) {
+        answer_one(req, o, &request);
+        return;
+    }
+    ocsp_job *job = make_job(req, o, &request, echo ? request.nonce : (rl_span){0});
+    if (job)
+        start_job(req, o, job);
+    else
+        reply_error(req, o, OCSP_INTERNAL_ERROR);
+}
+
+/* The media type is not asked for: where POST is OCSP's, the body is a request or malformed. */
+void ocsp_handle_post(rl_http_request *req, void *ctx)
+{
+    answer(req, ctx, req->body);
+}
+
+/* The path behind the route in DER, in the arena; .p == NULL when it does not decode. */
+static rl_span decode_path(rl_http_request *req)
+{
+    rl_span der = {0};
+    uint8_t *memory = rl_arena_alloc(req->arena, req->rest.n);
+    if (!memory || ocsp_get_decode(req->rest, memory, req->rest.n, &der) != RL_OK)
+        return (rl_span){0};
+    return der;
+}
+
+/* What does not decode is an empty request: malformedRequest. */
+void ocsp_handle_get(rl_http_request *req, void *ctx)
+{
+    answer(req, ctx, decode_path(req));
+}
+
+void ocsp_handle_root(rl_http_request *req, void *ctx)
+{
+    rl_span der = {0};
+    if (req->method == RL_HTTP_GET || req->method == RL_HTTP_HEAD)
+        der = decode_path(req);
+    else if (rl_span_ieq(rl_http_header(req, "Content-Type"), RL_SPAN_LIT("application/ocsp-request")))
+        der = req->body;
+    if (der.n && der.p[0] == 0x30) /* a DER SEQUENCE */
+        answer(req, ctx, der);
+    else
+        rl_http_error(req, 404, "not found");
+}

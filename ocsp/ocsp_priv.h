@@ -1,0 +1,19 @@
+/* Between ocsp.c and handler.c. */
+#ifndef RL_OCSP_OCSP_PRIV_H
+#define RL_OCSP_OCSP_PRIV_H
+
+#include "ocsp/answer.h"
+#include "ocsp/ocsp.h"
+
+struct rl_ocsp {
+    ocsp_context context; /* of the miss path */
+    rl_http_pool pool;    /* signatures waiting or being made */
+    rl_metric *responses[OCSP_OUTCOMES], *hits, *misses;
+};
+
+void ocsp_handle_post(rl_http_request *req, void *ctx);
+void ocsp_handle_get(rl_http_request *req, void *ctx);
+/* Everything that no other route takes: 404 unless it is an OCSP request. */
+void ocsp_handle_root(rl_http_request *req, void *ctx);
+
+#endif

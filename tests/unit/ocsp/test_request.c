@@ -1,0 +1,241 @@
+/* The request parser takes what RFC 6960 §4.1 allows, refuses the rest, and stays inside its input. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <openssl/ocsp.h>
+#include <openssl/x509.h>
+
+#include "ocsp/get.h"
+#include "ocsp/request.h"
+
+#define VECTORS TESTS_DIR "/conformance/ocsp/"
+enum { MAX_IDS = 16, VECTOR_MAX = 8192 };
+
+/* ---- conformance vectors ---- */
+static rl_span read_vector(const char *name, uint8_t *memory)
+{
+    char path[512];
+    snprintf(path, sizeof(path), VECTORS "%s.der", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(memory, 1, VECTOR_MAX, f);
+    fclose(f);
+    return rl_span_of(memory, n);
+}
+
+static rl_err expected_code(const char *outcome)
+{
+    static const struct {
+        const char *name;
+        rl_err code;
+    } outcomes[] = {{"ok", RL_OK}, {"malformed", RL_EBADMSG}, {"limit", RL_ERANGE}, {"unsupported", RL_EUNSUPPORTED}};
+    for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
+        if (strcmp(outcome, outcomes[i].name) == 0)
+            return outcomes[i].code;
+    fail_msg("unknown outcome %s", outcome);
+    return RL_EINVAL;
+}
+
+static void each_vector(void (*fn)(const char *name, rl_span der, const char *outcome, const char *ids,
+                                   const char *nonce))
+{
+    char line[256], name[128], outcome[16], ids[8], nonce[8];
+    uint8_t memory[VECTOR_MAX];
+    size_t n = 0;
+    FILE *f = fopen(VECTORS "index.txt", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f)) {
+        assert_int_equal(sscanf(line, "%127s %15s %7s %7s", name, outcome, ids, nonce), 4);
+        fn(name, read_vector(name, memory), outcome, ids, nonce);
+        n++;
+    }
+    fclose(f);
+    assert_true(n > 50);
+}
+
+static void check_vector(const char *name, rl_span der, const char *outcome, const char *ids, const char *nonce)
+{
+    ocsp_request r;
+    rl_err err = ocsp_request_parse(der, MAX_IDS, &r);
+    if (err != expected_code(outcome))
+        fail_msg("%s: %s, not %s", name, rl_err_name(err), outcome);
+    if (err == RL_OK && (r.ids_n != (size_t)atoi(ids) || r.nonce.n != (size_t)atoi(nonce)))
+        fail_msg("%s: %zu CertIDs and a nonce of %zu octets", name, r.ids_n, r.nonce.n);
+}
+
+static void test_vectors_have_their_outcome(void **state)
+{
+    (void)state;
+    each_vector(check_vector);
+}
+
+/* Each prefix lies in memory of exactly its size, so that AddressSanitizer sees one octet too far. */
+static void check_prefixes(const char *name, rl_span der, const char *outcome, const char *ids, const char *nonce)
+{
+    ocsp_request r;
+    (void)outcome, (void)ids, (void)nonce;
+    for (size_t n = 0; n + 1 < der.n; n++) {
+        uint8_t *exact = malloc(n ? n : 1);
+        memcpy(exact, der.p, n);
+        if (ocsp_request_parse(rl_span_of(exact, n), MAX_IDS, &r) == RL_OK && strstr(name, "trailing-octet") == NULL)
+            fail_msg("%s cut to %zu octets was taken", name, n);
+        free(exact);
+    }
+}
+
+static void test_every_truncation_is_refused(void **state)
+{
+    (void)state;
+    each_vector(check_prefixes);
+}
+
+/* ---- against libcrypto ---- */
+static X509 *make_issuer(void)
+{
+    X509 *cert = X509_new();
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), 0x80cafe);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"issuer", -1, -1,
+                               0);
+    X509_set_issuer_name(cert, X509_get_subject_name(cert));
+    X509_set_pubkey(cert, key);
+    EVP_PKEY_free(key);
+    return cert;
+}
+
+static void test_reads_what_libcrypto_writes(void **state)
+{
+    const EVP_MD *digests[] = {EVP_sha1(), EVP_sha256(), EVP_sha384(), EVP_sha512()};
+    X509 *cert = make_issuer();
+    (void)state;
+    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
+        OCSP_REQUEST *made = OCSP_REQUEST_new();
+        OCSP_CERTID *id = OCSP_cert_to_id(digests[h], cert, cert);
+        unsigned char nonce[32] = "a nonce of thirty-two octets...", *der = NULL, *id_der = NULL;
+        OCSP_request_add0_id(made, id);
+        OCSP_request_add1_nonce(made, nonce, sizeof(nonce));
+        OCSP_request_set1_name(made, X509_get_subject_name(cert));
+        int n = i2d_OCSP_REQUEST(made, &der), id_n = i2d_OCSP_CERTID(id, &id_der);
+
+        ocsp_request r;
+        assert_int_equal(ocsp_request_parse(rl_span_of(der, (size_t)n), 1, &r), RL_OK);
+        assert_int_equal(r.ids_n, 1);
+        assert_true(r.ids[0].known_hash);
+        assert_int_equal(r.ids[0].hash, h);
+        assert_false(r.ids[0].negative);
+        assert_true(rl_span_eq(r.ids[0].whole, rl_span_of(id_der, (size_t)id_n)));
+        assert_true(rl_span_eq(r.ids[0].serial, RL_SPAN_LIT("\x00\x80\xca\xfe")));
+        assert_true(rl_span_eq(r.nonce, rl_span_of(nonce, sizeof(nonce))));
+
+        ASN1_OCTET_STRING *name_hash, *key_hash;
+        OCSP_id_get0_info(&name_hash, NULL, &key_hash, NULL, id);
+        assert_true(rl_span_eq(r.ids[0].issuer_name_hash, rl_span_of(name_hash->data, (size_t)name_hash->length)));
+        assert_true(rl_span_eq(r.ids[0].issuer_key_hash, rl_span_of(key_hash->data, (size_t)key_hash->length)));
+        OPENSSL_free(der);
+        OPENSSL_free(id_der);
+        OCSP_REQUEST_free(made);
+    }
+    X509_free(cert);
+}
+
+static void test_reads_a_signed_request_of_libcrypto(void **state)
+{
+    X509 *cert = make_issuer();
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    OCSP_REQUEST *made = OCSP_REQUEST_new();
+    unsigned char *der = NULL;
+    ocsp_request r;
+    (void)state;
+    X509_set_pubkey(cert, key);
+    X509_sign(cert, key, EVP_sha256());
+    OCSP_request_add0_id(made, OCSP_cert_to_id(EVP_sha256(), cert, cert));
+    OCSP_request_add0_id(made, OCSP_cert_to_id(EVP_sha1(), cert, cert));
+    assert_int_equal(OCSP_request_sign(made, cert, key, EVP_sha256(), NULL, 0), 1);
+    int n = i2d_OCSP_REQUEST(made, &der);
+    assert_int_equal(ocsp_request_parse(rl_span_of(der, (size_t)n), MAX_IDS, &r), RL_OK);
+    assert_int_equal(r.ids_n, 2);
+    assert_null(r.nonce.p);
+    assert_int_equal(ocsp_request_parse(rl_span_of(der, (size_t)n), 1, &r), RL_ERANGE);
+    OPENSSL_free(der);
+    OCSP_REQUEST_free(made);
+    EVP_PKEY_free(key);
+    X509_free(cert);
+}
+
+static void test_the_ceiling_holds_whatever_the_caller_allows(void **state)
+{
+    uint8_t memory[VECTOR_MAX];
+    ocsp_request r;
+    (void)state;
+    rl_span der = read_vector("rfc6960-4.1.1-over-the-limit", memory);
+    assert_int_equal(ocsp_request_parse(der, SIZE_MAX, &r), RL_OK); /* 17 are below the ceiling of 64 */
+    assert_int_equal(r.ids_n, MAX_IDS + 1);
+}
+
+/* ---- GET paths ---- */
+static void test_get_paths_decode_however_they_are_encoded(void **state)
+{
+    /* Octets 30 03 fb ff fe 30 and 30 03 fb ff, in base64 "MAP7//4w" and "MAP7/w==". */
+    static const struct {
+        const char *path, *der;
+        size_t n;
+    } cases[] = {
+        {"MAP7//4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"MAP7%2F%2F4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"MAP7%2f%2f4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"MAP7__4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"/MAP7//4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"//MAP7//4w", "\x30\x03\xfb\xff\xfe\x30", 6},
+        {"MAP7/w==", "\x30\x03\xfb\xff", 4},
+        {"MAP7/w", "\x30\x03\xfb\xff", 4},
+        {"MAP7%2Fw%3D%3D", "\x30\x03\xfb\xff", 4},
+        {"MAP7_w", "\x30\x03\xfb\xff", 4},
+        {"%4D%41%50%37%2F%77", "\x30\x03\xfb\xff", 4},
+        {"MAP7%5Fw%3d=", "\x30\x03\xfb\xff", 4},
+        {"MAP+", "\x30\x03\xfe", 3},
+        {"MAP%2B", "\x30\x03\xfe", 3},
+        {"MAP%2b", "\x30\x03\xfe", 3},
+        {"MAP-", "\x30\x03\xfe", 3},
+    };
+    uint8_t memory[64];
+    rl_span der;
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (ocsp_get_decode(rl_span_str(cases[i].path), memory, strlen(cases[i].path), &der) != RL_OK)
+            fail_msg("%s does not decode", cases[i].path);
+        if (!rl_span_eq(der, rl_span_of(cases[i].der, cases[i].n)))
+            fail_msg("%s decodes to something else", cases[i].path);
+    }
+}
+
+static void test_get_paths_that_are_no_base64_are_refused(void **state)
+{
+    static const char *const paths[] = {
+        "",      "/",      "M",         "MAP7/",    "MAP7/w=", "MAP7/w===",   "MAP7/w==M", "MAP 7",
+        "MAP7%", "MAP7%2", "MAP7%2x4w", "MAP7/x==", "MA P7",   "MAP7\x80/4w", "%00AP7",    "favicon.ico"};
+    uint8_t memory[64];
+    rl_span der;
+    (void)state;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+        if (ocsp_get_decode(rl_span_str(paths[i]), memory, sizeof(memory), &der) == RL_OK)
+            fail_msg("'%s' was taken", paths[i]);
+    assert_int_equal(ocsp_get_decode(RL_SPAN_LIT("MAP7"), memory, 3, &der), RL_ERANGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vectors_have_their_outcome),
+        cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_reads_what_libcrypto_writes),
+        cmocka_unit_test(test_reads_a_signed_request_of_libcrypto),
+        cmocka_unit_test(test_the_ceiling_holds_whatever_the_caller_allows),
+        cmocka_unit_test(test_get_paths_decode_however_they_are_encoded),
+        cmocka_unit_test(test_get_paths_that_are_no_base64_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
