@@ -35,6 +35,16 @@ rl_key rl_key_audit(int64_t ms, uint64_t sequence)
     return k;
 }
 
+rl_err rl_key_cursor(const char *source, rl_key *k)
+{
+    size_t n = strlen(source);
+    if (n == 0 || n > RL_OBJECT_ID_MAX)
+        return RL_ERANGE;
+    k->n = 0;
+    put(k, source, n);
+    return RL_OK;
+}
+
 static rl_err put_cert(rl_key *k, const rl_cert_id *id)
 {
     if (id->serial_n == 0 || id->serial_n > RL_STORE_SERIAL_MAX)
@@ -63,8 +73,14 @@ static rl_err put_id(rl_key *k, rl_source src, const char *id, bool length)
     return RL_OK;
 }
 
-rl_err rl_key_object(rl_source src, const char *id, rl_key *k) { return put_id(k, src, id, false); }
-rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k) { return put_id(k, src, id, true); }
+rl_err rl_key_object(rl_source src, const char *id, rl_key *k)
+{
+    return put_id(k, src, id, false);
+}
+rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k)
+{
+    return put_id(k, src, id, true);
+}
 
 rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k)
 {
@@ -80,7 +96,14 @@ static uint64_t get_number(const uint8_t *p, unsigned octets)
     return v;
 }
 
-uint64_t rl_get_u64(const void *p) { return get_number(p, 8); }
+uint32_t rl_get_u32(const void *p)
+{
+    return (uint32_t)get_number(p, 4);
+}
+uint64_t rl_get_u64(const void *p)
+{
+    return get_number(p, 8);
+}
 
 rl_err rl_key_to_cert(const void *key, size_t n, size_t prefix, rl_cert_id *out)
 {

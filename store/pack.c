@@ -1,7 +1,10 @@
-/* The msgpack reader: every length is checked against what is left before it is used. Pure. */
+/* The msgpack reader: every length is checked against what is left before it is used. And the frame of a record
+ * around it: the map, its version, its fields. Pure but for memory. */
 #include "store/pack.h"
 
-enum { DEPTH_MAX = 8 };
+#include <stdlib.h>
+
+enum { DEPTH_MAX = 8, VERSION = 1, KEY_VERSION = 0, TEXT_MAX = 64 * 1024 };
 
 static rl_err big_endian(rl_span *in, size_t n, uint64_t *v)
 {
@@ -36,13 +39,20 @@ static rl_err read_sized(rl_span *in, uint8_t tag, rl_pack_value *v)
 {
     uint64_t n;
     switch (tag) {
-    case 0xc4: case 0xc5: case 0xc6:
+    case 0xc4:
+    case 0xc5:
+    case 0xc6:
         RL_TRY(big_endian(in, (size_t)1 << (tag - 0xc4), &n));
         return read_bytes(in, n, v);
-    case 0xd9: case 0xda: case 0xdb:
+    case 0xd9:
+    case 0xda:
+    case 0xdb:
         RL_TRY(big_endian(in, (size_t)1 << (tag - 0xd9), &n));
         return read_bytes(in, n, v);
-    case 0xdc: case 0xdd: case 0xde: case 0xdf:
+    case 0xdc:
+    case 0xdd:
+    case 0xde:
+    case 0xdf:
         v->kind = tag < 0xde ? RL_PACK_ARRAY : RL_PACK_MAP;
         return big_endian(in, tag & 1 ? 4 : 2, &v->u);
     default:
@@ -96,4 +106,132 @@ static rl_err skip(rl_span *in, unsigned depth)
     return RL_OK;
 }
 
-rl_err rl_pack_skip(rl_span *in) { return skip(in, 0); }
+rl_err rl_pack_skip(rl_span *in)
+{
+    return skip(in, 0);
+}
+
+/* ---- a record's fields ---- */
+rl_err rl_pack_walk(rl_span in, uint32_t required, rl_pack_take take, void *record)
+{
+    rl_pack_value map, key, v;
+    uint32_t seen = 0;
+    RL_TRY(rl_pack_read(&in, &map));
+    if (map.kind != RL_PACK_MAP)
+        return RL_ECORRUPT;
+    for (uint64_t i = 0; i < map.u; i++) {
+        RL_TRY(rl_pack_read(&in, &key));
+        if (key.kind != RL_PACK_UINT)
+            return RL_ECORRUPT;
+        if (key.u < 32)
+            seen |= RL_PACK_BIT(key.u);
+        rl_span before = in;
+        RL_TRY(rl_pack_read(&in, &v));
+        rl_span elements = in;
+        if (v.kind == RL_PACK_ARRAY || v.kind == RL_PACK_MAP) {
+            in = before;
+            RL_TRY(rl_pack_skip(&in));
+            elements.n -= in.n;
+        }
+        RL_TRY(take(key.u, &v, &elements, record));
+    }
+    return in.n == 0 && (seen & required) == required ? RL_OK : RL_ECORRUPT;
+}
+
+rl_err rl_pack_text(const rl_pack_value *v, char **out)
+{
+    if (v->kind == RL_PACK_NIL)
+        return RL_OK;
+    if (v->kind != RL_PACK_BYTES || v->bytes.n > TEXT_MAX || (v->bytes.n && memchr(v->bytes.p, 0, v->bytes.n)))
+        return RL_ECORRUPT;
+    free(*out); /* a repeated key: the last wins */
+    *out = strndup(v->bytes.n ? (const char *)v->bytes.p : "", v->bytes.n);
+    return *out ? RL_OK : RL_ENOMEM;
+}
+
+rl_err rl_pack_int(const rl_pack_value *v, int64_t *out)
+{
+    if (v->kind == RL_PACK_UINT && v->u <= INT64_MAX)
+        *out = (int64_t)v->u;
+    else if (v->kind == RL_PACK_INT)
+        *out = v->i;
+    else
+        return RL_ECORRUPT;
+    return RL_OK;
+}
+
+rl_err rl_pack_uint(const rl_pack_value *v, uint64_t max, uint64_t *out)
+{
+    if ((v->kind != RL_PACK_UINT && v->kind != RL_PACK_BOOL) || v->u > max)
+        return RL_ECORRUPT;
+    *out = v->u;
+    return RL_OK;
+}
+
+rl_err rl_pack_bool(const rl_pack_value *v, bool *out)
+{
+    uint64_t u;
+    RL_TRY(rl_pack_uint(v, 1, &u));
+    *out = u != 0;
+    return RL_OK;
+}
+
+/* ---- writing a record ---- */
+static int to_buf(void *ctx, const char *p, size_t n)
+{
+    rl_pack_writer *w = ctx;
+    if (w->err == RL_OK)
+        w->err = rl_buf_append(w->out, p, n);
+    return w->err == RL_OK ? 0 : -1;
+}
+
+void rl_pack_begin(rl_pack_writer *w, rl_buf *out, size_t pairs)
+{
+    w->out = out;
+    w->start = out->n;
+    w->err = RL_OK;
+    msgpack_packer_init(&w->pk, w, to_buf);
+    msgpack_pack_map(&w->pk, pairs + 1);
+    msgpack_pack_unsigned_int(&w->pk, KEY_VERSION);
+    msgpack_pack_unsigned_int(&w->pk, VERSION);
+}
+
+rl_err rl_pack_finish(rl_pack_writer *w)
+{
+    if (w->err != RL_OK)
+        w->out->n = w->start;
+    return w->err;
+}
+
+void rl_pack_put_uint(rl_pack_writer *w, unsigned key, uint64_t v)
+{
+    msgpack_pack_unsigned_int(&w->pk, key);
+    msgpack_pack_uint64(&w->pk, v);
+}
+
+void rl_pack_put_int(rl_pack_writer *w, unsigned key, int64_t v)
+{
+    msgpack_pack_unsigned_int(&w->pk, key);
+    msgpack_pack_int64(&w->pk, v);
+}
+
+void rl_pack_put_bin(rl_pack_writer *w, unsigned key, const void *p, size_t n)
+{
+    msgpack_pack_unsigned_int(&w->pk, key);
+    msgpack_pack_bin(&w->pk, n);
+    msgpack_pack_bin_body(&w->pk, p, n);
+}
+
+void rl_pack_put_text(rl_pack_writer *w, unsigned key, const char *s)
+{
+    msgpack_pack_unsigned_int(&w->pk, key);
+    if (!s) {
+        msgpack_pack_nil(&w->pk);
+        return;
+    }
+    size_t n = strlen(s);
+    if (n > TEXT_MAX && w->err == RL_OK)
+        w->err = RL_ERANGE;
+    msgpack_pack_str(&w->pk, n);
+    msgpack_pack_str_body(&w->pk, s, n);
+}

@@ -1,8 +1,9 @@
 /* The records of the database and their msgpack form: maps with small integer keys, key 0 is the version,
  * unknown keys are skipped, so that old and newer records can be read.
  *
- * Keys are big-endian binary. Encoders append to a buffer; decoders copy what they keep, so a record owns
- * its strings (free with the matching _clear). RL_ECORRUPT when a stored value does not decode. */
+ * Keys are big-endian binary. Encoders append a whole record to a buffer or nothing (RL_ENOMEM; RL_ERANGE for a text
+ * above 64 KiB); decoders copy what they keep, so a record owns its strings (free with the matching _clear; nothing
+ * to free after an error). RL_ECORRUPT when a stored value does not decode. */
 #ifndef RL_STORE_RECORDS_H
 #define RL_STORE_RECORDS_H
 
@@ -20,34 +21,40 @@ typedef struct rl_cert_id {
 
 /* Reasons against a certificate, kept as a bit mask (design §6). */
 enum {
-    RL_WHY_MANUAL = 1u << 0,         /* an admin; permanent unless the reason is certificateHold */
-    RL_WHY_DELETED = 1u << 1,        /* object deleted in its directory; permanent */
-    RL_WHY_WIPED = 1u << 2,          /* wiped or retired; permanent */
-    RL_WHY_ENDPOINT_LIST = 1u << 3,  /* permanent */
-    RL_WHY_DISABLED = 1u << 4,       /* reversible */
-    RL_WHY_NOT_COMPLIANT = 1u << 5,  /* reversible */
-    RL_WHY_USER_RISK = 1u << 6,      /* reversible */
-    RL_WHY_FOREIGN_CRL = 1u << 7,    /* as the CRL says */
+    RL_WHY_MANUAL = 1u << 0,        /* an admin; permanent unless the reason is certificateHold */
+    RL_WHY_DELETED = 1u << 1,       /* object deleted in its directory; permanent */
+    RL_WHY_WIPED = 1u << 2,         /* wiped or retired; permanent */
+    RL_WHY_ENDPOINT_LIST = 1u << 3, /* permanent */
+    RL_WHY_DISABLED = 1u << 4,      /* reversible */
+    RL_WHY_NOT_COMPLIANT = 1u << 5, /* reversible */
+    RL_WHY_USER_RISK = 1u << 6,     /* reversible */
+    RL_WHY_FOREIGN_CRL = 1u << 7,   /* as the CRL says */
 };
 
 typedef enum { RL_STATUS_GOOD = 0, RL_STATUS_HOLD = 1, RL_STATUS_REVOKED = 2 } rl_status;
 
 /* RFC 5280 §5.3.1 */
 typedef enum {
-    RL_REASON_UNSPECIFIED = 0, RL_REASON_KEY_COMPROMISE = 1, RL_REASON_CA_COMPROMISE = 2,
-    RL_REASON_AFFILIATION_CHANGED = 3, RL_REASON_SUPERSEDED = 4, RL_REASON_CESSATION = 5,
-    RL_REASON_HOLD = 6, RL_REASON_REMOVE_FROM_CRL = 8, RL_REASON_PRIVILEGE_WITHDRAWN = 9,
+    RL_REASON_UNSPECIFIED = 0,
+    RL_REASON_KEY_COMPROMISE = 1,
+    RL_REASON_CA_COMPROMISE = 2,
+    RL_REASON_AFFILIATION_CHANGED = 3,
+    RL_REASON_SUPERSEDED = 4,
+    RL_REASON_CESSATION = 5,
+    RL_REASON_HOLD = 6,
+    RL_REASON_REMOVE_FROM_CRL = 8,
+    RL_REASON_PRIVILEGE_WITHDRAWN = 9,
     RL_REASON_AA_COMPROMISE = 10,
 } rl_reason;
-const char *rl_reason_name(rl_reason r);                 /* "keyCompromise" */
-rl_err rl_reason_parse(const char *text, rl_reason *r);  /* name without case, or number; RL_EINVAL */
-const char *rl_status_name(rl_status s);                 /* "good", "hold", "revoked" */
+const char *rl_reason_name(rl_reason r);                /* "keyCompromise" */
+rl_err rl_reason_parse(const char *text, rl_reason *r); /* name without case, or number; RL_EINVAL */
+const char *rl_status_name(rl_status s);                /* "good", "hold", "revoked" */
 
 /* Where an object or a binding comes from. The numbers are stored: never reuse one. */
 typedef enum {
     RL_SOURCE_NONE = 0,
-    RL_SOURCE_ENTRA_DEVICE = 1,      /* object id = directory object id, lower case */
-    RL_SOURCE_ENTRA_USER = 2,        /* object id = directory object id, lower case */
+    RL_SOURCE_ENTRA_DEVICE = 1, /* object id = directory object id, lower case */
+    RL_SOURCE_ENTRA_USER = 2,   /* object id = directory object id, lower case */
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */
@@ -66,17 +73,17 @@ typedef struct rl_binding {
 
 enum { RL_CERT_BINDINGS_MAX = 4 };
 typedef struct rl_cert_record {
-    char *subject;               /* RFC 2253 text */
-    char *profile;               /* "static-aad", "ca", … */
-    char *requester;             /* who asked: "scep", "admin", … */
+    char *subject;   /* RFC 2253 text */
+    char *profile;   /* "static-aad", "ca", … */
+    char *requester; /* who asked: "scep", "admin", … */
     rl_binding bindings[RL_CERT_BINDINGS_MAX];
     size_t bindings_n;
     int64_t issued_at, not_before, not_after; /* Unix seconds */
-    uint32_t why;                /* RL_WHY_* */
-    rl_status status;            /* effective: computed when `why` changes, never on reading */
-    rl_reason reason;            /* effective */
-    rl_reason manual_reason;     /* of RL_WHY_MANUAL */
-    int64_t revoked_at;          /* Unix seconds; 0 when good */
+    uint32_t why;                             /* RL_WHY_* */
+    rl_status status;                         /* effective: computed when `why` changes, never on reading */
+    rl_reason reason;                         /* effective */
+    rl_reason manual_reason;                  /* of RL_WHY_MANUAL */
+    int64_t revoked_at;                       /* Unix seconds; 0 when good */
 } rl_cert_record;
 rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out);
 rl_err rl_cert_decode(rl_span in, rl_cert_record *r);
@@ -91,9 +98,20 @@ typedef struct rl_cert_status {
 rl_err rl_cert_decode_status(rl_span in, rl_cert_status *r);
 
 /* Recomputes status, reason and revoked_at from `why` and manual_reason. Permanent reasons win over
- * reversible ones; `now` becomes revoked_at when the certificate leaves good, and stays when it only changes
- * from hold to revoked for the same cause. Returns true when status, reason or revoked_at changed. Pure. */
+ * reversible ones; `now` becomes revoked_at when the certificate leaves good, and stays while it is not good again,
+ * also from hold to revoked (X.509, reasonCode). Returns true when status, reason or revoked_at changed. Pure. */
 bool rl_cert_settle(rl_cert_record *r, int64_t now);
+
+/* What a CRL walks: every certificate that is not good. */
+typedef struct rl_revoked_record {
+    int64_t revoked_at; /* Unix seconds */
+    rl_reason reason;
+} rl_revoked_record;
+rl_err rl_revoked_encode(const rl_revoked_record *r, rl_buf *out);
+rl_err rl_revoked_decode(rl_span in, rl_revoked_record *r);
+
+/* Who did what to which subject. */
+rl_err rl_audit_encode(const char *who, const char *what, const char *subject, rl_buf *out);
 
 /* One object of a directory, or (sources *_NAME) a name that points to one. */
 typedef struct rl_object_record {
@@ -109,11 +127,13 @@ rl_err rl_object_decode(rl_span in, rl_object_record *r);
 void rl_object_clear(rl_object_record *r);
 
 typedef struct rl_issuer_record {
-    uint8_t *cert;       /* DER */
+    uint8_t *cert; /* DER */
     size_t cert_n;
-    char *key_ref;       /* "file:ca-1.key", relative to the data directory; "" for a foreign issuer */
+    char *key_ref; /* "file:ca-1.key", relative to the data directory; "" for a foreign issuer */
     uint64_t crl_number;
-    struct { uint8_t name[64], key[64]; } hashes[4]; /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
+    struct {
+        uint8_t name[64], key[64];
+    } hashes[4]; /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
 } rl_issuer_record;
 rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out);
 rl_err rl_issuer_decode(rl_span in, rl_issuer_record *r);
@@ -121,10 +141,10 @@ void rl_issuer_clear(rl_issuer_record *r);
 
 /* Where a source's sync stands. */
 typedef struct rl_cursor_record {
-    char *link;          /* the URL to fetch next: nextLink inside a round, deltaLink between rounds; "" = start a full round */
-    bool full;           /* the round in progress is a full one */
-    bool complete;       /* `link` is a deltaLink: no round in progress */
-    uint64_t generation; /* of the newest full round begun */
+    char *link; /* the URL to fetch next: nextLink inside a round, deltaLink between rounds; "" = start a full round */
+    bool full;  /* the round in progress is a full one */
+    bool complete;                   /* `link` is a deltaLink: no round in progress */
+    uint64_t generation;             /* of the newest full round begun */
     int64_t last_success, last_full; /* Unix seconds; 0 = never */
 } rl_cursor_record;
 rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
@@ -139,7 +159,7 @@ typedef struct rl_delta_record {
     rl_reason reason;
     uint32_t why;
     int64_t revoked_at, not_after, at; /* Unix seconds */
-    char *origin;        /* "admin", "sync:entra-device", "scep" */
+    char *origin;                      /* "admin", "sync:entra-device", "scep" */
 } rl_delta_record;
 rl_err rl_delta_encode(const rl_delta_record *r, rl_buf *out);
 rl_err rl_delta_decode(rl_span in, rl_delta_record *r);

@@ -3,17 +3,30 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "store/store_priv.h"
 
-enum { BLOCK_CACHE = 64 << 20, BLOOM_BITS = 10, INFO_LOG_MAX = 1 << 20 };
+/* What RocksDB may take. In memory: two block caches (one for `cert`), all memtables together, and the indexes and
+ * bloom filters of open tables (about two octets for each key). On disk: the log that a start has to replay. */
+enum {
+    BLOCK_CACHE = 64 << 20,
+    MEMTABLES = 64 << 20,
+    WAL_MAX = 64 << 20,
+    MANIFEST_MAX = 16 << 20,
+    INFO_LOG_MAX = 1 << 20,
+    OPEN_FILES = 512,
+    BACKGROUND_JOBS = 2,
+    BLOOM_BITS = 10
+};
 
-static const char *const cf_names[CF_COUNT] = {"default", "issuer", "cert",   "der",      "binding", "object",
-                                               "revoked", "delta",  "cursor", "response", "audit",   "meta"};
+const char *const rl_cf_names[CF_COUNT] = {"default", "issuer", "cert",   "der",      "binding", "object",
+                                           "revoked", "delta",  "cursor", "response", "audit",   "meta"};
 
 rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks)
 {
@@ -29,14 +42,27 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache)
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_create_missing_column_families(o, 1);
-    rocksdb_options_set_max_open_files(o, 512);
+    /* The options of the database, not of a family; it takes them from the first. */
+    rocksdb_options_set_paranoid_checks(o, 1);
+    /* An incomplete record at the end of the log is what kill -9 leaves of a write that was never acknowledged, and is
+     * dropped. Any other damage is refused: the point-in-time mode would start without the acknowledged revocations
+     * behind the damage and say nothing. */
+    rocksdb_options_set_wal_recovery_mode(o, rocksdb_tolerate_corrupted_tail_records_recovery);
+    rocksdb_options_set_max_total_wal_size(o, WAL_MAX);
+    rocksdb_options_set_db_write_buffer_size(o, MEMTABLES);
+    rocksdb_options_set_max_manifest_file_size(o, MANIFEST_MAX);
+    rocksdb_options_set_max_background_jobs(o, BACKGROUND_JOBS);
+    rocksdb_options_set_max_open_files(o, OPEN_FILES);
     rocksdb_options_set_max_log_file_size(o, INFO_LOG_MAX);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_write_buffer_size(o, cf == CF_CERT || cf == CF_DER ? 32 << 20 : 8 << 20);
     if (cf == CF_CERT) {
-        /* A hash index inside the data blocks and a bloom filter: an OCSP look-up is one block at most, and a
-         * serial that was never issued mostly none. It sets a table factory with a cache of its own. */
+        /* A hash index inside the data blocks, a bloom filter (10 bits a key) over tables and memtable: an OCSP
+         * look-up is one block at most, and a serial that was never issued mostly none. The call sets a table
+         * factory with a cache of its own; setting another one behind it would undo all that. */
         rocksdb_options_optimize_for_point_lookup(o, BLOCK_CACHE >> 20);
+        rocksdb_options_set_compression(o,
+                                        rocksdb_no_compression); /* small records: unpacking costs more than reading */
     } else {
         rocksdb_block_based_options_set_block_cache(table, cache);
         rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
@@ -49,15 +75,23 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache)
 static rl_err open_db(rl_store *s, const char *path, rl_error *e)
 {
     char *error = NULL;
-    s->db = rocksdb_open_column_families(s->options[CF_DEFAULT], path, CF_COUNT, cf_names,
+    s->db = rocksdb_open_column_families(s->options[CF_DEFAULT], path, CF_COUNT, rl_cf_names,
                                          (const rocksdb_options_t *const *)s->options, s->cf, &error);
     if (!error)
         return RL_OK;
-    if (strstr(error, "lock")) {
-        rocksdb_free(error);
-        return rl_fail(e, RL_EBUSY, "store", "another process has the database %s open", path);
-    }
-    return rl_store_fail(e, RL_EIO, "the database cannot be opened", error);
+    rl_err code = RL_EIO;
+    /* RocksDB's C interface tells the causes apart in the text only. */
+    if (strstr(error, "While lock file") || strstr(error, "lock hold by current process"))
+        code = rl_fail(e, RL_EBUSY, "store", "another process has the database %s open", path);
+    else if (strstr(error, "Column families not opened"))
+        code = rl_fail(e, RL_EUNSUPPORTED, "store", "the database %s was written by a newer program: use that", path);
+    else if (strncmp(error, "Corruption", 10) == 0)
+        code = rl_fail(e, RL_ECORRUPT, "store", "the database %s is damaged and must be restored from a copy: %s", path,
+                       error);
+    else
+        rl_fail(e, RL_EIO, "store", "the database %s cannot be opened: %s", path, error);
+    rocksdb_free(error);
+    return code;
 }
 
 /* meta: "schema" → u64. A newer program may have written what this one would misread. */
@@ -68,34 +102,40 @@ static rl_err check_schema(rl_store *s, rl_error *e)
     char *value = rocksdb_get_cf(s->db, s->read, s->cf[CF_META], "schema", 6, &n, &error);
     if (error)
         return rl_store_fail(e, RL_EIO, "the schema version cannot be read", error);
-    uint64_t schema = value && n == 8 ? rl_get_u64(value) : 0;
-    bool absent = value == NULL;
+    bool absent = value == NULL, whole = n == 8;
+    uint64_t schema = value && whole ? rl_get_u64(value) : 0;
     rocksdb_free(value);
     if (absent) {
         rl_key current = rl_key_u64(RL_STORE_SCHEMA);
         rocksdb_put_cf(s->db, s->write, s->cf[CF_META], "schema", 6, (const char *)current.b, current.n, &error);
         return error ? rl_store_fail(e, RL_EIO, "the schema version cannot be written", error) : RL_OK;
     }
-    if (schema == 0 || schema > RL_STORE_SCHEMA)
-        return rl_fail(e, RL_EUNSUPPORTED, "store", "the database has schema %llu, this program knows up to %d: use a newer program",
+    if (schema == 0)
+        return rl_fail(e, RL_ECORRUPT, "store", "the database's schema version is unreadable");
+    if (schema > RL_STORE_SCHEMA)
+        return rl_fail(e, RL_EUNSUPPORTED, "store",
+                       "the database has schema %llu, this program knows up to %d: use a newer program",
                        (unsigned long long)schema, RL_STORE_SCHEMA);
     return RL_OK;
 }
 
-/* The number behind a family's last key's last eight octets, plus one. */
-static uint64_t next_sequence(rl_store *s, rl_cf cf)
+/* The number in the last eight octets of a family's last key, plus one. */
+static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, rl_error *e)
 {
-    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[cf]);
-    uint64_t next = 1;
+    char *error = NULL;
     size_t n;
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[cf]);
+    *next = 1;
     rocksdb_iter_seek_to_last(it);
     if (rocksdb_iter_valid(it)) {
         const char *key = rocksdb_iter_key(it, &n);
-        if (n >= 8)
-            next = rl_get_u64(key + n - 8) + 1;
+        *next = n >= 8 ? rl_get_u64(key + n - 8) + 1 : 0;
     }
+    rocksdb_iter_get_error(it, &error);
     rocksdb_iter_destroy(it);
-    return next;
+    if (error)
+        return rl_store_fail(e, RL_EIO, "the newest number cannot be read", error);
+    return *next ? RL_OK : rl_fail(e, RL_ECORRUPT, "store", "the last key of %s is no number", rl_cf_names[cf]);
 }
 
 static void destroy(rl_store *s)
@@ -135,34 +175,55 @@ static rl_store *create(void)
     return s;
 }
 
+/* The folder keeps everybody else out, so the modes that RocksDB gives its files do not matter. A new folder's name is
+ * synced into its parent, or a power cut could take the whole database with it. */
+static rl_err make_folder(const char *data_dir, const char *path, rl_error *e)
+{
+    if (mkdir(path, 0700) == 0) {
+        int fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool synced = fd >= 0 && fsync(fd) == 0;
+        int cause = errno;
+        if (fd >= 0)
+            close(fd);
+        return synced ? RL_OK : rl_fail(e, RL_EIO, "store", "%s cannot be synced: %s", data_dir, strerror(cause));
+    }
+    if (errno != EEXIST)
+        return rl_fail(e, RL_EIO, "store", "%s cannot be made: %s", path, strerror(errno));
+    struct stat st;
+    if (stat(path, &st) != 0 || ((st.st_mode & 077) && chmod(path, 0700) != 0))
+        return rl_fail(e, RL_EIO, "store", "%s cannot be closed to others: %s", path, strerror(errno));
+    return RL_OK;
+}
+
+static rl_err start(rl_store *s, const char *path, rl_error *e)
+{
+    RL_TRY(open_db(s, path, e));
+    RL_TRY(check_schema(s, e));
+    RL_TRY(next_sequence(s, CF_DELTA, &s->delta_next, e));
+    RL_TRY(next_sequence(s, CF_AUDIT, &s->audit_next, e));
+    atomic_store(&s->last_delta, s->delta_next - 1);
+    if (pthread_create(&s->writer, NULL, rl_store_writer, s) != 0)
+        return rl_fail(e, RL_EIO, "store", "the writer thread cannot be started");
+    s->running = true;
+    return RL_OK;
+}
+
 rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e)
 {
     char path[4096];
     int n = snprintf(path, sizeof(path), "%s/db", data_dir);
     if (n < 0 || (size_t)n >= sizeof(path))
         return rl_fail(e, RL_ERANGE, "store", "the path %s is too long", data_dir);
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return rl_fail(e, RL_EIO, "store", "%s cannot be made: %s", path, strerror(errno));
+    RL_TRY(make_folder(data_dir, path, e));
     rl_store *s = create();
     if (!s)
         return rl_fail(e, RL_ENOMEM, "store", "out of memory");
-    rl_err err = open_db(s, path, e);
+    rl_err err = start(s, path, e);
     if (err == RL_OK)
-        err = check_schema(s, e);
-    if (err == RL_OK) {
-        s->delta_next = next_sequence(s, CF_DELTA);
-        s->audit_next = next_sequence(s, CF_AUDIT);
-        atomic_store(&s->last_delta, s->delta_next - 1);
-        if (pthread_create(&s->writer, NULL, rl_store_writer, s) != 0)
-            err = rl_fail(e, RL_EIO, "store", "the writer thread cannot be started");
-    }
-    if (err != RL_OK) {
+        *out = s;
+    else
         destroy(s);
-        return err;
-    }
-    s->running = true;
-    *out = s;
-    return RL_OK;
+    return err;
 }
 
 void rl_store_close(rl_store *s)
@@ -192,7 +253,7 @@ static rl_err get(rl_store *s, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_
     char *error = NULL;
     *value = rocksdb_get_pinned_cf(s->db, s->read, s->cf[cf], (const char *)k->b, k->n, &error);
     if (error) {
-        log_error("store.read", "family", cf_names[cf], "error", error);
+        RL_LOG_CLIENT(RL_LOG_ERROR, "store.read", "family", rl_cf_names[cf], "error", error);
         rocksdb_free(error);
         return RL_EIO;
     }
@@ -203,7 +264,7 @@ static rl_err get(rl_store *s, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_
     return RL_OK;
 }
 
-#define READ_INTO(cf, key_ok, decode, out)                                                                                \
+#define READ_INTO(cf, key_ok, decode, out)                                                                             \
     do {                                                                                                               \
         rocksdb_pinnableslice_t *value_;                                                                               \
         rl_span text_;                                                                                                 \
@@ -226,7 +287,10 @@ rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *o
     READ_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode_status, out);
 }
 
-static rl_err append(rl_span in, rl_buf *out) { return rl_buf_append(out, in.p, in.n); }
+static rl_err append(rl_span in, rl_buf *out)
+{
+    return rl_buf_append(out, in.p, in.n);
+}
 
 rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out)
 {
@@ -246,20 +310,10 @@ rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_rec
     READ_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
 }
 
-static rl_err name_key(const char *name, rl_key *k)
-{
-    size_t n = strlen(name);
-    if (n == 0 || n > RL_OBJECT_ID_MAX)
-        return RL_ERANGE;
-    memcpy(k->b, name, n);
-    k->n = n;
-    return RL_OK;
-}
-
 rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out)
 {
     rl_key k;
-    READ_INTO(CF_CURSOR, name_key(source, &k), rl_cursor_decode, out);
+    READ_INTO(CF_CURSOR, rl_key_cursor(source, &k), rl_cursor_decode, out);
 }
 
 /* ---- iteration ---- */
@@ -313,8 +367,8 @@ rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cer
     return end != RL_OK ? end : err;
 }
 
-rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after, bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx),
-                          void *ctx)
+rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after,
+                          bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx), void *ctx)
 {
     rl_key k = {0};
     struct scan c;
@@ -328,7 +382,8 @@ rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after, bool (*fn)(const
         rl_cert_id id;
         rl_cert_record r;
         bool is_after = after && key.n == k.n && memcmp(key.p, k.b, k.n) == 0;
-        if (!is_after && (err = rl_key_to_cert(key.p, key.n, 0, &id)) == RL_OK && (err = rl_cert_decode(value, &r)) == RL_OK) {
+        if (!is_after && (err = rl_key_to_cert(key.p, key.n, 0, &id)) == RL_OK &&
+            (err = rl_cert_decode(value, &r)) == RL_OK) {
             more = fn(&id, &r, ctx);
             rl_cert_clear(&r);
         }
@@ -347,11 +402,9 @@ rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_is
     scan_begin(&c, s, CF_ISSUER, NULL, 0);
     while (more && err == RL_OK && scan_get(&c, &key, &value)) {
         rl_issuer_record r;
-        if ((err = rl_issuer_decode(value, &r)) == RL_OK) {
-            rl_issuer_id id = 0;
-            for (size_t i = 0; i < key.n; i++)
-                id = id << 8 | key.p[i];
-            more = fn(id, &r, ctx);
+        err = key.n == 4 ? rl_issuer_decode(value, &r) : RL_ECORRUPT;
+        if (err == RL_OK) {
+            more = fn(rl_get_u32(key.p), &r, ctx);
             rl_issuer_clear(&r);
         }
         rocksdb_iter_next(c.it);
@@ -360,9 +413,9 @@ rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_is
     return err != RL_OK ? err : end;
 }
 
-/* `revoked`: revokedAt (u64), reason (u8). */
 rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
-                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx), void *ctx)
+                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx),
+                             void *ctx)
 {
     rl_key k = rl_key_u32(issuer);
     struct scan c;
@@ -372,16 +425,18 @@ rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
     scan_begin(&c, s, CF_REVOKED, k.b, k.n);
     while (more && err == RL_OK && scan_get(&c, &key, &value) && key.n > 4 && memcmp(key.p, k.b, 4) == 0) {
         rl_cert_id id;
-        err = value.n == 9 ? rl_key_to_cert(key.p, key.n, 0, &id) : RL_ECORRUPT;
-        if (err == RL_OK)
-            more = fn(&id, (int64_t)rl_get_u64(value.p), (rl_reason)value.p[8], ctx);
+        rl_revoked_record r;
+        err = rl_key_to_cert(key.p, key.n, 0, &id);
+        if (err == RL_OK && (err = rl_revoked_decode(value, &r)) == RL_OK)
+            more = fn(&id, r.revoked_at, r.reason, ctx);
         rocksdb_iter_next(c.it);
     }
     rl_err end = scan_end(&c);
     return err != RL_OK ? err : end;
 }
 
-rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx), void *ctx)
+rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx),
+                           void *ctx)
 {
     rl_key k = rl_key_u64(from);
     struct scan c;
@@ -408,7 +463,9 @@ void rl_store_figures_read(rl_store *s, rl_store_figures *out)
     uint64_t keys = 0;
     if (rocksdb_property_int_cf(s->db, s->cf[CF_CERT], "rocksdb.estimate-num-keys", &keys) != 0)
         keys = 0;
-    *out = (rl_store_figures){.last_delta = atomic_load(&s->last_delta), .certs_estimate = keys, .groups = atomic_load(&s->groups),
+    *out = (rl_store_figures){.last_delta = atomic_load(&s->last_delta),
+                              .certs_estimate = keys,
+                              .groups = atomic_load(&s->groups),
                               .commits = atomic_load(&s->commits)};
 }
 

@@ -16,29 +16,32 @@ typedef struct rl_store_txn rl_store_txn;
 enum { RL_STORE_SCHEMA = 1 };
 
 /* Opens or creates `data_dir`/db (folder 0700). RL_EBUSY with a clear message when another process holds it,
- * RL_EUNSUPPORTED when the schema is newer than this program. Starts the writer thread. */
+ * RL_EUNSUPPORTED when a newer program wrote it, RL_ECORRUPT when it is damaged, RL_EIO. Starts the writer thread. */
 rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e);
-/* Finishes what is queued, stops the writer, closes. Later submits are RL_ECANCELED. */
+/* Finishes what is queued, stops the writer, closes and frees. What is submitted meanwhile is RL_ECANCELED; when this
+ * returns nobody may use `s`. NULL is allowed. */
 void rl_store_close(rl_store *s);
 
 /* ---- reading, any thread ---- RL_ENOTFOUND when absent. */
-rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out);      /* free with rl_cert_clear */
+rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out); /* free with rl_cert_clear */
 /* One point read, no allocation of ours. */
 rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out);
-rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out);               /* appended */
+rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out); /* appended */
 rl_err rl_store_issuer(rl_store *s, rl_issuer_id id, rl_issuer_record *out);
 rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out);
 rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out);
 rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cert_id *out);
 
-/* Iteration in key order over a snapshot; the callback returns false to stop. Start after `after` (NULL = from the start).
- * A record handed to the callback is cleared when it returns. */
+/* Iteration in key order over a snapshot; the callback returns false to stop. Start after `after` (NULL = from the
+ * start). A record handed to the callback is cleared when it returns. */
 rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after,
                           bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx), void *ctx);
 rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_issuer_record *r, void *ctx), void *ctx);
 rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
-                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx), void *ctx);
-rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx), void *ctx);
+                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx),
+                             void *ctx);
+rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx),
+                           void *ctx);
 
 /* ---- writing ---- */
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
@@ -52,7 +55,8 @@ rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, vo
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
 
 /* One listener, set before the first write: the certificates whose status record was written in this group. Runs
- * on the writer thread after the write and before any acknowledgement. */
+ * on the writer thread after the write (also a failed one) and before any acknowledgement. New certificates are
+ * among them: an "unknown" may be cached. */
 typedef void (*rl_store_listener)(const rl_cert_id *changed, size_t n, void *ctx);
 void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx);
 
@@ -66,7 +70,8 @@ rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id,
                            rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
 /* All objects of a source; the same rule. Batches internally: bounded memory. */
 rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
-                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx), void *ctx);
+                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),
+                          void *ctx);
 
 /* A certificate that did not exist: writes cert, der, bindings, an `issued` delta (and `revoked` when its status
  * is not good). RL_EEXISTS when the serial is taken. */
@@ -88,15 +93,18 @@ rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const ch
 typedef struct rl_store_figures {
     uint64_t last_delta;      /* newest sequence */
     uint64_t certs_estimate;  /* RocksDB's estimate of keys */
-    uint64_t groups, commits; /* WAL syncs and transactions since open */
+    uint64_t groups, commits; /* written groups (one WAL sync each) and acknowledged transactions since open */
 } rl_store_figures;
 void rl_store_figures_read(rl_store *s, rl_store_figures *out);
 /* RL_OK when the database answers a read and its last write succeeded. */
 rl_err rl_store_check(rl_store *s, rl_error *e);
 
 /* Changes a certificate by hand; the one place for it, used by the command line and later the API:
- * hold needs RL_REASON_HOLD. RL_ENOTFOUND, RL_EEXISTS when already permanently revoked; unrevoke: RL_EINVAL unless it is on manual hold. */
-rl_err rl_txn_revoke(rl_store_txn *t, const rl_cert_id *id, rl_reason reason, int64_t now, const char *who, rl_error *e);
+ * hold needs RL_REASON_HOLD. RL_ENOTFOUND; revoke: RL_EEXISTS when it is revoked for good or on manual hold already,
+ * RL_EINVAL for a reason that revokes nothing; unrevoke: RL_EINVAL unless it is on manual hold. A hold by a directory
+ * stays when the manual one is taken back. */
+rl_err rl_txn_revoke(rl_store_txn *t, const rl_cert_id *id, rl_reason reason, int64_t now, const char *who,
+                     rl_error *e);
 rl_err rl_txn_unrevoke(rl_store_txn *t, const rl_cert_id *id, int64_t now, const char *who, rl_error *e);
 
 #endif

@@ -10,9 +10,21 @@
 
 /* Design §6; the order is that of the handles. "default" is RocksDB's own and stays empty. */
 typedef enum {
-    CF_DEFAULT, CF_ISSUER, CF_CERT, CF_DER, CF_BINDING, CF_OBJECT, CF_REVOKED, CF_DELTA, CF_CURSOR, CF_RESPONSE, CF_AUDIT, CF_META,
+    CF_DEFAULT,
+    CF_ISSUER,
+    CF_CERT,
+    CF_DER,
+    CF_BINDING,
+    CF_OBJECT,
+    CF_REVOKED,
+    CF_DELTA,
+    CF_CURSOR,
+    CF_RESPONSE,
+    CF_AUDIT,
+    CF_META,
     CF_COUNT
 } rl_cf;
+extern const char *const rl_cf_names[CF_COUNT];
 
 /* ---- keys: big-endian, so that RocksDB's byte order is the numbers' order ---- */
 enum { RL_KEY_MAX = 2 + RL_OBJECT_ID_MAX + 4 + RL_STORE_SERIAL_MAX };
@@ -24,6 +36,7 @@ typedef struct rl_key {
 rl_key rl_key_u32(uint32_t v);
 rl_key rl_key_u64(uint64_t v);
 rl_key rl_key_audit(int64_t ms, uint64_t sequence);
+rl_err rl_key_cursor(const char *source, rl_key *k);
 rl_err rl_key_cert(const rl_cert_id *id, rl_key *k);
 rl_err rl_key_object(rl_source src, const char *id, rl_key *k);
 /* source, length of id, id: the length keeps "a" from being a prefix of "ab". */
@@ -31,6 +44,7 @@ rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k);
 rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k);
 /* The certificate at the end of a cert key or, behind `prefix` octets, of a binding key; RL_ECORRUPT. */
 rl_err rl_key_to_cert(const void *key, size_t n, size_t prefix, rl_cert_id *out);
+uint32_t rl_get_u32(const void *p);
 uint64_t rl_get_u64(const void *p);
 
 struct rl_store_request {
@@ -62,8 +76,8 @@ struct rl_store {
     void *listener_ctx;
 
     _Atomic uint64_t last_delta, groups, commits;
-    _Atomic int failed;         /* the last write failed */
-    _Atomic int fail_next;      /* tests: the next write fails */
+    _Atomic int failed;    /* the last write failed */
+    _Atomic int fail_next; /* see fault.h */
 };
 
 /* One transaction on the writer thread, inside its group's batch. */
@@ -73,6 +87,7 @@ struct rl_store_txn {
     uint64_t delta_next, audit_next;
     rl_cert_id *changed; /* of the group */
     size_t changed_n, changed_cap;
+    bool broken; /* a rollback failed: nothing of the group may be written */
 };
 
 void *rl_store_writer(void *store);

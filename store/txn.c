@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/store_priv.h"
 
 enum { BINDINGS_AT_ONCE = 64 };
@@ -13,7 +14,7 @@ static void put(rl_store_txn *t, rl_cf cf, const rl_key *k, const void *p, size_
     rocksdb_writebatch_wi_put_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n, p, n);
 }
 
-static void delete(rl_store_txn *t, rl_cf cf, const rl_key *k)
+static void delete (rl_store_txn *t, rl_cf cf, const rl_key *k)
 {
     rocksdb_writebatch_wi_delete_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n);
 }
@@ -24,11 +25,25 @@ static rl_err get(rl_store_txn *t, rl_cf cf, const rl_key *k, char **value, rl_s
     *value = rocksdb_writebatch_wi_get_from_batch_and_db_cf(t->batch, t->store->db, t->store->read, t->store->cf[cf],
                                                             (const char *)k->b, k->n, &out->n, &error);
     if (error) {
+        log_error("store.read", "family", rl_cf_names[cf], "error", error);
         rocksdb_free(error);
         return RL_EIO;
     }
     out->p = (const uint8_t *)*value;
     return *value ? RL_OK : RL_ENOTFOUND;
+}
+
+/* An iterator that ends on a failing read looks like one at its end: whoever trusted it would skip certificates. */
+static rl_err iterate_end(rocksdb_iterator_t *it, rl_err err)
+{
+    char *error = NULL;
+    rocksdb_iter_get_error(it, &error);
+    rocksdb_iter_destroy(it);
+    if (!error)
+        return err;
+    log_error("store.scan", "error", error);
+    rocksdb_free(error);
+    return RL_EIO;
 }
 
 static rocksdb_iterator_t *iterate(rl_store_txn *t, rl_cf cf)
@@ -61,25 +76,16 @@ rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_r
     GET_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
 }
 
-static rl_err cursor_key(const char *source, rl_key *k)
-{
-    size_t n = strlen(source);
-    if (n == 0 || n > RL_OBJECT_ID_MAX)
-        return RL_ERANGE;
-    memcpy(k->b, source, n);
-    k->n = n;
-    return RL_OK;
-}
-
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
 {
     rl_key k;
-    GET_INTO(CF_CURSOR, cursor_key(source, &k), rl_cursor_decode, out);
+    GET_INTO(CF_CURSOR, rl_key_cursor(source, &k), rl_cursor_decode, out);
 }
 
 /* ---- bindings ---- */
 /* Up to `cap` certificates behind a binding prefix, those after `after` (whole key) only. */
-static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap, size_t *n)
+static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap,
+                               size_t *n)
 {
     rocksdb_iterator_t *it = iterate(t, CF_BINDING);
     rl_err err = RL_OK;
@@ -94,8 +100,7 @@ static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_k
         err = rl_key_to_cert(key, kn, prefix->n, &out[*n]);
         ++*n;
     }
-    rocksdb_iter_destroy(it);
-    return err;
+    return iterate_end(it, err);
 }
 
 rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out)
@@ -136,7 +141,7 @@ rl_err rl_txn_delete_binding(rl_store_txn *t, rl_source src, const char *id, con
 {
     rl_key k;
     RL_TRY(rl_key_binding(src, id, cert, &k));
-    delete(t, CF_BINDING, &k);
+    delete (t, CF_BINDING, &k);
     return RL_OK;
 }
 
@@ -163,8 +168,12 @@ static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after,
     for (; err == RL_OK && page->n < 64 && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
         size_t kn, vn;
         const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
-        if (kn < 2 || kn > RL_OBJECT_ID_MAX + 1 || (uint8_t)key[0] != (uint8_t)src)
+        if (kn == 0 || (uint8_t)key[0] != (uint8_t)src)
             break;
+        if (kn < 2 || kn > RL_OBJECT_ID_MAX + 1) {
+            err = RL_ECORRUPT;
+            break;
+        }
         char *id = page->items[page->n].id;
         memcpy(id, key + 1, kn - 1);
         id[kn - 1] = 0;
@@ -174,12 +183,12 @@ static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after,
         if (err == RL_OK)
             page->n++;
     }
-    rocksdb_iter_destroy(it);
-    return err;
+    return iterate_end(it, err);
 }
 
 rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
-                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx), void *ctx)
+                          rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),
+                          void *ctx)
 {
     struct object_page *page = calloc(1, sizeof(*page));
     char after[RL_OBJECT_ID_MAX + 1] = "";
@@ -203,11 +212,10 @@ rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
 
 static rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_err encoded, rl_buf *value)
 {
-    if (encoded == RL_OK && value->n)
+    if (encoded == RL_OK)
         put(t, cf, k, value->p, value->n);
-    rl_err err = encoded != RL_OK ? encoded : value->n ? RL_OK : RL_ENOMEM;
     rl_buf_free(value);
-    return err;
+    return encoded;
 }
 
 rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const rl_object_record *r)
@@ -222,7 +230,7 @@ rl_err rl_txn_delete_object(rl_store_txn *t, rl_source src, const char *id)
 {
     rl_key k;
     RL_TRY(rl_key_object(src, id, &k));
-    delete(t, CF_OBJECT, &k);
+    delete (t, CF_OBJECT, &k);
     return RL_OK;
 }
 
@@ -230,7 +238,7 @@ rl_err rl_txn_put_cursor(rl_store_txn *t, const char *source, const rl_cursor_re
 {
     rl_key k;
     rl_buf value = {0};
-    RL_TRY(cursor_key(source, &k));
+    RL_TRY(rl_key_cursor(source, &k));
     return put_encoded(t, CF_CURSOR, &k, rl_cursor_encode(r, &value), &value);
 }
 
@@ -259,22 +267,30 @@ static rl_err tell(rl_store_txn *t, const rl_cert_id *id)
 static rl_err put_delta(rl_store_txn *t, int kind, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
 {
     rl_buf value = {0};
-    rl_delta_record d = {.kind = (__typeof__(d.kind))kind, .cert = *id, .status = r->status, .reason = r->reason, .why = r->why,
-                         .revoked_at = r->revoked_at, .not_after = r->not_after, .at = rl_wall_s(), .origin = strdup(origin)};
+    rl_delta_record d = {.kind = (__typeof__(d.kind))kind,
+                         .cert = *id,
+                         .status = r->status,
+                         .reason = r->reason,
+                         .why = r->why,
+                         .revoked_at = r->revoked_at,
+                         .not_after = r->not_after,
+                         .at = rl_wall_s(),
+                         .origin = strdup(origin)};
     rl_key k = rl_key_u64(t->delta_next++);
     rl_err err = d.origin ? rl_delta_encode(&d, &value) : RL_ENOMEM;
     free(d.origin);
     return put_encoded(t, CF_DELTA, &k, err, &value);
 }
 
-static void keep_revoked(rl_store_txn *t, const rl_key *k, const rl_cert_record *r)
+static rl_err keep_revoked(rl_store_txn *t, const rl_key *k, const rl_cert_record *r)
 {
-    rl_key value = rl_key_u64((uint64_t)r->revoked_at);
-    value.b[value.n++] = (uint8_t)r->reason;
-    if (r->status == RL_STATUS_GOOD)
-        delete(t, CF_REVOKED, k);
-    else
-        put(t, CF_REVOKED, k, value.b, value.n);
+    rl_buf value = {0};
+    if (r->status == RL_STATUS_GOOD) {
+        delete (t, CF_REVOKED, k);
+        return RL_OK;
+    }
+    const rl_revoked_record revoked = {.revoked_at = r->revoked_at, .reason = r->reason};
+    return put_encoded(t, CF_REVOKED, k, rl_revoked_encode(&revoked, &value), &value);
 }
 
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin)
@@ -293,7 +309,7 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
     for (size_t i = 0; i < r->bindings_n; i++)
         RL_TRY(rl_txn_put_binding(t, r->bindings[i].source, r->bindings[i].id, id));
     if (r->status != RL_STATUS_GOOD)
-        keep_revoked(t, &k, r);
+        RL_TRY(keep_revoked(t, &k, r));
     RL_TRY(put_delta(t, RL_DELTA_ISSUED, id, r, origin));
     return tell(t, id); /* an "unknown" for this serial may be cached */
 }
@@ -331,26 +347,33 @@ rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_r
     RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
     if (!changed)
         return RL_OK;
-    keep_revoked(t, &k, r);
+    RL_TRY(keep_revoked(t, &k, r));
     RL_TRY(put_delta(t, RL_DELTA_STATUS, id, r, origin));
     return tell(t, id);
 }
 
-/* audit: time, sequence → "who\0what\0subject". */
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject)
 {
-    rl_key k = rl_key_audit(rl_wall_ms(), t->audit_next++);
     rl_buf value = {0};
-    rl_err err = rl_buf_append(&value, who, strlen(who) + 1);
-    if (err == RL_OK)
-        err = rl_buf_append(&value, what, strlen(what) + 1);
-    if (err == RL_OK)
-        err = rl_buf_append(&value, subject, strlen(subject));
-    return put_encoded(t, CF_AUDIT, &k, err, &value);
+    rl_key k;
+    rl_err err;
+    /* After a clock that was set back and a restart the number at the family's end is not the highest: an entry that is
+     * there already keeps its key. */
+    do {
+        char *there;
+        rl_span unused;
+        k = rl_key_audit(rl_wall_ms(), t->audit_next++);
+        err = get(t, CF_AUDIT, &k, &there, &unused);
+        rocksdb_free(there);
+    } while (err == RL_OK);
+    if (err != RL_ENOTFOUND)
+        return err;
+    return put_encoded(t, CF_AUDIT, &k, rl_audit_encode(who, what, subject, &value), &value);
 }
 
 /* ---- by hand ---- */
-static rl_err change(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *r, int64_t now, const char *who, const char *what)
+static rl_err change(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *r, int64_t now, const char *who,
+                     const char *what)
 {
     char serial[2 * RL_STORE_SERIAL_MAX + 1];
     rl_cert_settle(r, now);
@@ -371,6 +394,8 @@ rl_err rl_txn_revoke(rl_store_txn *t, const rl_cert_id *id, rl_reason reason, in
 {
     rl_cert_record r;
     rl_err err;
+    if (reason < 0 || reason > RL_REASON_AA_COMPROMISE || reason == 7 || reason == RL_REASON_REMOVE_FROM_CRL)
+        return rl_fail(e, RL_EINVAL, "cert", "%d is no reason for a revocation (RFC 5280 §5.3.1)", (int)reason);
     RL_TRY(load(t, id, &r, e));
     bool manual_hold = (r.why & RL_WHY_MANUAL) && r.manual_reason == RL_REASON_HOLD;
     if (r.status == RL_STATUS_REVOKED) {
@@ -391,9 +416,11 @@ rl_err rl_txn_unrevoke(rl_store_txn *t, const rl_cert_id *id, int64_t now, const
     rl_cert_record r;
     rl_err err;
     RL_TRY(load(t, id, &r, e));
-    if (!(r.why & RL_WHY_MANUAL) || r.manual_reason != RL_REASON_HOLD) {
-        err = rl_fail(e, RL_EINVAL, "cert", r.why & RL_WHY_MANUAL ? "a revocation for good cannot be taken back"
-                                                                   : "the certificate is not on hold by hand");
+    if (r.status == RL_STATUS_REVOKED) {
+        err =
+            rl_fail(e, RL_EINVAL, "cert", "a revocation for good cannot be taken back (%s)", rl_reason_name(r.reason));
+    } else if (!(r.why & RL_WHY_MANUAL) || r.manual_reason != RL_REASON_HOLD) {
+        err = rl_fail(e, RL_EINVAL, "cert", "the certificate is not on hold by hand");
     } else {
         r.why &= ~(uint32_t)RL_WHY_MANUAL;
         r.manual_reason = RL_REASON_UNSPECIFIED;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "store/fault.h"
 #include "store/store_priv.h"
 
 enum { GROUP_MAX = 4096 };
@@ -59,7 +60,8 @@ static void wait_done(void *arg, rl_err err, const rl_error *e)
 
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
 {
-    struct wait w = {.apply = apply, .arg = arg, .e = e, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct wait w = {
+        .apply = apply, .arg = arg, .e = e, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     rl_err err = rl_store_submit(s, wait_apply, wait_done, &w);
     if (err != RL_OK)
         return rl_fail(e, err, "store", "the database takes no more writes: %s", rl_err_name(err));
@@ -95,39 +97,67 @@ static void run_one(rl_store_txn *t, struct rl_store_request *r)
 {
     rl_store_txn before = *t;
     char *error = NULL;
+    int count = rocksdb_writebatch_wi_count(t->batch);
     rocksdb_writebatch_wi_set_save_point(t->batch);
     r->err = r->apply(t, r->arg, &r->error);
-    if (r->err == RL_OK) {
-        atomic_fetch_add(&t->store->commits, 1);
+    if (r->err == RL_OK)
         return;
-    }
     if (!r->error.message[0])
         rl_fail(&r->error, r->err, "store", "%s", rl_err_name(r->err));
-    rocksdb_writebatch_wi_rollback_to_save_point(t->batch, &error);
-    rocksdb_free(error);
+    /* Rolling back builds the whole batch's index anew: not for a transaction that was refused before it wrote. */
+    if (rocksdb_writebatch_wi_count(t->batch) != count)
+        rocksdb_writebatch_wi_rollback_to_save_point(t->batch, &error);
+    if (error) { /* what must not be written cannot be taken out any more: the group must not be written at all */
+        t->broken = true;
+        rocksdb_free(error);
+    }
     t->delta_next = before.delta_next;
     t->audit_next = before.audit_next;
     t->changed_n = before.changed_n;
 }
 
-static rl_err write_group(rl_store *s, rocksdb_writebatch_wi_t *batch, rl_error *e)
+void rl_store_fail_next_write(rl_store *s)
+{
+    atomic_store(&s->fail_next, 1);
+}
+
+static rl_err write_batch(rl_store *s, const rl_store_txn *t, rl_error *e)
 {
     char *error = NULL;
-    if (rocksdb_writebatch_wi_count(batch) == 0)
-        return RL_OK;
+    if (t->broken)
+        return rl_fail(e, RL_EIO, "store", "the database cannot be written: a transaction could not be rolled back");
     if (atomic_exchange(&s->fail_next, 0))
         return rl_fail(e, RL_EIO, "store", "the database cannot be written: failure asked for by a test");
-    rocksdb_write_writebatch_wi(s->db, s->write, batch, &error);
-    atomic_fetch_add(&s->groups, 1);
+    rocksdb_write_writebatch_wi(s->db, s->write, t->batch, &error);
     return error ? rl_store_fail(e, RL_EIO, "the database cannot be written", error) : RL_OK;
 }
 
-static void acknowledge(struct rl_store_request *group, rl_err written, const rl_error *e)
+/* The numbers that were given out in the group count only when it is written. */
+static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
+{
+    if (rocksdb_writebatch_wi_count(t->batch) == 0)
+        return RL_OK;
+    rl_err err = write_batch(s, t, e);
+    atomic_store(&s->failed, err != RL_OK);
+    if (err != RL_OK) {
+        log_error("store.write", "error", e->message);
+        return err;
+    }
+    atomic_fetch_add(&s->groups, 1);
+    s->delta_next = t->delta_next;
+    s->audit_next = t->audit_next;
+    atomic_store(&s->last_delta, t->delta_next - 1);
+    return RL_OK;
+}
+
+static void acknowledge(rl_store *s, struct rl_store_request *group, rl_err written, const rl_error *e)
 {
     while (group) {
         struct rl_store_request *r = group;
         group = r->next;
         bool lost = r->err == RL_OK && written != RL_OK;
+        if (r->err == RL_OK && !lost)
+            atomic_fetch_add(&s->commits, 1);
         if (r->done)
             r->done(r->arg, lost ? written : r->err, lost ? e : &r->error);
         free(r);
@@ -137,18 +167,13 @@ static void acknowledge(struct rl_store_request *group, rl_err written, const rl
 static void run_group(rl_store *s, struct rl_store_request *group)
 {
     rl_error e = {0};
-    rl_store_txn t = {.store = s, .batch = rocksdb_writebatch_wi_create(0, 1), .delta_next = s->delta_next, .audit_next = s->audit_next};
+    rl_store_txn t = {.store = s,
+                      .batch = rocksdb_writebatch_wi_create(0, 1),
+                      .delta_next = s->delta_next,
+                      .audit_next = s->audit_next};
     for (struct rl_store_request *r = group; r; r = r->next)
         run_one(&t, r);
-    rl_err err = write_group(s, t.batch, &e);
-    atomic_store(&s->failed, err != RL_OK);
-    if (err == RL_OK) {
-        s->delta_next = t.delta_next;
-        s->audit_next = t.audit_next;
-        atomic_store(&s->last_delta, t.delta_next - 1);
-    } else {
-        log_error("store.write", "error", e.message);
-    }
+    rl_err err = write_group(s, &t, &e);
     /* Also after a failed write: it may have reached the disk or not, and an answer dropped too much costs nothing. */
     pthread_mutex_lock(&s->lock);
     rl_store_listener listener = s->listener;
@@ -156,7 +181,7 @@ static void run_group(rl_store *s, struct rl_store_request *group)
     pthread_mutex_unlock(&s->lock);
     if (listener && t.changed_n)
         listener(t.changed, t.changed_n, ctx);
-    acknowledge(group, err, &e);
+    acknowledge(s, group, err, &e);
     rocksdb_writebatch_wi_destroy(t.batch);
     free(t.changed);
 }

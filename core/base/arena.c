@@ -21,7 +21,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ARENA_ALIGN = 16, CHUNK_FIRST = 4096, CHUNK_MAX = 256 * 1024 };
+enum { ARENA_ALIGN = 16, CHUNK_FIRST = 4096, CHUNK_MAX = 256 * 1024, CHUNK_KEPT_MAX = 16 * 1024 };
 
 typedef struct rl_arena_chunk {
     struct rl_arena_chunk *older;
@@ -125,7 +125,7 @@ void rl_arena_reset(rl_arena *a)
     while (a->head != NULL && a->head->older != NULL)
         a->head = chunk_drop(a->head);
     /* A first chunk that one big allocation blew up is not kept: idle connections would sum up. */
-    if (a->head != NULL && a->head->cap > CHUNK_MAX)
+    if (a->head != NULL && a->head->cap > CHUNK_KEPT_MAX)
         a->head = chunk_drop(a->head);
     if (a->head != NULL) {
         ASAN_POISON_MEMORY_REGION(a->head->data, a->head->cap);

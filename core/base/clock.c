@@ -48,7 +48,7 @@ static const char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 typedef struct civil {
     int64_t year;
-    int month, day; /* from 1 */
+    int month, day;                    /* from 1 */
     int hour, minute, second, weekday; /* 0 = Sunday */
 } civil;
 
@@ -110,8 +110,9 @@ static int64_t civil_to_unix(const civil *c)
 void rl_time_rfc3339(int64_t unix_s, char out[RL_TIME_TEXT])
 {
     civil c = civil_from_unix(unix_s);
-    (void)snprintf(out, RL_TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)c.year % 10000, (unsigned)c.month % 100,
-                   (unsigned)c.day % 100, (unsigned)c.hour % 100, (unsigned)c.minute % 100, (unsigned)c.second % 100);
+    (void)snprintf(out, RL_TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)c.year % 10000,
+                   (unsigned)c.month % 100, (unsigned)c.day % 100, (unsigned)c.hour % 100, (unsigned)c.minute % 100,
+                   (unsigned)c.second % 100);
 }
 
 void rl_time_http(int64_t unix_s, char out[RL_TIME_TEXT])

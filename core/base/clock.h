@@ -8,9 +8,15 @@
 #include <stdint.h>
 
 int64_t rl_wall_ms(void);
-static inline int64_t rl_wall_s(void) { return rl_wall_ms() / 1000; }
+static inline int64_t rl_wall_s(void)
+{
+    return rl_wall_ms() / 1000;
+}
 uint64_t rl_mono_ns(void);
-static inline uint64_t rl_mono_ms(void) { return rl_mono_ns() / 1000000u; }
+static inline uint64_t rl_mono_ms(void)
+{
+    return rl_mono_ns() / 1000000u;
+}
 
 /* A clock of the tests' own; NULL brings the system's back. `c` must live until then. */
 typedef struct rl_clock {

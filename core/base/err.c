@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/span.h"
+
 /* vsnprintf may have cut a UTF-8 sequence in two; an unfinished one at the end is dropped. */
 static void drop_cut_utf8(char *s, size_t n)
 {
@@ -38,11 +40,7 @@ rl_err rl_fail(rl_error *e, rl_err code, const char *domain, const char *fmt, ..
         text[0] = '\0';
     else if ((size_t)n >= sizeof text)
         drop_cut_utf8(text, sizeof text - 1);
-    for (char *p = text; *p != '\0'; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c < 0x20 || c == 0x7f)
-            *p = '?';
-    }
+    rl_text_clean(text);
     memcpy(e->message, text, strlen(text) + 1);
     return code;
 }

@@ -33,8 +33,8 @@ typedef struct rl_error {
 } rl_error;
 
 /* Fills `e` (if not NULL) and returns `code`, so that a failing function can `return rl_fail(...)`.
- * The message names the offending value and never holds a secret. Control characters that came in
- * through the arguments are replaced by '?'. */
+ * The message names the offending value and never holds a secret. Control characters and
+ * invalid UTF-8 that came in through the arguments are replaced by '?'. */
 rl_err rl_fail(rl_error *e, rl_err code, const char *domain, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -44,11 +44,11 @@ rl_err rl_fail(rl_error *e, rl_err code, const char *domain, const char *fmt, ..
 /* A short static name: "not found", "malformed", … for logs and messages. */
 const char *rl_err_name(rl_err code);
 
-#define RL_TRY(expr)                                                                               \
-    do {                                                                                           \
-        rl_err rl_try_err_ = (expr);                                                               \
-        if (rl_try_err_ != RL_OK)                                                                  \
-            return rl_try_err_;                                                                    \
+#define RL_TRY(expr)                                                                                                   \
+    do {                                                                                                               \
+        rl_err rl_try_err_ = (expr);                                                                                   \
+        if (rl_try_err_ != RL_OK)                                                                                      \
+            return rl_try_err_;                                                                                        \
     } while (0)
 
 #endif

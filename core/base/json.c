@@ -1,13 +1,16 @@
-/* Reading outside JSON: size and nesting are checked before jansson, which recurses, sees the text. */
+/* Reading outside JSON: size, nesting and the number of values are checked before jansson, which recurses and takes
+ * some hundred octets for each value, sees the text. Pure but for the memory of the result. */
 #include "base/json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
-enum { DEPTH_MAX = 64 };
+enum { DEPTH_MAX = 64, VALUES_MAX = 1 << 20 };
 
-static rl_err check_depth(rl_span text, rl_error *e)
+static rl_err check_shape(rl_span text, rl_error *e)
 {
     unsigned depth = 0;
+    size_t values = 0; /* each value but a container's first stands behind a comma */
     bool string = false;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = text.p[i];
@@ -24,6 +27,8 @@ static rl_err check_depth(rl_span text, rl_error *e)
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
+        if (!string && (c == '{' || c == '[' || c == ',') && ++values > VALUES_MAX)
+            return rl_fail(e, RL_ERANGE, "json", "more than %d values", VALUES_MAX);
     }
     return RL_OK;
 }
@@ -35,14 +40,21 @@ rl_err rl_json_parse(rl_span text, size_t max, json_t **out, rl_error *e)
         return rl_fail(e, RL_ERANGE, "json", "%zu octets are more than the %zu allowed", text.n, max);
     if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
         text = (rl_span){text.p + 3, text.n - 3};
-    RL_TRY(check_depth(text, e));
+    RL_TRY(check_shape(text, e));
     *out = json_loadb(text.p ? (const char *)text.p : "", text.n, 0, &je);
-    if (!*out)
-        return rl_fail(e, RL_EBADMSG, "json", "not JSON at line %d, column %d: %s", je.line, je.column, je.text);
-    return RL_OK;
+    if (*out)
+        return RL_OK;
+    /* Without jansson's "near '…'": the text may be a token's. */
+    char *near = strstr(je.text, " near '");
+    if (near)
+        *near = 0;
+    return rl_fail(e, RL_EBADMSG, "json", "not JSON at line %d, column %d: %s", je.line, je.column, je.text);
 }
 
-const char *rl_json_str(const json_t *obj, const char *key) { return json_string_value(json_object_get(obj, key)); }
+const char *rl_json_str(const json_t *obj, const char *key)
+{
+    return json_string_value(json_object_get(obj, key));
+}
 
 bool rl_json_bool(const json_t *obj, const char *key, bool fallback)
 {
@@ -57,7 +69,10 @@ int64_t rl_json_int(const json_t *obj, const char *key, int64_t fallback)
         return (int64_t)json_integer_value(v);
     if (!json_is_string(v) || !json_string_length(v))
         return fallback;
+    const char *text = json_string_value(v);
     char *end;
-    long long n = strtoll(json_string_value(v), &end, 10);
-    return *end ? fallback : (int64_t)n;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    bool decimal = (text[0] >= '0' && text[0] <= '9') || (text[0] == '-' && text[1] >= '0' && text[1] <= '9');
+    return decimal && !*end && errno == 0 ? (int64_t)n : fallback;
 }

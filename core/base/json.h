@@ -6,8 +6,9 @@
 
 #include "base/span.h"
 
-/* Parses a whole document: bounded by `max` octets and by nesting of 64; a UTF-8 BOM is skipped, duplicate
- * keys: last wins; embedded NUL in strings is an error. RL_EBADMSG / RL_ERANGE with position in `e`. The caller decrefs. */
+/* Parses a whole document: bounded by `max` octets, nesting of 64 and 2^20 values; a UTF-8 BOM is skipped, duplicate
+ * keys: last wins; embedded NUL in strings is an error. RL_EBADMSG / RL_ERANGE with position in `e`. The caller
+ * decrefs. */
 rl_err rl_json_parse(rl_span text, size_t max, json_t **out, rl_error *e);
 
 /* Member access that never fails loudly: NULL / fallback when absent or of another type. */

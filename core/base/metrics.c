@@ -1,4 +1,5 @@
-/* Metrics registry: an append-only list under a mutex, values as relaxed atomics. */
+/* Metrics registry: an append-only list under a mutex, values as relaxed atomics. Function gauges are called under
+ * the mutex, so that none runs any more when rl_gauge_fn_drop returns. */
 #include "base/metrics.h"
 
 #include <pthread.h>
@@ -6,15 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS = 19 };
-/* 100 µs to 100 s: 1, 2, 5 in every decade; the last is +Inf. */
-static const double bounds[BUCKETS - 1] = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
-                                           0.1,    0.2,    0.5,    1,     2,     5,     10,   20,   100};
+enum { BUCKETS = 20 };
+/* 100 µs to 100 s: 1, 2, 5 in every decade; the last bucket is +Inf. */
+static const double bounds[BUCKETS - 1] = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,
+                                           0.2,    0.5,    1,      2,     5,     10,    20,   50,   100};
+
+enum kind { COUNTER, GAUGE, GAUGE_FN, HISTOGRAM };
 
 struct rl_metric {
     struct rl_metric *next;
     char *name, *labels, *help;
-    enum { COUNTER, GAUGE, GAUGE_FN, HISTOGRAM } kind;
+    int kind; /* enum kind */
     _Atomic int64_t value;
     int64_t (*fn)(void *ctx);
     void *ctx;
@@ -36,15 +39,18 @@ static rl_metric *registered(const char *name, const char *labels, const char *h
 {
     rl_metric *m;
     for (m = first; m; m = m->next)
-        if (strcmp(m->name, name) == 0 && strcmp(m->labels, labels) == 0)
+        if (strcmp(m->name, name) == 0 && strcmp(m->labels, labels) == 0) {
+            if (m->kind != kind)
+                abort(); /* two places of the program disagree: better told at start than by a wild pointer later */
             return m;
+        }
     m = calloc(1, sizeof(*m));
     if (!m)
         abort();
     m->name = copy(name);
     m->labels = copy(labels);
     m->help = copy(help);
-    m->kind = (__typeof__(m->kind))kind;
+    m->kind = kind;
     if (kind == HISTOGRAM && !(m->buckets = calloc(BUCKETS, sizeof(*m->buckets))))
         abort();
     *last = m;
@@ -60,9 +66,18 @@ static rl_metric *get(const char *name, const char *labels, const char *help, in
     return m;
 }
 
-rl_metric *rl_counter(const char *name, const char *labels, const char *help) { return get(name, labels, help, COUNTER); }
-rl_metric *rl_gauge(const char *name, const char *labels, const char *help) { return get(name, labels, help, GAUGE); }
-rl_metric *rl_histogram(const char *name, const char *labels, const char *help) { return get(name, labels, help, HISTOGRAM); }
+rl_metric *rl_counter(const char *name, const char *labels, const char *help)
+{
+    return get(name, labels, help, COUNTER);
+}
+rl_metric *rl_gauge(const char *name, const char *labels, const char *help)
+{
+    return get(name, labels, help, GAUGE);
+}
+rl_metric *rl_histogram(const char *name, const char *labels, const char *help)
+{
+    return get(name, labels, help, HISTOGRAM);
+}
 
 void rl_gauge_fn(const char *name, const char *labels, const char *help, int64_t (*fn)(void *ctx), void *ctx)
 {
@@ -82,9 +97,18 @@ void rl_gauge_fn_drop(void *ctx)
     pthread_mutex_unlock(&lock);
 }
 
-void rl_metric_add(rl_metric *m, int64_t n) { atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed); }
-void rl_metric_set(rl_metric *m, int64_t value) { atomic_store_explicit(&m->value, value, memory_order_relaxed); }
-int64_t rl_metric_value(const rl_metric *m) { return atomic_load_explicit(&m->value, memory_order_relaxed); }
+void rl_metric_add(rl_metric *m, int64_t n)
+{
+    atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
+}
+void rl_metric_set(rl_metric *m, int64_t value)
+{
+    atomic_store_explicit(&m->value, value, memory_order_relaxed);
+}
+int64_t rl_metric_value(const rl_metric *m)
+{
+    return atomic_load_explicit(&m->value, memory_order_relaxed);
+}
 
 void rl_metric_observe_ns(rl_metric *m, uint64_t ns)
 {
@@ -104,9 +128,11 @@ static rl_err write_histogram(const rl_metric *m, rl_buf *out)
     for (size_t i = 0; i < BUCKETS; i++) {
         count += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
         if (i < BUCKETS - 1)
-            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", m->name, m->labels, comma, bounds[i], (unsigned long long)count));
+            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", m->name, m->labels, comma, bounds[i],
+                                 (unsigned long long)count));
         else
-            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", m->name, m->labels, comma, (unsigned long long)count));
+            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", m->name, m->labels, comma,
+                                 (unsigned long long)count));
     }
     RL_TRY(rl_buf_printf(out, "%s_sum%s%s%s %.9f\n", m->name, open, m->labels, close,
                          (double)atomic_load_explicit(&m->sum_ns, memory_order_relaxed) / 1e9));
@@ -124,11 +150,24 @@ static rl_err write_one(const rl_metric *m, rl_buf *out)
                         : rl_buf_printf(out, "%s %lld\n", m->name, (long long)value);
 }
 
+/* In HELP a backslash and a line feed are escaped. */
+static rl_err write_help(const rl_metric *m, rl_buf *out)
+{
+    RL_TRY(rl_buf_printf(out, "# HELP %s ", m->name));
+    for (const char *p = m->help; *p; p++)
+        RL_TRY(*p == '\\'   ? rl_buf_append(out, "\\\\", 2)
+               : *p == '\n' ? rl_buf_append(out, "\\n", 2)
+                            : rl_buf_append(out, p, 1));
+    return rl_buf_append(out, "\n", 1);
+}
+
 /* All lines of one name must stand together behind its HELP and TYPE. */
 static rl_err write_family(const rl_metric *head, rl_buf *out)
 {
-    static const char *const types[] = {[COUNTER] = "counter", [GAUGE] = "gauge", [GAUGE_FN] = "gauge", [HISTOGRAM] = "histogram"};
-    RL_TRY(rl_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", head->name, head->help, head->name, types[head->kind]));
+    static const char *const types[] = {
+        [COUNTER] = "counter", [GAUGE] = "gauge", [GAUGE_FN] = "gauge", [HISTOGRAM] = "histogram"};
+    RL_TRY(write_help(head, out));
+    RL_TRY(rl_buf_printf(out, "# TYPE %s %s\n", head->name, types[head->kind]));
     for (const rl_metric *m = head; m; m = m->next)
         if (strcmp(m->name, head->name) == 0)
             RL_TRY(write_one(m, out));

@@ -1,7 +1,8 @@
 /* Metrics registry: counters, gauges and histograms in the Prometheus text format (version 0.0.4).
  *
  * A metric is registered once (at start) and lives for ever; updating is one relaxed atomic add and
- * may happen on any thread. `labels` is the ready text between the braces, e.g. `status="good"`, or "". */
+ * may happen on any thread. `labels` is the ready text between the braces, e.g. `status="good"`, or "":
+ * made of the program's own words, never of a client's. */
 #ifndef RL_BASE_METRICS_H
 #define RL_BASE_METRICS_H
 
@@ -23,7 +24,8 @@ void rl_metric_set(rl_metric *m, int64_t value); /* gauges */
 int64_t rl_metric_value(const rl_metric *m);
 void rl_metric_observe_ns(rl_metric *m, uint64_t ns);
 
-/* A gauge whose value is asked for when scraped; called on the scraping thread, must be quick. */
+/* A gauge whose value is asked for when scraped; called on the scraping thread, must be quick and not
+ * register metrics. */
 void rl_gauge_fn(const char *name, const char *labels, const char *help, int64_t (*fn)(void *ctx), void *ctx);
 /* Drops every function gauge that was registered with ctx: call before ctx goes away. */
 void rl_gauge_fn_drop(void *ctx);

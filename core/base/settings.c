@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,14 +12,14 @@
 
 #include "base/settings_table.h"
 
-enum { FILE_MAX = 64 * 1024, VALUE_SHOWN = 120, ALLOWED_MAX = 256 };
+enum { FILE_MAX = 64 * 1024, VALUE_SHOWN = 120, NAME_SHOWN = 120, IGNORED_MAX = 4096, ALLOWED_MAX = 256 };
 
 /* A run of loading. */
 struct load {
     rl_settings *s;
     char *const *env;
     rl_buf *errors;
-    unsigned failed;
+    rl_err err;
 };
 
 static const char *env_get(char *const *env, const char *name)
@@ -32,47 +33,71 @@ static const char *env_get(char *const *env, const char *name)
 
 static void complain(struct load *l, const char *name, const char *value, const char *text)
 {
-    l->failed++;
+    char line[1024];
     if (value)
-        rl_buf_printf(l->errors, "%s: '%.*s' %s\n", name, (int)strnlen(value, VALUE_SHOWN), value, text);
+        snprintf(line, sizeof(line), "%.*s: '%.*s' %s", NAME_SHOWN, name, VALUE_SHOWN, value, text);
     else
-        rl_buf_printf(l->errors, "%s: %s\n", name, text);
+        snprintf(line, sizeof(line), "%.*s: %s", NAME_SHOWN, name, text);
+    rl_text_clean(line); /* one line per error, whatever the environment holds */
+    if (l->err == RL_OK)
+        l->err = RL_EINVAL;
+    if (rl_buf_printf(l->errors, "%s\n", line) != RL_OK)
+        l->err = RL_ENOMEM;
 }
 
-static void wipe(void *p, size_t n)
+/* Up to the end of the file or FILE_MAX octets; -1 with errno. */
+static ssize_t read_all(int fd, char *text)
 {
-    if (p)
-        explicit_bzero(p, n);
+    size_t n = 0;
+    while (n < FILE_MAX) {
+        ssize_t got = read(fd, text + n, FILE_MAX - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        n += (size_t)got;
+    }
+    return (ssize_t)n;
 }
 
-/* Reads a small file whole, without one trailing newline; malloced. Errors go to `why`. */
+static void free_secret(char *text, size_t n)
+{
+    explicit_bzero(text, n);
+    free(text);
+}
+
+/* Reads a small file whole, without one trailing line end; free_secret it. Errors go to `why`. */
 static char *read_file(const char *path, bool private_only, char *why, size_t cap)
 {
     struct stat st;
     char *text = NULL;
-    size_t n = 0;
+    ssize_t n;
+    /* Without O_NONBLOCK a pipe that nobody writes to would hang the start; the reading itself waits for the writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd < 0 || fstat(fd, &st) != 0 || fcntl(fd, F_SETFL, 0) != 0) {
         snprintf(why, cap, "cannot be read: %s", strerror(errno));
     } else if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode)) {
         snprintf(why, cap, "is not a file");
     } else if (private_only && (st.st_mode & 077)) {
         snprintf(why, cap, "can be read by others than its owner: chmod 600 it");
-    } else if ((text = malloc(FILE_MAX + 1)) != NULL) {
-        ssize_t got;
-        while (n < FILE_MAX && (got = read(fd, text + n, FILE_MAX - n)) > 0)
-            n += (size_t)got;
-        text[n] = 0;
-        if (n == FILE_MAX || strlen(text) != n) {
-            snprintf(why, cap, "%s", n == FILE_MAX ? "is larger than 64KiB" : "holds a NUL octet");
-            wipe(text, n);
-            free(text);
-            text = NULL;
-        } else if (n && text[n - 1] == '\n') {
-            text[n - 1] = 0;
-        }
-    } else {
+    } else if ((text = malloc(FILE_MAX + 1)) == NULL) {
         snprintf(why, cap, "out of memory");
+    } else if ((n = read_all(fd, text)) < 0) {
+        snprintf(why, cap, "cannot be read: %s", strerror(errno));
+        free_secret(text, FILE_MAX + 1);
+        text = NULL;
+    } else if (n == FILE_MAX || memchr(text, 0, (size_t)n)) {
+        snprintf(why, cap, "%s", n == FILE_MAX ? "is not smaller than 64KiB" : "holds a NUL octet");
+        free_secret(text, (size_t)n);
+        text = NULL;
+    } else {
+        if (n > 0 && text[n - 1] == '\n')
+            n--;
+        if (n > 0 && text[n - 1] == '\r')
+            n--;
+        text[n] = 0;
     }
     if (fd >= 0)
         close(fd);
@@ -82,12 +107,19 @@ static char *read_file(const char *path, bool private_only, char *why, size_t ca
 static void set(struct load *l, const rl_setting_row *row, const char *shown_name, const char *text, const char *origin)
 {
     char allowed[ALLOWED_MAX], message[ALLOWED_MAX + 64];
-    if (rl_setting_parse(row, rl_span_str(text), l->s, allowed, sizeof(allowed)) != RL_OK) {
+    rl_err err = rl_setting_parse(row, rl_span_str(text), l->s, allowed, sizeof(allowed));
+    if (err == RL_ENOMEM) {
+        l->err = err;
+        return;
+    }
+    if (err != RL_OK) {
         snprintf(message, sizeof(message), "is not allowed; allowed is: %s", allowed);
         complain(l, shown_name, row->secret ? "(secret)" : text, message);
         return;
     }
-    snprintf(l->s->priv->origin[row - rl_setting_rows], RL_ORIGIN_MAX, "%s", origin);
+    char *kept = l->s->priv->origin[row - rl_setting_rows];
+    snprintf(kept, RL_ORIGIN_MAX, "%s", origin);
+    rl_text_clean(kept);
 }
 
 /* SCEPman counts in bare numbers of its own unit, the hours with a fraction ("24.0"). */
@@ -131,7 +163,8 @@ static bool set_from(struct load *l, const rl_setting_row *row, const char *name
         return false;
     char *text = path ? read_file(path, false, why, sizeof(why)) : NULL;
     if (path && !text) {
-        complain(l, file_name, path, why);
+        /* A secret that was put where its file's path belongs must not be repeated either. */
+        complain(l, file_name, row->secret ? "(path of a secret)" : path, why);
         return true;
     }
     if (alias) {
@@ -141,8 +174,7 @@ static bool set_from(struct load *l, const rl_setting_row *row, const char *name
         set(l, row, name, path ? text : value, origin);
     }
     if (text)
-        wipe(text, strlen(text));
-    free(text);
+        free_secret(text, strlen(text));
     return true;
 }
 
@@ -172,35 +204,74 @@ static size_t distance(const char *a, const char *b)
     return row[nb];
 }
 
+static bool is_file_form(const char *name, size_t n)
+{
+    return n > 5 && memcmp(name + n - 5, "_FILE", 5) == 0;
+}
+
+static bool is_name(const char *known, const char *name, size_t n)
+{
+    return known && strlen(known) == n && memcmp(known, name, n) == 0;
+}
+
+/* A row's name or SCEPman's for it, as it is or in its _FILE form. */
 static bool known(const char *name, size_t n)
 {
-    if (n > 5 && memcmp(name + n - 5, "_FILE", 5) == 0 && known(name, n - 5))
-        return true;
-    for (size_t i = 0; i < rl_setting_rows_n; i++)
-        if (strlen(rl_setting_rows[i].name) == n && memcmp(rl_setting_rows[i].name, name, n) == 0)
+    size_t base = is_file_form(name, n) ? n - 5 : n;
+    for (size_t i = 0; i < rl_setting_rows_n; i++) {
+        const rl_setting_row *row = &rl_setting_rows[i];
+        if (is_name(row->name, name, n) || is_name(row->name, name, base) || is_name(row->alias, name, n) ||
+            is_name(row->alias, name, base))
             return true;
+    }
     return false;
 }
 
-static void reject_unknown(struct load *l)
+static void note_ignored(struct load *l, const char *name, size_t n)
+{
+    char *longer = NULL;
+    const char *before = l->s->ignored ? l->s->ignored : "";
+    if (strlen(before) > IGNORED_MAX)
+        return;
+    if (asprintf(&longer, "%s%s%.*s", before, *before ? " " : "", (int)(n < NAME_SHOWN ? n : NAME_SHOWN), name) < 0) {
+        l->err = RL_ENOMEM;
+        return;
+    }
+    rl_text_clean(longer);
+    free(l->s->ignored);
+    l->s->ignored = longer;
+}
+
+static void reject(struct load *l, const char *whole, size_t n)
+{
+    char name[96], message[192];
+    const char *nearest = NULL;
+    size_t best = SIZE_MAX;
+    bool file = is_file_form(whole, n);
+    snprintf(name, sizeof(name), "%.*s", (int)(file ? n - 5 : n), whole);
+    for (size_t i = 0; i < rl_setting_rows_n; i++) {
+        size_t d = distance(name, rl_setting_rows[i].name);
+        if (d < best) {
+            best = d;
+            nearest = rl_setting_rows[i].name;
+        }
+    }
+    snprintf(message, sizeof(message), "is not a setting; the nearest is %s%s", nearest, file ? "_FILE" : "");
+    snprintf(name, sizeof(name), "%.*s", (int)n, whole);
+    complain(l, name, NULL, message);
+}
+
+static void check_names(struct load *l)
 {
     for (char *const *e = l->env; *e; e++) {
         const char *equals = strchr(*e, '=');
-        if (!equals || strncmp(*e, "REVLINE_", 8) != 0 || known(*e, (size_t)(equals - *e)))
+        size_t n = equals ? (size_t)(equals - *e) : 0;
+        if (n == 0 || known(*e, n))
             continue;
-        char name[96], message[192];
-        snprintf(name, sizeof(name), "%.*s", (int)(equals - *e), *e);
-        const char *nearest = NULL;
-        size_t best = SIZE_MAX;
-        for (size_t i = 0; i < rl_setting_rows_n; i++) {
-            size_t d = distance(name, rl_setting_rows[i].name);
-            if (d < best) {
-                best = d;
-                nearest = rl_setting_rows[i].name;
-            }
-        }
-        snprintf(message, sizeof(message), "is not a setting; the nearest is %s", nearest);
-        complain(l, name, NULL, message);
+        if (strncmp(*e, "REVLINE_", 8) == 0)
+            reject(l, *e, n);
+        else if (strncmp(*e, "AppConfig__", 11) == 0)
+            note_ignored(l, *e, n);
     }
 }
 
@@ -209,7 +280,7 @@ static void take_generated_challenge(struct load *l)
 {
     rl_settings *s = l->s;
     char path[1100], why[160];
-    if ((s->scep.static_challenge[0] && s->scep.static_aad_challenge[0]) || !s->data_dir)
+    if (!s->data_dir)
         return;
     snprintf(path, sizeof(path), "%s/static-challenge", s->data_dir);
     if (access(path, F_OK) != 0)
@@ -221,30 +292,40 @@ static void take_generated_challenge(struct load *l)
     }
     for (size_t i = 0; i < rl_setting_rows_n; i++) {
         const rl_setting_row *row = &rl_setting_rows[i];
-        bool challenge = row->offset == offsetof(rl_settings, scep.static_challenge) || row->offset == offsetof(rl_settings, scep.static_aad_challenge);
-        char *const *field = (char *const *)(void *)((char *)s + row->offset);
-        if (challenge && !(*field)[0]) {
-            set(l, row, row->name, text, "generated");
-            if (row->offset == offsetof(rl_settings, scep.static_challenge))
-                s->generated_challenge_path = strdup(path);
-        }
+        bool is_static = row->offset == offsetof(rl_settings, scep.static_challenge);
+        bool is_aad = row->offset == offsetof(rl_settings, scep.static_aad_challenge);
+        if ((!is_static && !is_aad) || strcmp(s->priv->origin[i], "default") != 0)
+            continue;
+        set(l, row, row->name, text, "generated");
+        if (is_static && !(s->generated_challenge_path = strdup(path)))
+            l->err = RL_ENOMEM;
     }
-    wipe(text, strlen(text));
-    free(text);
+    free_secret(text, strlen(text));
 }
 
-static void derive_base_url(rl_settings *s)
+static void derive_base_url(struct load *l)
 {
+    rl_settings *s = l->s;
     if (!s->http.base_url || s->http.base_url[0] || !s->http.listen)
         return;
     const char *listen = s->http.listen, *colon = strrchr(listen, ':');
     int host = (int)(colon - listen);
     bool any = (host == 7 && strncmp(listen, "0.0.0.0", 7) == 0) || (host == 4 && strncmp(listen, "[::]", 4) == 0);
     char *url = NULL;
-    if (asprintf(&url, "http://%.*s%s", any ? 9 : host, any ? "localhost" : listen, colon) < 0)
+    if (asprintf(&url, "http://%.*s%s", any ? 9 : host, any ? "localhost" : listen, colon) < 0) {
+        l->err = RL_ENOMEM;
         return;
+    }
     free(s->http.base_url);
     s->http.base_url = url;
+}
+
+/* The cores this process may run on: what taskset or a container left of the machine. */
+static int usable_cores(void)
+{
+    cpu_set_t set_of;
+    int n = sched_getaffinity(0, sizeof(set_of), &set_of) == 0 ? CPU_COUNT(&set_of) : 1;
+    return n < 1 ? 1 : n > 256 ? 256 : n;
 }
 
 rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
@@ -257,16 +338,16 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
     for (size_t i = 0; i < rl_setting_rows_n; i++) {
         const rl_setting_row *row = &rl_setting_rows[i];
         char cores[16];
-        snprintf(cores, sizeof(cores), "%ld", sysconf(_SC_NPROCESSORS_ONLN) > 256 ? 256 : sysconf(_SC_NPROCESSORS_ONLN));
+        snprintf(cores, sizeof(cores), "%d", usable_cores());
         bool machine = row->offset == offsetof(rl_settings, http.workers);
         set(&l, row, row->name, machine ? cores : row->def, "default");
         if (!set_from(&l, row, row->name, false) && row->alias)
             set_from(&l, row, row->alias, true);
     }
-    reject_unknown(&l);
+    check_names(&l);
     take_generated_challenge(&l);
-    derive_base_url(s);
-    return l.failed ? RL_EINVAL : RL_OK;
+    derive_base_url(&l);
+    return l.err;
 }
 
 void rl_settings_free(rl_settings *s)
@@ -277,10 +358,10 @@ void rl_settings_free(rl_settings *s)
             continue;
         char **field = (char **)(void *)((char *)s + row->offset);
         if (*field)
-            wipe(*field, strlen(*field));
-        free(*field);
+            free_secret(*field, strlen(*field));
     }
     free(s->generated_challenge_path);
+    free(s->ignored);
     if (s->priv)
         free(s->priv->origin);
     free(s->priv);

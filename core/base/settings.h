@@ -1,4 +1,4 @@
-/* Settings: every one an environment variable, declared once in the table in settings.c.
+/* Settings: every one an environment variable, declared once in the table in settings_table.c.
  *
  * The table row is the parser, the help text and the reference. Loading reports every error at once.
  * After loading the struct is immutable and shared by all threads. Durations are milliseconds, sizes octets. */
@@ -13,17 +13,24 @@
 
 typedef int64_t rl_duration; /* milliseconds */
 
-typedef enum { RL_KEY_RSA2048, RL_KEY_RSA3072, RL_KEY_RSA4096, RL_KEY_EC_P256, RL_KEY_EC_P384, RL_KEY_AUTO } rl_key_type;
+typedef enum {
+    RL_KEY_RSA2048,
+    RL_KEY_RSA3072,
+    RL_KEY_RSA4096,
+    RL_KEY_EC_P256,
+    RL_KEY_EC_P384,
+    RL_KEY_AUTO
+} rl_key_type;
 typedef enum { RL_NONCE_ECHO, RL_NONCE_IGNORE } rl_nonce_policy;
 typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
 
 typedef struct rl_settings {
     char *data_dir;
     struct {
-        char *listen;            /* host:port, [v6]:port */
-        char *base_url;          /* no trailing slash; derived from the listener when not set */
+        char *listen;   /* host:port, [v6]:port */
+        char *base_url; /* no trailing slash; derived from the listener when not set */
         int64_t workers;
-        int64_t header_limit;    /* octets of request line and headers */
+        int64_t header_limit; /* octets of request line and headers */
         int64_t ocsp_body_limit, scep_body_limit;
         rl_duration header_timeout, body_timeout, idle_timeout, stop_timeout;
         int64_t max_connections, max_connections_per_address;
@@ -34,44 +41,48 @@ typedef struct rl_settings {
     } log;
     struct {
         rl_key_type key;
-        char *subject;           /* RFC 4514-like text: "CN=Revline Root CA,O=…" */
-        rl_duration validity;    /* of the root */
+        char *subject;             /* RFC 4514-like text: "CN=Revline Root CA,O=…" */
+        rl_duration validity;      /* of the root */
         rl_duration cert_validity; /* ceiling of end-entity certificates */
-        rl_duration clock_skew;  /* notBefore lies that far back */
+        rl_duration clock_skew;    /* notBefore lies that far back */
     } ca;
     struct {
-        rl_key_type key;         /* RL_KEY_AUTO: the CA key's family */
+        rl_key_type key; /* RL_KEY_AUTO: the CA key's family */
         rl_duration responder_validity;
         rl_duration validity_good, validity_hold, validity_revoked, validity_unknown;
         rl_nonce_policy nonce;
         rl_unissued_policy unissued;
         int64_t cache_size;
-        int64_t max_cert_ids;    /* CertIDs in one request */
+        int64_t max_cert_ids;     /* CertIDs in one request */
         int64_t sign_queue_limit; /* signatures waiting; above it tryLater */
     } ocsp;
     struct {
         char *static_challenge, *static_aad_challenge; /* "" = profile off */
         rl_duration static_validity, static_aad_validity;
-        bool allow_legacy;       /* 3DES and SHA-1 */
+        bool allow_legacy; /* 3DES and SHA-1 */
         int64_t concurrent_limit;
     } scep;
     struct {
         rl_duration entra_interval, full_interval;
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
-        int64_t page_limit;      /* octets of one page of an upstream, uncompressed */
+        int64_t page_limit; /* octets of one page of an upstream, uncompressed */
     } sync;
     struct {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;
     } azure;
     /* Path of the generated challenge when static_challenge came from it, else NULL. */
     char *generated_challenge_path;
+    /* Names under SCEPman's prefix (AppConfig__) that no row answers to, separated by a space; NULL when there are
+     * none. They are no error: an admin brings many along. */
+    char *ignored;
     struct rl_settings_priv *priv; /* where each value came from */
 } rl_settings;
 
 /* Reads `env` (environ-like, NULL-terminated). On failure returns RL_EINVAL and writes one line per
  * error into `errors` (name, value, what is allowed, nearest name); secrets' values are not repeated.
- * When $REVLINE_DATA_DIR/static-challenge exists, it is the value of the static challenges that are not set. */
+ * When $REVLINE_DATA_DIR/static-challenge exists, it is the value of the static challenges that are not set (set and
+ * empty is set: off). RL_ENOMEM. In any case rl_settings_free afterwards. */
 rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors);
 void rl_settings_free(rl_settings *s); /* secrets are wiped */
 

@@ -19,7 +19,10 @@ static rl_err shown_value(const rl_setting_row *row, const rl_settings *s, const
     return err;
 }
 
-static const char *default_text(const rl_setting_row *row) { return row->def_text ? row->def_text : row->def; }
+static const char *default_text(const rl_setting_row *row)
+{
+    return row->def_text ? row->def_text : row->def;
+}
 
 rl_err rl_settings_print(const rl_settings *s, rl_buf *out)
 {
@@ -38,29 +41,36 @@ rl_err rl_settings_print(const rl_settings *s, rl_buf *out)
                              default_text(row)[0] ? default_text(row) : "(empty)", allowed, origin));
     }
     if (s->generated_challenge_path)
-        RL_TRY(rl_buf_printf(out, "\nThe static challenge was generated on first start and is kept in %s.\n", s->generated_challenge_path));
+        RL_TRY(rl_buf_printf(out, "\nThe static challenge was generated on first start and is kept in %s.\n",
+                             s->generated_challenge_path));
+    if (s->ignored)
+        RL_TRY(rl_buf_printf(out, "\nSet, but of no meaning here: %s\n", s->ignored));
     return RL_OK;
 }
 
 rl_err rl_settings_print_json(const rl_settings *s, rl_buf *out)
 {
     json_t *all = json_array();
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
+    rl_err err = all ? RL_OK : RL_ENOMEM;
+    for (size_t i = 0; err == RL_OK && i < rl_setting_rows_n; i++) {
         const rl_setting_row *row = &rl_setting_rows[i];
         rl_buf value = {0};
         char allowed[256];
         rl_setting_allowed(row, allowed, sizeof(allowed));
         shown_value(row, s, s->priv->origin[i], &value);
-        json_array_append_new(all, json_pack("{s:s,s:s%,s:s,s:s,s:s,s:s,s:b}", "name", row->name, "value", value.p ? (char *)value.p : "",
-                                             value.n, "default", default_text(row), "range", allowed, "source", s->priv->origin[i],
-                                             "help", row->help, "secret", (int)row->secret));
+        json_t *item =
+            json_pack("{s:s,s:s%,s:s,s:s,s:s,s:s?,s:s,s:b}", "name", row->name, "value", value.p ? (char *)value.p : "",
+                      value.n, "default", default_text(row), "range", allowed, "source", s->priv->origin[i], "alias",
+                      row->alias, "help", row->help, "secret", (int)row->secret);
+        if (json_array_append_new(all, item) != 0)
+            err = RL_ENOMEM;
         rl_buf_free(&value);
     }
-    char *text = json_dumps(all, JSON_INDENT(2));
+    char *text = err == RL_OK ? json_dumps(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     if (!text)
         return RL_ENOMEM;
-    rl_err err = rl_buf_printf(out, "%s\n", text);
+    err = rl_buf_printf(out, "%s\n", text);
     free(text);
     return err;
 }
@@ -68,23 +78,30 @@ rl_err rl_settings_print_json(const rl_settings *s, rl_buf *out)
 rl_err rl_settings_print_markdown(rl_buf *out)
 {
     const char *group = "";
-    RL_TRY(rl_buf_printf(out, "# Settings\n\n"
-                              "Every setting is an environment variable. `NAME_FILE` reads the value from a file. Durations are written "
-                              "`250ms 30s 5m 24h 7d`, sizes `64KiB 256MiB`. A name that SCEPman uses is accepted where one is given; the "
-                              "name on the left wins. This page is what `revline config --markdown` prints.\n"));
+    RL_TRY(rl_buf_printf(
+        out,
+        "# Settings\n\n"
+        "Every setting is an environment variable. `NAME_FILE` reads the value from a file. Durations are written "
+        "`250ms 30s 5m 24h 7d`, sizes `64KiB 256MiB`. A name that SCEPman uses is accepted where one is given; the "
+        "name on the left wins. This page is what `revline config --markdown` prints.\n"));
     for (size_t i = 0; i < rl_setting_rows_n; i++) {
         const rl_setting_row *row = &rl_setting_rows[i];
         char allowed[256];
         rl_setting_allowed(row, allowed, sizeof(allowed));
         if (strcmp(group, row->group) != 0)
-            RL_TRY(rl_buf_printf(out, "\n## %s\n\n| name | default | allowed | meaning |\n| --- | --- | --- | --- |\n", row->group));
+            RL_TRY(rl_buf_printf(out, "\n## %s\n\n| name | default | allowed | meaning |\n| --- | --- | --- | --- |\n",
+                                 row->group));
         group = row->group;
         RL_TRY(rl_buf_printf(out, "| `%s` | %s%s%s | %s | %s", row->name, row->def_text || !row->def[0] ? "" : "`",
-                             default_text(row)[0] ? default_text(row) : "empty", row->def_text || !row->def[0] ? "" : "`", allowed, row->help));
+                             default_text(row)[0] ? default_text(row) : "empty",
+                             row->def_text || !row->def[0] ? "" : "`", allowed, row->help));
         if (row->alias)
             RL_TRY(rl_buf_printf(out, " Also read from `%s`%s.", row->alias,
-                                 !row->alias_unit || !row->alias_unit[0] ? "" : row->alias_unit[0] == 's' ? " (seconds)"
-                                 : row->alias_unit[0] == 'm' ? " (minutes)" : row->alias_unit[0] == 'h' ? " (hours)" : " (days)"));
+                                 !row->alias_unit || !row->alias_unit[0] ? ""
+                                 : row->alias_unit[0] == 's'             ? " (seconds)"
+                                 : row->alias_unit[0] == 'm'             ? " (minutes)"
+                                 : row->alias_unit[0] == 'h'             ? " (hours)"
+                                                                         : " (days)"));
         RL_TRY(rl_buf_printf(out, " |\n"));
     }
     return RL_OK;

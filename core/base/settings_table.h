@@ -4,7 +4,17 @@
 
 #include "base/settings.h"
 
-typedef enum { RL_T_STRING, RL_T_DURATION, RL_T_SIZE, RL_T_INT, RL_T_PERCENT, RL_T_BOOL, RL_T_ENUM, RL_T_URL, RL_T_ADDRESS } rl_setting_type;
+typedef enum {
+    RL_T_STRING,
+    RL_T_DURATION,
+    RL_T_SIZE,
+    RL_T_INT,
+    RL_T_PERCENT,
+    RL_T_BOOL,
+    RL_T_ENUM,
+    RL_T_URL,
+    RL_T_ADDRESS
+} rl_setting_type;
 
 typedef struct rl_setting_row {
     const char *name;
@@ -15,8 +25,8 @@ typedef struct rl_setting_row {
     const char *min, *max;      /* in the type's own text; NULL = none. Strings: their length. */
     const char *const *choices; /* ENUM: in the order of the C enum, NULL-terminated */
     bool secret;
-    const char *alias;          /* SCEPman's name */
-    const char *alias_unit;     /* what a bare number there counts: "s", "m", "h", "d"; "" = as ours */
+    const char *alias;      /* SCEPman's name */
+    const char *alias_unit; /* what a bare number there counts: "s", "m", "h", "d"; "" = as ours */
     const char *group;
     const char *help;
 } rl_setting_row;

@@ -1,4 +1,5 @@
 /* One setting's value: text to field and back. Pure but for the memory of strings. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -37,11 +38,18 @@ static rl_err with_unit(rl_span text, const struct unit *units, size_t n, int64_
     return RL_EINVAL;
 }
 
-static const struct unit duration_units[] = {{"y", 31536000000}, {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+static const struct unit duration_units[] = {{"y", 31536000000}, {"d", 86400000}, {"h", 3600000},
+                                             {"m", 60000},       {"s", 1000},     {"ms", 1}};
 static const struct unit size_units[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}};
 
-rl_err rl_parse_duration(rl_span text, rl_duration *out) { return with_unit(text, duration_units, 6, out); }
-rl_err rl_parse_size(rl_span text, int64_t *out) { return with_unit(text, size_units, 5, out); }
+rl_err rl_parse_duration(rl_span text, rl_duration *out)
+{
+    return with_unit(text, duration_units, 6, out);
+}
+rl_err rl_parse_size(rl_span text, int64_t *out)
+{
+    return with_unit(text, size_units, 5, out);
+}
 
 static rl_err parse_plain(rl_span text, const char *suffix, int64_t *out)
 {
@@ -53,10 +61,14 @@ static rl_err parse_plain(rl_span text, const char *suffix, int64_t *out)
 static rl_err parse_scalar(rl_setting_type type, rl_span text, int64_t *out)
 {
     switch (type) {
-    case RL_T_DURATION: return rl_parse_duration(text, out);
-    case RL_T_SIZE: return rl_parse_size(text, out);
-    case RL_T_PERCENT: return parse_plain(text, "%", out);
-    default: return parse_plain(text, "", out);
+    case RL_T_DURATION:
+        return rl_parse_duration(text, out);
+    case RL_T_SIZE:
+        return rl_parse_size(text, out);
+    case RL_T_PERCENT:
+        return parse_plain(text, "%", out);
+    default:
+        return parse_plain(text, "", out);
     }
 }
 
@@ -83,42 +95,75 @@ static rl_err parse_bool(rl_span text, bool *out)
     return RL_EINVAL;
 }
 
-/* host:port or [v6]:port; the host's own form is checked when it is bound. */
+/* host:port or [v6]:port; whether the host exists shows when it is bound. */
+static rl_err check_host(rl_span host)
+{
+    char v6[INET6_ADDRSTRLEN];
+    struct in6_addr unused;
+    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']' && host.n - 2 < sizeof(v6)) {
+        memcpy(v6, host.p + 1, host.n - 2);
+        v6[host.n - 2] = 0;
+        return inet_pton(AF_INET6, v6, &unused) == 1 ? RL_OK : RL_EINVAL;
+    }
+    for (size_t i = 0; i < host.n; i++)
+        if (!isalnum(host.p[i]) && host.p[i] != '.' && host.p[i] != '-' && host.p[i] != '_')
+            return RL_EINVAL;
+    return host.n > 0 ? RL_OK : RL_EINVAL;
+}
+
 static rl_err check_address(rl_span text)
 {
     const char *colon = text.n ? memrchr(text.p, ':', text.n) : NULL;
-    if (!colon || (const uint8_t *)colon == text.p)
+    if (!colon)
         return RL_EINVAL;
     size_t host = (size_t)((const uint8_t *)colon - text.p);
     int64_t port;
     RL_TRY(parse_plain((rl_span){text.p + host + 1, text.n - host - 1}, "", &port));
-    bool bracketed = text.p[0] == '[' && text.p[host - 1] == ']';
-    return port <= 65535 && (bracketed || !memchr(text.p, ':', host)) ? RL_OK : RL_EINVAL;
+    return port <= 65535 ? check_host((rl_span){text.p, host}) : RL_EINVAL;
 }
 
 static rl_err check_url(rl_span text)
 {
-    size_t scheme = text.n > 8 && memcmp(text.p, "https://", 8) == 0 ? 8 : text.n > 7 && memcmp(text.p, "http://", 7) == 0 ? 7 : 0;
-    if (scheme == 0 || text.p[scheme] == '/' || text.p[scheme] == ':')
+    size_t scheme = text.n > 8 && memcmp(text.p, "https://", 8) == 0  ? 8
+                    : text.n > 7 && memcmp(text.p, "http://", 7) == 0 ? 7
+                                                                      : 0;
+    if (scheme == 0)
         return RL_EINVAL;
     for (size_t i = scheme; i < text.n; i++)
         if (text.p[i] <= ' ' || text.p[i] >= 0x7f || strchr("@?#\"<>\\", text.p[i]))
             return RL_EINVAL;
+    rl_span authority = {text.p + scheme, text.n - scheme};
+    const uint8_t *path = memchr(authority.p, '/', authority.n);
+    if (path)
+        authority.n = (size_t)(path - authority.p);
+    bool has_port = authority.n && memrchr(authority.p, ':', authority.n) && authority.p[authority.n - 1] != ']';
+    return has_port ? check_address(authority) : check_host(authority);
+}
+
+/* UTF-8 without control characters: it goes into logs, JSON and headers, and a stray line end in a secret's file
+ * would be hard to find later. */
+static rl_err check_text(rl_span text)
+{
+    while (text.n > 0) {
+        size_t n = rl_utf8_length(text);
+        if (n == 0 || rl_utf8_is_control(text.p, n))
+            return RL_EINVAL;
+        text = (rl_span){text.p + n, text.n - n};
+    }
     return RL_OK;
 }
 
 static rl_err parse_string(const rl_setting_row *row, rl_span text, char **field)
 {
-    if (text.n && memchr(text.p, 0, text.n))
-        return RL_EINVAL;
-    if (text.n && row->type == RL_T_URL) {
+    bool may_be_empty = row->def[0] == 0;
+    RL_TRY(check_text(text));
+    if (row->type == RL_T_URL && (text.n || !may_be_empty)) {
         while (text.n && text.p[text.n - 1] == '/')
             text.n--;
         RL_TRY(check_url(text));
     }
     if (row->type == RL_T_ADDRESS)
         RL_TRY(check_address(text));
-    bool may_be_empty = row->def[0] == 0;
     if (row->type == RL_T_STRING && (text.n || !may_be_empty))
         RL_TRY(in_range(row, (int64_t)text.n));
     char *copy = strndup(text.p ? (const char *)text.p : "", text.n);
@@ -157,9 +202,10 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 
 void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
 {
-    static const char *const kinds[] = {[RL_T_STRING] = "text",     [RL_T_DURATION] = "duration", [RL_T_SIZE] = "size",
-                                        [RL_T_INT] = "number",      [RL_T_PERCENT] = "percentage", [RL_T_BOOL] = "true or false",
-                                        [RL_T_ENUM] = "",           [RL_T_URL] = "http:// or https:// URL", [RL_T_ADDRESS] = "host:port"};
+    static const char *const kinds[] = {
+        [RL_T_STRING] = "text", [RL_T_DURATION] = "duration",       [RL_T_SIZE] = "size",
+        [RL_T_INT] = "number",  [RL_T_PERCENT] = "percentage",      [RL_T_BOOL] = "true or false",
+        [RL_T_ENUM] = "",       [RL_T_URL] = "URL (http or https)", [RL_T_ADDRESS] = "host:port"};
     size_t n = 0;
     if (row->type == RL_T_ENUM) {
         out[0] = 0;
@@ -174,6 +220,9 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
         snprintf(out, cap, "%s%sat most %s%s", kinds[row->type], of, row->max, unit);
     else
         snprintf(out, cap, "%s", kinds[row->type]);
+    n = strlen(out);
+    if (n < cap && row->def[0] == 0 && (row->type == RL_T_STRING || row->type == RL_T_URL))
+        snprintf(out + n, cap - n, ", or empty");
 }
 
 rl_err rl_setting_parse(const rl_setting_row *row, rl_span text, rl_settings *s, char *allowed, size_t cap)

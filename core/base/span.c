@@ -21,6 +21,45 @@ bool rl_span_ieq(rl_span a, rl_span b)
     return true;
 }
 
+size_t rl_utf8_length(rl_span s)
+{
+    const uint8_t *p = s.p;
+    if (s.n == 0)
+        return 0;
+    size_t want = p[0] < 0x80                   ? 1
+                  : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+                  : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+                  : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                                : 0;
+    if (want == 0 || want > s.n)
+        return 0;
+    for (size_t i = 1; i < want; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* overlong forms, surrogates, above U+10FFFF */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return want;
+}
+
+bool rl_utf8_is_control(const uint8_t *p, size_t n)
+{
+    return (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+}
+
+void rl_text_clean(char *s)
+{
+    uint8_t *p = (uint8_t *)s;
+    for (size_t left = strlen(s); left > 0;) {
+        size_t n = rl_utf8_length((rl_span){p, left}), step = n > 0 ? n : 1;
+        if (n == 0 || rl_utf8_is_control(p, n))
+            memset(p, '?', step);
+        p += step;
+        left -= step;
+    }
+}
+
 rl_err rl_span_take(rl_span *in, size_t n, rl_span *out)
 {
     if (in->n < n)

@@ -14,8 +14,14 @@ typedef struct rl_span {
     size_t n; /* octets */
 } rl_span;
 
-static inline rl_span rl_span_of(const void *p, size_t n) { return (rl_span){p, n}; }
-static inline rl_span rl_span_str(const char *s) { return (rl_span){(const uint8_t *)s, strlen(s)}; }
+static inline rl_span rl_span_of(const void *p, size_t n)
+{
+    return (rl_span){p, n};
+}
+static inline rl_span rl_span_str(const char *s)
+{
+    return (rl_span){(const uint8_t *)s, strlen(s)};
+}
 #define RL_SPAN_LIT(s) ((rl_span){(const uint8_t *)("" s), sizeof(s) - 1})
 
 static inline bool rl_span_eq(rl_span a, rl_span b)
@@ -28,6 +34,13 @@ bool rl_span_ieq(rl_span a, rl_span b);
 rl_err rl_span_take(rl_span *in, size_t n, rl_span *out);
 /* RL_OK when nothing is left, RL_EBADMSG otherwise. */
 rl_err rl_span_end(const rl_span *in);
+
+/* Length of the valid UTF-8 sequence (RFC 3629) at the start of s, 0 when there is none. */
+size_t rl_utf8_length(rl_span s);
+/* True for C0, DEL and (in UTF-8) C1: what could forge a line or steer a terminal. `n` as rl_utf8_length gave it. */
+bool rl_utf8_is_control(const uint8_t *p, size_t n);
+/* Replaces control characters and octets that are no UTF-8 by '?', in place. */
+void rl_text_clean(char *s);
 
 /* Constant-time equality for secrets; takes time by the length of `given`, not by where they differ
  * or by the secret's length. */
@@ -54,6 +67,9 @@ rl_err rl_buf_append(rl_buf *b, const void *p, size_t n);
 rl_err rl_buf_printf(rl_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void rl_buf_reset(rl_buf *b); /* keeps the memory */
 void rl_buf_free(rl_buf *b);
-static inline rl_span rl_buf_span(const rl_buf *b) { return (rl_span){b->p, b->n}; }
+static inline rl_span rl_buf_span(const rl_buf *b)
+{
+    return (rl_span){b->p, b->n};
+}
 
 #endif

@@ -1,0 +1,170 @@
+/* The records of objects, cursors and issuers to and from msgpack. The integer keys below are the database's format:
+ * never reuse or renumber one. Pure but for memory. */
+#include <stdlib.h>
+
+#include "store/pack.h"
+#include "store/records.h"
+
+/* ---- object ---- */
+enum { O_EXISTS = 1, O_ENABLED, O_NAME, O_TARGET, O_GENERATION, O_LAST_SEEN };
+
+rl_err rl_object_encode(const rl_object_record *r, rl_buf *out)
+{
+    rl_pack_writer w;
+    rl_pack_begin(&w, out, 6);
+    rl_pack_put_uint(&w, O_EXISTS, r->exists);
+    rl_pack_put_uint(&w, O_ENABLED, r->enabled);
+    rl_pack_put_text(&w, O_NAME, r->name);
+    rl_pack_put_text(&w, O_TARGET, r->target);
+    rl_pack_put_uint(&w, O_GENERATION, r->generation);
+    rl_pack_put_int(&w, O_LAST_SEEN, r->last_seen);
+    return rl_pack_finish(&w);
+}
+
+static rl_err take_object(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_object_record *r = record;
+    (void)rest;
+    switch (key) {
+    case O_EXISTS:
+        return rl_pack_bool(v, &r->exists);
+    case O_ENABLED:
+        return rl_pack_bool(v, &r->enabled);
+    case O_NAME:
+        return rl_pack_text(v, &r->name);
+    case O_TARGET:
+        return rl_pack_text(v, &r->target);
+    case O_GENERATION:
+        return rl_pack_uint(v, UINT64_MAX, &r->generation);
+    case O_LAST_SEEN:
+        return rl_pack_int(v, &r->last_seen);
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_object_decode(rl_span in, rl_object_record *r)
+{
+    *r = (rl_object_record){0};
+    rl_err err = rl_pack_walk(in, RL_PACK_BIT(O_EXISTS) | RL_PACK_BIT(O_ENABLED), take_object, r);
+    if (err != RL_OK)
+        rl_object_clear(r);
+    return err;
+}
+
+void rl_object_clear(rl_object_record *r)
+{
+    free(r->name);
+    free(r->target);
+    *r = (rl_object_record){0};
+}
+
+/* ---- issuer ---- */
+enum { I_CERT = 1, I_KEY_REF, I_CRL_NUMBER, I_HASHES };
+
+rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out)
+{
+    rl_pack_writer w;
+    rl_pack_begin(&w, out, 4);
+    rl_pack_put_bin(&w, I_CERT, r->cert, r->cert_n);
+    rl_pack_put_text(&w, I_KEY_REF, r->key_ref);
+    rl_pack_put_uint(&w, I_CRL_NUMBER, r->crl_number);
+    rl_pack_put_bin(&w, I_HASHES, r->hashes, sizeof(r->hashes));
+    return rl_pack_finish(&w);
+}
+
+static rl_err take_issuer(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_issuer_record *r = record;
+    (void)rest;
+    switch (key) {
+    case I_CERT:
+        if (v->kind != RL_PACK_BYTES || v->bytes.n == 0 || r->cert)
+            return RL_ECORRUPT;
+        if (!(r->cert = malloc(v->bytes.n)))
+            return RL_ENOMEM;
+        memcpy(r->cert, v->bytes.p, v->bytes.n);
+        r->cert_n = v->bytes.n;
+        return RL_OK;
+    case I_KEY_REF:
+        return rl_pack_text(v, &r->key_ref);
+    case I_CRL_NUMBER:
+        return rl_pack_uint(v, UINT64_MAX, &r->crl_number);
+    case I_HASHES:
+        if (v->kind != RL_PACK_BYTES || v->bytes.n != sizeof(r->hashes))
+            return RL_ECORRUPT;
+        memcpy(r->hashes, v->bytes.p, sizeof(r->hashes));
+        return RL_OK;
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_issuer_decode(rl_span in, rl_issuer_record *r)
+{
+    *r = (rl_issuer_record){0};
+    rl_err err = rl_pack_walk(in, RL_PACK_BIT(I_CERT) | RL_PACK_BIT(I_HASHES), take_issuer, r);
+    if (err != RL_OK)
+        rl_issuer_clear(r);
+    return err;
+}
+
+void rl_issuer_clear(rl_issuer_record *r)
+{
+    free(r->cert);
+    free(r->key_ref);
+    *r = (rl_issuer_record){0};
+}
+
+/* ---- cursor ---- */
+enum { U_LINK = 1, U_FULL, U_COMPLETE, U_GENERATION, U_LAST_SUCCESS, U_LAST_FULL };
+
+rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out)
+{
+    rl_pack_writer w;
+    rl_pack_begin(&w, out, 6);
+    rl_pack_put_text(&w, U_LINK, r->link ? r->link : "");
+    rl_pack_put_uint(&w, U_FULL, r->full);
+    rl_pack_put_uint(&w, U_COMPLETE, r->complete);
+    rl_pack_put_uint(&w, U_GENERATION, r->generation);
+    rl_pack_put_int(&w, U_LAST_SUCCESS, r->last_success);
+    rl_pack_put_int(&w, U_LAST_FULL, r->last_full);
+    return rl_pack_finish(&w);
+}
+
+static rl_err take_cursor(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_cursor_record *r = record;
+    (void)rest;
+    switch (key) {
+    case U_LINK:
+        return rl_pack_text(v, &r->link);
+    case U_FULL:
+        return rl_pack_bool(v, &r->full);
+    case U_COMPLETE:
+        return rl_pack_bool(v, &r->complete);
+    case U_GENERATION:
+        return rl_pack_uint(v, UINT64_MAX, &r->generation);
+    case U_LAST_SUCCESS:
+        return rl_pack_int(v, &r->last_success);
+    case U_LAST_FULL:
+        return rl_pack_int(v, &r->last_full);
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r)
+{
+    *r = (rl_cursor_record){0};
+    rl_err err = rl_pack_walk(in, RL_PACK_BIT(U_COMPLETE) | RL_PACK_BIT(U_GENERATION), take_cursor, r);
+    if (err != RL_OK)
+        rl_cursor_clear(r);
+    return err;
+}
+
+void rl_cursor_clear(rl_cursor_record *r)
+{
+    free(r->link);
+    *r = (rl_cursor_record){0};
+}
