@@ -1,16 +1,18 @@
-# The Debian packages that core/run and tests/run install; sourced by both.
-# install_packages build|test: installs what is missing, says so, asks nothing.
+# The Debian packages that core/run, tests/run and bench/run install; sourced by each.
+# install_packages build|test|bench: installs what is missing, says so, asks nothing.
 
 packages_build="gcc cmake ninja-build pkg-config libssl-dev libuv1-dev libcurl4-openssl-dev libmsgpack-dev
   librocksdb-dev node-llhttp libjansson-dev openssl ca-certificates"
-packages_test="$packages_build clang libclang-rt-14-dev llvm-14 libcmocka-dev python3 python3-pytest
+packages_test="$packages_build clang clang-format libclang-rt-14-dev llvm-14 libcmocka-dev python3 python3-pytest
   python3-cryptography python3-asn1crypto certmonger curl"
+packages_bench="$packages_build python3 python3-cryptography"
 
 install_packages() {
   local list missing="" package as_root=""
   case "$1" in
     build) list=$packages_build ;;
     test) list=$packages_test ;;
+    bench) list=$packages_bench ;;
   esac
   for package in $list; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -31,12 +31,14 @@ typedef struct rl_control rl_control;
 /* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */
 rl_err rl_control_start(rl_app *app, rl_control **out, rl_error *e);
 void rl_control_stop(rl_control *c);
-/* Asks a running server. RL_ENOTFOUND in domain "control" when none listens; the server's own error, domain "server", otherwise. */
+/* Asks a running server. RL_ENOTFOUND in domain "control" when none listens; the server's own error, domain "server",
+ * otherwise. */
 rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **reply, rl_error *e);
 
 /* ---- web.c: /ca, /probe…, /metrics ---- */
 size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap);
-/* The state of every part, as /probe and `revline status` show it. The caller decrefs. `http` is the status to answer with. */
+/* The state of every part, as /probe and `revline status` show it. The caller decrefs. `http` is the status to answer
+ * with. */
 json_t *rl_web_health(rl_app *app, int *http);
 
 /* ---- serve.c ---- */

@@ -35,7 +35,10 @@ static int print_json(const json_t *value)
     return 0;
 }
 
-static const char *option(const cli_call *call, const char *name) { return rl_json_str(call->options, name); }
+static const char *option(const cli_call *call, const char *name)
+{
+    return rl_json_str(call->options, name);
+}
 
 int cli_run(const cli_command *c, cli_call *call)
 {
@@ -93,7 +96,10 @@ static int ask_and(cli_call *call, json_t *request, int (*print)(const cli_call 
 }
 
 /* ---- serve, config, init ---- */
-int cli_serve(cli_call *call) { return rl_serve(call->settings, json_object_get(call->options, "banner") != NULL); }
+int cli_serve(cli_call *call)
+{
+    return rl_serve(call->settings, json_object_get(call->options, "banner") != NULL);
+}
 
 int cli_config(cli_call *call)
 {
@@ -116,8 +122,8 @@ int cli_config(cli_call *call)
 static int print_ca(const cli_call *call, const json_t *reply)
 {
     (void)call;
-    printf("subject      %s\nfingerprint  %s (SHA-256)\n%s", rl_json_str(reply, "subject"), rl_json_str(reply, "fingerprint"),
-           rl_json_str(reply, "certificate"));
+    printf("subject      %s\nfingerprint  %s (SHA-256)\n%s", rl_json_str(reply, "subject"),
+           rl_json_str(reply, "fingerprint"), rl_json_str(reply, "certificate"));
     return 0;
 }
 
@@ -144,7 +150,8 @@ int cli_init(cli_call *call)
         s->ca.subject = subject;
     }
     if (!take_key_type(option(call, "key"), &s->ca.key)) {
-        fprintf(stderr, "revline init: '%s' is no key type: rsa2048 rsa3072 rsa4096 ec-p256 ec-p384\n", option(call, "key"));
+        fprintf(stderr, "revline init: '%s' is no key type: rsa2048 rsa3072 rsa4096 ec-p256 ec-p384\n",
+                option(call, "key"));
         return 2;
     }
     rl_err err = rl_app_open(&app, s, false, &e);
@@ -172,13 +179,14 @@ static int print_cert(const cli_call *call, const json_t *c)
     size_t i;
     const json_t *item;
     (void)call;
-    json_array_foreach(json_object_get(c, "why"), i, item) {
+    json_array_foreach(json_object_get(c, "why"), i, item)
+    {
         size_t n = strlen(why);
         snprintf(why + n, sizeof(why) - n, "%s%s", i ? ", " : "", json_string_value(item));
     }
-    printf("serial      %s\nsubject     %s\nprofile     %s\nvalid       %s to %s\nstatus      %s\n", rl_json_str(c, "serial"),
-           rl_json_str(c, "subject"), rl_json_str(c, "profile"), rl_json_str(c, "notBefore"), rl_json_str(c, "notAfter"),
-           rl_json_str(c, "status"));
+    printf("serial      %s\nsubject     %s\nprofile     %s\nvalid       %s to %s\nstatus      %s\n",
+           rl_json_str(c, "serial"), rl_json_str(c, "subject"), rl_json_str(c, "profile"), rl_json_str(c, "notBefore"),
+           rl_json_str(c, "notAfter"), rl_json_str(c, "status"));
     if (rl_json_str(c, "reason"))
         printf("reason      %s (%s), since %s\n", rl_json_str(c, "reason"), why, rl_json_str(c, "revokedAt"));
     json_array_foreach(json_object_get(c, "bindings"), i, item)
@@ -193,8 +201,8 @@ static int print_list(const cli_call *call, const json_t *reply)
     (void)call;
     printf("%-40s  %-8s  %-20s  %s\n", "SERIAL", "STATUS", "EXPIRES", "SUBJECT");
     json_array_foreach(json_object_get(reply, "items"), i, c)
-        printf("%-40s  %-8s  %-20s  %s\n", rl_json_str(c, "serial"), rl_json_str(c, "status"), rl_json_str(c, "notAfter"),
-               rl_json_str(c, "subject"));
+        printf("%-40s  %-8s  %-20s  %s\n", rl_json_str(c, "serial"), rl_json_str(c, "status"),
+               rl_json_str(c, "notAfter"), rl_json_str(c, "subject"));
     if (rl_json_str(reply, "next"))
         printf("more: revline list --after %s\n", rl_json_str(reply, "next"));
     return 0;
@@ -207,10 +215,19 @@ static json_t *serial_request(const cli_call *call)
     return request;
 }
 
-int cli_show(cli_call *call) { return ask_and(call, serial_request(call), print_cert); }
-int cli_change(cli_call *call) { return ask_and(call, serial_request(call), print_cert); }
+int cli_show(cli_call *call)
+{
+    return ask_and(call, serial_request(call), print_cert);
+}
+int cli_change(cli_call *call)
+{
+    return ask_and(call, serial_request(call), print_cert);
+}
 
-int cli_list(cli_call *call) { return ask_and(call, request_of(call), print_list); }
+int cli_list(cli_call *call)
+{
+    return ask_and(call, request_of(call), print_list);
+}
 
 /* Writes a file whole, made anew with `mode`; never over an existing key. */
 static rl_err write_file(const char *path, int flags, mode_t mode, const void *p, size_t n, rl_error *e)
@@ -343,6 +360,18 @@ int cli_sync(cli_call *call)
     return ask_and(call, request, print_sync);
 }
 
+static void print_source(const char *name, const json_t *s)
+{
+    int64_t lag = rl_json_int(s, "lagSeconds", -1);
+    const char *error = rl_json_str(s, "lastError");
+    printf("  %-14s %s", name, rl_json_str(s, "state"));
+    if (lag >= 0)
+        printf(", %lld objects, last success %lld s ago", (long long)rl_json_int(s, "objects", 0), (long long)lag);
+    if (error && error[0])
+        printf(", failing: %s", error);
+    printf("\n");
+}
+
 static int print_status(const cli_call *call, const json_t *reply)
 {
     const char *part, *source;
@@ -350,16 +379,18 @@ static int print_status(const cli_call *call, const json_t *reply)
     (void)call;
     printf("revline %s: %s, up %llds\n", rl_json_str(reply, "version"), rl_json_str(reply, "status"),
            (long long)rl_json_int(reply, "uptimeSeconds", 0));
-    json_object_foreach(json_object_get(reply, "parts"), part, value) {
+    json_object_foreach(json_object_get(reply, "parts"), part, value)
+    {
         if (strcmp(part, "sync") != 0) {
             printf("  %-14s %s\n", part, rl_json_str(value, "status"));
             continue;
         }
-        json_object_foreach(value, source, s)
-            printf("  %-14s %s, %lld objects, lag %llds %s\n", source, rl_json_str(s, "state"), (long long)rl_json_int(s, "objects", 0),
-                   (long long)rl_json_int(s, "lagSeconds", -1), rl_json_str(s, "lastError"));
+        json_object_foreach(value, source, s) print_source(source, s);
     }
     return 0;
 }
 
-int cli_status(cli_call *call) { return ask_and(call, request_of(call), print_status); }
+int cli_status(cli_call *call)
+{
+    return ask_and(call, request_of(call), print_status);
+}

@@ -23,7 +23,7 @@ typedef struct cli_command {
     const char *name, *operands;
     size_t operands_min, operands_max;
     const char *help;
-    const cli_option *options; /* ends with an empty row */
+    const cli_option *options;  /* ends with an empty row */
     int (*run)(cli_call *call); /* the exit code */
 } cli_command;
 

@@ -36,8 +36,8 @@ static rl_err add_names(X509_REQ *csr, const json_t *sans, rl_error *e)
     rl_err err = names ? RL_OK : RL_ENOMEM;
     for (size_t i = 0; err == RL_OK && i < (json_is_array(sans) ? json_array_size(sans) : 1); i++)
         err = add_name(names, json_string_value(json_is_array(sans) ? json_array_get(sans, i) : sans), e);
-    if (err == RL_OK &&
-        (X509V3_add1_i2d(&exts, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) != 1 || X509_REQ_add_extensions(csr, exts) != 1))
+    if (err == RL_OK && (X509V3_add1_i2d(&exts, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) != 1 ||
+                         X509_REQ_add_extensions(csr, exts) != 1))
         err = rl_fail_openssl(e, "csr", "the names cannot be put into the request");
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
     GENERAL_NAMES_free(names);
@@ -52,13 +52,15 @@ rl_err cli_make_csr(const rl_signer *key, const char *cn, const json_t *sans, ch
     char *data;
     long n;
     X509_NAME *name = csr ? X509_REQ_get_subject_name(csr) : NULL;
-    if (!name || !bio || X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0) != 1 ||
+    if (!name || !bio ||
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0) != 1 ||
         X509_REQ_set_pubkey(csr, rl_signer_pkey(key)) != 1)
         err = rl_fail_openssl(e, "csr", "the subject cannot be put into the request");
     if (err == RL_OK && sans)
         err = add_names(csr, sans, e);
-    if (err == RL_OK && (X509_REQ_sign(csr, rl_signer_pkey(key), EVP_sha256()) <= 0 || PEM_write_bio_X509_REQ(bio, csr) != 1 ||
-                         (n = BIO_get_mem_data(bio, &data)) <= 0 || !(*pem = strndup(data, (size_t)n))))
+    if (err == RL_OK &&
+        (X509_REQ_sign(csr, rl_signer_pkey(key), EVP_sha256()) <= 0 || PEM_write_bio_X509_REQ(bio, csr) != 1 ||
+         (n = BIO_get_mem_data(bio, &data)) <= 0 || !(*pem = strndup(data, (size_t)n))))
         err = rl_fail_openssl(e, "csr", "the request cannot be signed");
     X509_REQ_free(csr);
     BIO_free(bio);

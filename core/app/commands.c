@@ -14,7 +14,8 @@ static rl_err read_id(rl_app *app, const json_t *request, const char *key, rl_ce
     const char *text = rl_json_str(request, key);
     rl_serial serial;
     if (!text || rl_serial_from_text(text, &serial) != RL_OK)
-        return rl_fail(e, RL_EINVAL, "serial", "'%s' is not a serial number (hexadecimal, 1 to 20 octets)", text ? text : "");
+        return rl_fail(e, RL_EINVAL, "serial", "'%s' is not a serial number (hexadecimal, 1 to 20 octets)",
+                       text ? text : "");
     *id = (rl_cert_id){.issuer = rl_ca_issuer(app->ca)->id, .serial_n = serial.n};
     memcpy(id->serial, serial.b, serial.n);
     return RL_OK;
@@ -41,10 +42,10 @@ static json_t *why_json(uint32_t why)
     static const struct {
         uint32_t bit;
         const char *name;
-    } names[] = {{RL_WHY_MANUAL, "manual"},          {RL_WHY_DELETED, "deleted"},
-                 {RL_WHY_WIPED, "wiped"},            {RL_WHY_ENDPOINT_LIST, "endpointList"},
-                 {RL_WHY_DISABLED, "disabled"},      {RL_WHY_NOT_COMPLIANT, "notCompliant"},
-                 {RL_WHY_USER_RISK, "userRisk"},     {RL_WHY_FOREIGN_CRL, "foreignCrl"}};
+    } names[] = {{RL_WHY_MANUAL, "manual"},      {RL_WHY_DELETED, "deleted"},
+                 {RL_WHY_WIPED, "wiped"},        {RL_WHY_ENDPOINT_LIST, "endpointList"},
+                 {RL_WHY_DISABLED, "disabled"},  {RL_WHY_NOT_COMPLIANT, "notCompliant"},
+                 {RL_WHY_USER_RISK, "userRisk"}, {RL_WHY_FOREIGN_CRL, "foreignCrl"}};
     json_t *out = json_array();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (why & names[i].bit)
@@ -58,13 +59,14 @@ static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
     serial_text(id, serial);
     json_t *bindings = json_array();
     for (size_t i = 0; i < r->bindings_n; i++)
-        json_array_append_new(bindings, json_pack("{s:s,s:s}", "source", rl_source_name(r->bindings[i].source), "id",
-                                                  r->bindings[i].id));
-    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:o,s:o}", "serial", serial, "issuer", (int)id->issuer,
-                     "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
-                     rl_status_name(r->status), "reason", r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason),
-                     "why", why_json(r->why), "issuedAt", time_json(r->issued_at), "notBefore", time_json(r->not_before),
-                     "notAfter", time_json(r->not_after), "revokedAt", time_json(r->revoked_at), "bindings", bindings);
+        json_array_append_new(
+            bindings, json_pack("{s:s,s:s}", "source", rl_source_name(r->bindings[i].source), "id", r->bindings[i].id));
+    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:o,s:o}", "serial", serial, "issuer",
+                     (int)id->issuer, "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
+                     rl_status_name(r->status), "reason",
+                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", why_json(r->why),
+                     "issuedAt", time_json(r->issued_at), "notBefore", time_json(r->not_before), "notAfter",
+                     time_json(r->not_after), "revokedAt", time_json(r->revoked_at), "bindings", bindings);
 }
 
 static json_t *pem_json(rl_span der)
@@ -178,7 +180,9 @@ static rl_err cmd_revoke(rl_app *app, const json_t *request, json_t **reply, rl_
     const char *reason = rl_json_str(request, "reason");
     RL_TRY(read_id(app, request, "serial", &c.id, e));
     if (reason && (rl_reason_parse(reason, &c.reason) != RL_OK || c.reason == RL_REASON_REMOVE_FROM_CRL))
-        return rl_fail(e, RL_EINVAL, "revoke", "'%s' is no revocation reason of RFC 5280 (keyCompromise, superseded, certificateHold, …)", reason);
+        return rl_fail(e, RL_EINVAL, "revoke",
+                       "'%s' is no revocation reason of RFC 5280 (keyCompromise, superseded, certificateHold, …)",
+                       reason);
     RL_TRY(rl_store_run(app->store, apply_change, &c, e));
     return show(app, &c.id, reply, e);
 }
@@ -233,7 +237,8 @@ static rl_err cmd_ca(rl_app *app, const json_t *request, json_t **reply, rl_erro
     (void)request;
     rl_issuer_fingerprint(issuer, fingerprint);
     char *subject = rl_name_text(X509_get_subject_name(issuer->cert));
-    *reply = json_pack("{s:s?,s:s,s:o}", "subject", subject, "fingerprint", fingerprint, "certificate", pem_json(issuer->der));
+    *reply = json_pack("{s:s?,s:s,s:o}", "subject", subject, "fingerprint", fingerprint, "certificate",
+                       pem_json(issuer->der));
     free(subject);
     return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
 }
@@ -243,8 +248,8 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
     static const struct {
         const char *name;
         rl_err (*run)(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
-    } commands[] = {{"show", cmd_show},     {"list", cmd_list}, {"revoke", cmd_revoke}, {"unrevoke", cmd_revoke},
-                    {"sign", cmd_sign},     {"sync", cmd_sync}, {"status", cmd_status}, {"ca", cmd_ca}};
+    } commands[] = {{"show", cmd_show}, {"list", cmd_list}, {"revoke", cmd_revoke}, {"unrevoke", cmd_revoke},
+                    {"sign", cmd_sign}, {"sync", cmd_sync}, {"status", cmd_status}, {"ca", cmd_ca}};
     const char *name = rl_json_str(request, "command");
     for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(name, commands[i].name) == 0)

@@ -100,7 +100,7 @@ static void answer(rl_control *c, int fd)
     if (err == RL_OK)
         err = rl_command_run(c->app, request, &reply, &e);
     if (err == RL_OK)
-        log_info("control.command", "command", rl_json_str(request, "command"), "serial", rl_json_str(request, "serial"));
+        log_info("control.command", "command", rl_json_str(request, "command"), "serial", rl_json_str(reply, "serial"));
     else
         log_warn("control.refused", "command", rl_json_str(request, "command"), "error", e.message);
     json_t *envelope = err == RL_OK ? json_pack("{s:O}", "ok", reply)

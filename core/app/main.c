@@ -5,26 +5,29 @@
 #include "app/cli.h"
 
 static const cli_option no_options[] = {{0}};
-static const cli_option serve_options[] = {{"banner", NULL, "print the URLs, the fingerprint and a generated challenge on standard output"}, {0}};
-static const cli_option init_options[] = {{"subject", "NAME", "subject of the root CA (default: REVLINE_CA_SUBJECT)"},
-                                          {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
-                                          {0}};
-static const cli_option config_options[] = {{"check", NULL, "validate only: exits 1 with every error at once"},
-                                            {"markdown", NULL, "write the reference"},
-                                            {0}};
-static const cli_option issue_options[] = {{"profile", "NAME", "server, client (default), static, static-aad"},
-                                           {"cn", "NAME", "common name of the subject"},
-                                           {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
-                                           {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
-                                           {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
-                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
-                                           {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
-                                           {0}};
+static const cli_option serve_options[] = {
+    {"banner", NULL, "print the URLs, the fingerprint and a generated challenge on standard output"}, {0}};
+static const cli_option init_options[] = {
+    {"subject", "NAME", "subject of the root CA (default: REVLINE_CA_SUBJECT)"},
+    {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
+    {0}};
+static const cli_option config_options[] = {
+    {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
+static const cli_option issue_options[] = {
+    {"profile", "NAME", "server, client (default), static, static-aad"},
+    {"cn", "NAME", "common name of the subject"},
+    {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
+    {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
+    {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
+    {"out", "FILE", "where the certificate goes (default: standard output)"},
+    {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
+    {0}};
 static const cli_option sign_options[] = {{"profile", "NAME", "server, client (default), static, static-aad"},
                                           {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
                                           {0}};
-static const cli_option revoke_options[] = {{"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"}, {0}};
+static const cli_option revoke_options[] = {
+    {"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"}, {0}};
 static const cli_option list_options[] = {{"status", "STATUS", "only good, hold or revoked"},
                                           {"limit", "N", "at most N (default 50, at most 1000)"},
                                           {"after", "SERIAL", "go on behind this serial number"},
@@ -34,7 +37,8 @@ static const cli_option sync_options[] = {{"full", NULL, "compare the whole sour
 static const cli_command commands[] = {
     {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},
     {"init", "", 0, 0, "make the root CA", init_options, cli_init},
-    {"config", "", 0, 0, "every setting: value, default, range, where it came from, meaning", config_options, cli_config},
+    {"config", "", 0, 0, "every setting: value, default, range, where it came from, meaning", config_options,
+     cli_config},
     {"status", "", 0, 0, "the state of every part", no_options, cli_status},
     {"issue", "", 0, 0, "a certificate by form, with a new key", issue_options, cli_issue},
     {"sign", "CSR", 1, 1, "a certificate from a certificate request (PEM or DER)", sign_options, cli_sign},
@@ -48,7 +52,8 @@ enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
 static void print_commands(FILE *to)
 {
-    fprintf(to, "usage: revline [COMMAND] [OPTIONS]\n\nRevocation at line rate for managed fleets: a small CA and OCSP responder.\n\n");
+    fprintf(to, "usage: revline [COMMAND] [OPTIONS]\n\nRevocation at line rate for managed fleets: a small CA and OCSP "
+                "responder.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(to, "  %-9s %-9s %s\n", commands[i].name, commands[i].operands, commands[i].help);
     fprintf(to, "\nEvery command has --help and --json. Settings are environment variables: revline config.\n"
@@ -68,7 +73,8 @@ static void print_command(const cli_command *c)
 
 static int usage(const cli_command *c, const char *what, const char *arg)
 {
-    fprintf(stderr, "revline %s: %s%s%s; see revline %s --help\n", c->name, what, arg ? ": " : "", arg ? arg : "", c->name);
+    fprintf(stderr, "revline %s: %s%s%s; see revline %s --help\n", c->name, what, arg ? ": " : "", arg ? arg : "",
+            c->name);
     return 2;
 }
 

@@ -24,7 +24,8 @@ rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
     if (create && mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
         return rl_fail(e, RL_EIO, "data", "REVLINE_DATA_DIR '%s' cannot be made: %s", s->data_dir, strerror(errno));
     if (stat(s->data_dir, &st) != 0)
-        return rl_fail(e, RL_ENOTFOUND, "data", "there is no data folder '%s': run 'revline init' or 'revline serve' first", s->data_dir);
+        return rl_fail(e, RL_ENOTFOUND, "data",
+                       "there is no data folder '%s': run 'revline init' or 'revline serve' first", s->data_dir);
     RL_TRY(rl_store_open(s->data_dir, &app->store, e));
     rl_err err = rl_ca_open(app->store, s, &app->ca, e);
     if (err == RL_ENOTFOUND && create) {
@@ -146,6 +147,8 @@ int rl_serve(const rl_settings *s, bool banner)
     signal(SIGHUP, SIG_IGN);
     protect_memory();
     app.started = rl_wall_s();
+    if (s->ignored)
+        log_warn("settings.ignored", "names", s->ignored);
     rl_err err = rl_app_open(&app, s, true, &e);
     if (err == RL_OK)
         err = start_parts(&app, &control, &e);
@@ -155,8 +158,10 @@ int rl_serve(const rl_settings *s, bool banner)
             stop_parts(&app, control);
         return 1;
     }
-    rl_gauge_fn("revline_store_certificates", "", "Certificates in the database (RocksDB's estimate).", store_figure, &app);
-    log_info("serve.ready", "http_port", rl_http_server_port(app.http), "workers", s->http.workers, "version", REVLINE_VERSION);
+    rl_gauge_fn("revline_store_certificates", "", "Certificates in the database (RocksDB's estimate).", store_figure,
+                &app);
+    log_info("serve.ready", "http_port", rl_http_server_port(app.http), "workers", s->http.workers, "version",
+             REVLINE_VERSION);
     if (banner)
         print_banner(&app);
     while (sigwait(&signals, &which) != 0)

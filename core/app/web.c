@@ -21,11 +21,12 @@ static json_t *sync_health(rl_app *app, bool *degraded)
         *degraded |= failing;
         json_object_set_new(
             out, s->name,
-            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", failing ? "degraded" : "ok", "state", s->state,
-                      "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
-                      (json_int_t)(s->last_success ? now - s->last_success : -1), "rounds", (json_int_t)s->rounds, "pages",
-                      (json_int_t)s->pages, "objects", (json_int_t)s->objects, "changed", (json_int_t)s->changed, "failures",
-                      (json_int_t)s->failures, "requests", (json_int_t)s->requests, "lastError", s->last_error));
+            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", failing ? "degraded" : "ok", "state",
+                      s->state, "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
+                      (json_int_t)(s->last_success ? now - s->last_success : -1), "rounds", (json_int_t)s->rounds,
+                      "pages", (json_int_t)s->pages, "objects", (json_int_t)s->objects, "changed",
+                      (json_int_t)s->changed, "failures", (json_int_t)s->failures, "requests", (json_int_t)s->requests,
+                      "lastError", s->last_error));
     }
     return out;
 }
@@ -51,9 +52,9 @@ static json_t *store_health(rl_app *app, bool *failed)
     bool broken = rl_store_check(app->store, &e) != RL_OK;
     *failed |= broken;
     rl_store_figures_read(app->store, &f);
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:s}", "status", broken ? "failed" : "ok", "lastDelta", (json_int_t)f.last_delta,
-                     "certificates", (json_int_t)f.certs_estimate, "walSyncs", (json_int_t)f.groups, "commits",
-                     (json_int_t)f.commits, "error", e.message);
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:s}", "status", broken ? "failed" : "ok", "lastDelta",
+                     (json_int_t)f.last_delta, "certificates", (json_int_t)f.certs_estimate, "walSyncs",
+                     (json_int_t)f.groups, "commits", (json_int_t)f.commits, "error", e.message);
 }
 
 json_t *rl_web_health(rl_app *app, int *http)
@@ -69,8 +70,12 @@ json_t *rl_web_health(rl_app *app, int *http)
     json_object_set_new(parts, "sync", sync_health(app, &degraded));
     /* A failing upstream leaves the probe green: this server still answers from what it has. */
     *http = failed ? 503 : 200;
-    return json_pack("{s:s,s:s,s:I,s:o}", "status", failed ? "failed" : degraded ? "degraded" : "ok", "version",
-                     REVLINE_VERSION, "uptimeSeconds", (json_int_t)(app->started ? rl_wall_s() - app->started : 0), "parts", parts);
+    return json_pack("{s:s,s:s,s:I,s:o}", "status",
+                     failed     ? "failed"
+                     : degraded ? "degraded"
+                                : "ok",
+                     "version", REVLINE_VERSION, "uptimeSeconds",
+                     (json_int_t)(app->started ? rl_wall_s() - app->started : 0), "parts", parts);
 }
 
 static void probe(rl_http_request *req, void *ctx)
@@ -79,7 +84,8 @@ static void probe(rl_http_request *req, void *ctx)
     json_t *health = rl_web_health(ctx, &http);
     char *text = health ? json_dumps(health, JSON_INDENT(2)) : NULL;
     if (text)
-        rl_http_reply(req, http, RL_SPAN_LIT("Content-Type: application/json\r\nCache-Control: no-store\r\n"), rl_span_str(text));
+        rl_http_reply(req, http, RL_SPAN_LIT("Content-Type: application/json\r\nCache-Control: no-store\r\n"),
+                      rl_span_str(text));
     else
         rl_http_error(req, 500, "out of memory");
     free(text);
@@ -99,7 +105,8 @@ static void metrics(rl_http_request *req, void *ctx)
     rl_buf text = {0};
     (void)ctx;
     if (rl_metrics_write(&text) == RL_OK)
-        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), rl_buf_span(&text));
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+                      rl_buf_span(&text));
     else
         rl_http_error(req, 500, "out of memory");
     rl_buf_free(&text);
@@ -109,7 +116,8 @@ static void metrics(rl_http_request *req, void *ctx)
 static void ca_certificate(rl_http_request *req, void *ctx)
 {
     const rl_app *app = ctx;
-    rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkix-cert\r\nCache-Control: max-age=3600, public\r\n"),
+    rl_http_reply(req, 200,
+                  RL_SPAN_LIT("Content-Type: application/pkix-cert\r\nCache-Control: max-age=3600, public\r\n"),
                   rl_ca_issuer(app->ca)->der);
 }
 
@@ -122,7 +130,8 @@ static void homepage(rl_http_request *req, void *ctx)
     rl_buf_printf(&page,
                   "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Revline</title>"
                   "<h1>Revline %s</h1><p>CA fingerprint (SHA-256): <code>%s</code></p>"
-                  "<p><a href=\"/ca\">CA certificate</a> · <a href=\"/probe\">Health</a> · <a href=\"/metrics\">Metrics</a></p></html>\n",
+                  "<p><a href=\"/ca\">CA certificate</a> · <a href=\"/probe\">Health</a> · <a "
+                  "href=\"/metrics\">Metrics</a></p></html>\n",
                   REVLINE_VERSION, fingerprint);
     rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/html; charset=utf-8\r\n"), rl_buf_span(&page));
     rl_buf_free(&page);
@@ -131,9 +140,9 @@ static void homepage(rl_http_request *req, void *ctx)
 size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap)
 {
     const rl_http_route own[] = {
-        {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app},      {RL_HTTP_GET, "/probe", false, 0, probe, app},
-        {RL_HTTP_GET, "/probe/ready", false, 0, probe, app},      {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app},
-        {RL_HTTP_GET, "/metrics", false, 0, metrics, app},        {RL_HTTP_GET, "/", false, 0, homepage, app},
+        {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app}, {RL_HTTP_GET, "/probe", false, 0, probe, app},
+        {RL_HTTP_GET, "/probe/ready", false, 0, probe, app}, {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app},
+        {RL_HTTP_GET, "/metrics", false, 0, metrics, app},   {RL_HTTP_GET, "/", false, 0, homepage, app},
     };
     size_t n = sizeof(own) / sizeof(own[0]);
     if (n > cap)

@@ -2,7 +2,8 @@
  *
  * Each worker is one thread with its own loop and its own SO_REUSEPORT listener; a connection and its requests
  * belong to one worker. Handlers run on that worker's thread and must not block: slow work goes through rl_http_work.
- * Requests of one connection are answered in order: while one waits for its work, later pipelined ones wait unparsed. */
+ * Requests of one connection are answered in order: while one waits for its work, later pipelined ones wait unparsed.
+ */
 #ifndef RL_HTTP_SERVER_H
 #define RL_HTTP_SERVER_H
 
@@ -12,40 +13,50 @@
 typedef struct rl_http_server rl_http_server;
 typedef struct rl_http_conn rl_http_conn;
 
-typedef enum { RL_HTTP_GET = 1, RL_HTTP_HEAD = 2, RL_HTTP_POST = 4, RL_HTTP_PUT = 8, RL_HTTP_PATCH = 16, RL_HTTP_DELETE = 32 } rl_http_method;
+typedef enum {
+    RL_HTTP_GET = 1,
+    RL_HTTP_HEAD = 2,
+    RL_HTTP_POST = 4,
+    RL_HTTP_PUT = 8,
+    RL_HTTP_PATCH = 16,
+    RL_HTTP_DELETE = 32
+} rl_http_method;
 
 enum { RL_HTTP_HEADERS_MAX = 64, RL_HTTP_TXN_MAX = 24 };
 
 typedef struct rl_http_request {
-    rl_http_method method;      /* HEAD is routed to GET's handler; the body is dropped when sending */
-    rl_span target;             /* as received */
-    rl_span path;               /* target up to '?': as received, not decoded */
-    rl_span query;              /* after '?', not decoded; empty when absent */
-    rl_span rest;               /* for prefix routes: the path behind the prefix, else empty */
-    rl_span body;               /* whole, de-chunked */
-    struct { rl_span name, value; } headers[RL_HTTP_HEADERS_MAX];
+    rl_http_method method; /* HEAD is routed to GET's handler; the body is dropped when sending */
+    rl_span target;        /* as received */
+    rl_span path;          /* target up to '?': as received, not decoded */
+    rl_span query;         /* after '?', not decoded; empty when absent */
+    rl_span rest;          /* for prefix routes: the path behind the prefix, else empty */
+    rl_span body;          /* whole, de-chunked */
+    struct {
+        rl_span name, value;
+    } headers[RL_HTTP_HEADERS_MAX];
     size_t headers_n;
     uint8_t http_minor;
-    char txn[RL_HTTP_TXN_MAX];  /* transaction id: in every log line and the X-Request-Id answer header of errors */
-    char peer[64];              /* address without port */
-    rl_arena *arena;            /* freed after the reply was sent */
-    rl_http_conn *conn;         /* the server's */
+    char txn[RL_HTTP_TXN_MAX]; /* transaction id: in every log line and the X-Request-Id answer header of errors */
+    char peer[64];             /* address without port */
+    rl_arena *arena;           /* freed after the reply was sent */
+    rl_http_conn *conn;        /* the server's */
 } rl_http_request;
 
 typedef void (*rl_http_handler)(rl_http_request *req, void *ctx);
 
 typedef struct rl_http_route {
-    unsigned methods;           /* OR of rl_http_method; GET implies HEAD */
-    const char *path;           /* exact, or with `prefix` everything that starts with it */
+    unsigned methods; /* OR of rl_http_method; GET implies HEAD */
+    const char *path; /* exact, or with `prefix` everything that starts with it */
     bool prefix;
-    size_t body_limit;          /* octets; above: 413 */
+    size_t body_limit; /* octets; above: 413 */
     rl_http_handler handler;
     void *ctx;
 } rl_http_route;
 
 /* First header of that name (ASCII case-insensitive), or an empty span with p == NULL. */
 rl_span rl_http_header(const rl_http_request *req, const char *name);
-/* Value of a query parameter, percent-decoded ('+' stays '+': base64 in SCEP GET) into the arena; p == NULL when absent or malformed. */
+/* Value of a query parameter, percent-decoded ('+' stays '+': base64 in SCEP GET) into the arena; p == NULL when absent
+ * or malformed. */
 rl_span rl_http_query(rl_http_request *req, const char *name);
 /* Percent-decodes into the arena; p == NULL when malformed. */
 rl_span rl_http_unescape(rl_http_request *req, rl_span s);
@@ -53,16 +64,21 @@ rl_span rl_http_unescape(rl_http_request *req, rl_span s);
 /* Exactly one reply per request, on its worker's thread, now or later. */
 /* `headers`: ready lines "Name: value\r\n…" (Content-Type included), or empty. Body and headers are copied. */
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body);
-/* Body and header lines that outlive the request: not copied; release(owner) runs on the worker's thread when they are no longer
- * needed: for a short body, which is cheaper copied, before this returns. */
-void rl_http_reply_shared(rl_http_request *req, int status, rl_span headers, rl_span body, void (*release)(void *owner), void *owner);
+/* Body and header lines that outlive the request: not copied; release(owner) runs on the worker's thread when they are
+ * no longer needed: for a short body, which is cheaper copied, before this returns. */
+void rl_http_reply_shared(rl_http_request *req, int status, rl_span headers, rl_span body, void (*release)(void *owner),
+                          void *owner);
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);
 
 /* Runs `work` on the shared thread pool, then `done` on the request's worker. The request stays valid until
- * done has replied, even if the client is gone (replying is then a no-op). Both may use req->arena: work has it alone meanwhile.
- * RL_EBUSY when `limit` works of this pool class are queued or running already (0 = none): reply 503/429 or the protocol's word for it. */
-typedef struct rl_http_pool { _Atomic int64_t pending; int64_t limit; } rl_http_pool;
+ * done has replied, even if the client is gone (replying is then a no-op). Both may use req->arena: work has it alone
+ * meanwhile. RL_EBUSY when `limit` works of this pool class are queued or running already (0 = none): reply 503/429 or
+ * the protocol's word for it. */
+typedef struct rl_http_pool {
+    _Atomic int64_t pending;
+    int64_t limit;
+} rl_http_pool;
 rl_err rl_http_work(rl_http_request *req, rl_http_pool *pool, void (*work)(rl_http_request *req, void *arg),
                     void (*done)(rl_http_request *req, void *arg), void *arg);
 
@@ -70,11 +86,14 @@ rl_err rl_http_work(rl_http_request *req, rl_http_pool *pool, void (*work)(rl_ht
 unsigned rl_http_worker_index(void);
 
 /* Binds all listeners (RL_EIO with the address in the message when that fails) and starts the worker threads.
- * Routes are copied; the longest match wins, exact before prefix. Unknown path 404, known path with another method 405 with Allow. */
-rl_err rl_http_server_start(const rl_settings *s, const rl_http_route *routes, size_t n, rl_http_server **out, rl_error *e);
+ * Routes are copied; the longest match wins, exact before prefix. Unknown path 404, known path with another method 405
+ * with Allow. */
+rl_err rl_http_server_start(const rl_settings *s, const rl_http_route *routes, size_t n, rl_http_server **out,
+                            rl_error *e);
 /* The port actually bound (for a listen port of 0). */
 unsigned rl_http_server_port(const rl_http_server *s);
-/* Stops accepting, lets running requests finish, closes idle connections, joins the workers within `timeout_ms`; then cuts. */
+/* Stops accepting, lets running requests finish, closes idle connections, joins the workers within `timeout_ms`; then
+ * cuts. */
 void rl_http_server_stop(rl_http_server *s, rl_duration timeout_ms);
 
 #endif

@@ -8,12 +8,15 @@ signature, message digest, nonces, transactionID, and that the certificate is fo
     result = enroll(url, challenge, "host-1", ca=ca, signer=signer)
     result.pki_status == "SUCCESS"; result.certificate
 """
+import argparse
 import base64
 import dataclasses
 import datetime
 import hashlib
 import http.client
 import os
+import pathlib
+import sys
 import threading
 import urllib.parse
 
@@ -427,3 +430,30 @@ def enroll(url, challenge, subject_cn, upn=None, dns=None, key=None, digest="sha
     if callable(tamper):
         message = tamper(message)
     return read_reply(pki_operation(url, message, method), ca, signer, transaction_id, nonce, key.public_key())
+
+
+def main():
+    """Enrolls once from the command line: the challenge comes from a file, never from an argument."""
+    options = argparse.ArgumentParser(description="Enroll one certificate by SCEP.")
+    options.add_argument("url", help="such as http://localhost:8080/static")
+    options.add_argument("cn", help="common name: for /static/aad an Entra device id")
+    options.add_argument("--challenge-file", required=True, help="file that holds the challenge password")
+    options.add_argument("--upn", help="user principal name for the alternative names")
+    options.add_argument("--dns", help="DNS name for the alternative names")
+    options.add_argument("--out", default="device", help="writes OUT.pem and OUT.key (default: device)")
+    given = options.parse_args()
+    key = make_key()
+    challenge = pathlib.Path(given.challenge_file).read_text(encoding="utf-8").strip()
+    result = enroll(given.url, challenge, given.cn, given.upn, given.dns, key)
+    if result.pki_status != "SUCCESS":
+        sys.exit(f"{result.pki_status} {result.fail_info}: {result.fail_text}")
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                serialization.NoEncryption())
+    with open(os.open(f"{given.out}.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(private)
+    pathlib.Path(f"{given.out}.pem").write_bytes(result.certificate.public_bytes(serialization.Encoding.PEM))
+    print(f"serial  {result.serial_hex}")
+
+
+if __name__ == "__main__":
+    main()

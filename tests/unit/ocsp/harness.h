@@ -213,9 +213,11 @@ static inline void client_receive(int fd, reply *r)
 
 static inline void client_get(const harness *h, const char *path, const char *more_headers, reply *r)
 {
-    char head[4096];
+    char head[8192];
     int fd = client_connect(h);
-    snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n", path, more_headers);
+    int n = snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n", path, more_headers);
+    if (n < 0 || (size_t)n >= sizeof(head))
+        abort();
     client_send(fd, head, (rl_span){0});
     client_receive(fd, r);
     close(fd);

@@ -166,7 +166,7 @@ static void test_caching_headers(void **state)
 {
     uint32_t serial = new_cert(rl_wall_s() + YEAR);
     rl_span request = make_request(issuer(), EVP_sha256(), serial, NULL);
-    char path[2048], condition[256], expires[64];
+    char path[2048], condition[1024], expires[64];
     reply r;
     int64_t this_update, next_update;
     struct tm tm;
