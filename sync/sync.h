@@ -13,16 +13,17 @@ rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_er
 /* Stops within about a second: running calls are cancelled, a transaction under way is waited for. */
 void rl_sync_stop(rl_sync *s);
 
-/* Asks a source ("entra-device", "entra-user", or "" for all) for a round now; `full` for a full reconciliation. RL_ENOTFOUND for an unknown or unconfigured one. Any thread. */
+/* Asks a source ("entra-device", "entra-user", or "" for all) for a round now; `full` for a full reconciliation.
+ * RL_ENOTFOUND for an unknown or unconfigured one. Any thread. */
 rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e);
 
 typedef struct rl_sync_status {
-    const char *name;             /* "entra-device" */
-    const char *state;            /* "idle", "running", "backing off", "off" */
-    int64_t last_success;         /* Unix seconds, 0 = never */
-    int64_t next_run;             /* Unix seconds */
+    const char *name;     /* "entra-device" */
+    const char *state;    /* "idle", "running", "backing off", "off" */
+    int64_t last_success; /* Unix seconds, 0 = never */
+    int64_t next_run;     /* Unix seconds */
     uint64_t rounds, pages, objects, changed, failures, requests;
-    char last_error[256];         /* "" when the last round succeeded */
+    char last_error[256]; /* "" when the last round succeeded */
 } rl_sync_status;
 /* A consistent copy of each source's status; returns how many of cap. Any thread. */
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap);

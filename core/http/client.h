@@ -13,32 +13,40 @@ typedef struct rl_http_client rl_http_client;
 typedef struct rl_http_call rl_http_call;
 
 rl_err rl_http_client_new(uv_loop_t *loop, rl_http_client **out, rl_error *e);
-/* Cancels what is running (their callbacks get RL_ECANCELED) and closes its handles; `closed` runs when the loop no longer refers to it. */
+/* Cancels what is running (their callbacks get RL_ECANCELED before this returns) and closes its handles; `closed` runs
+ * when the loop no longer refers to it. */
 void rl_http_client_close(rl_http_client *c, void (*closed)(void *arg), void *arg);
 
 typedef struct rl_http_response {
-    rl_err err;            /* RL_OK: there is a status. RL_EIO, RL_ETIMEDOUT, RL_ERANGE (too large), RL_ECANCELED: none usable */
-    char message[256];     /* for people, when err */
+    rl_err err; /* RL_OK: there is a status. RL_EIO, RL_ETIMEDOUT, RL_ERANGE (too large), RL_ECANCELED: none usable */
+    char message[256]; /* for people, when err */
     long status;
-    rl_span body;          /* valid during the callback */
-    int64_t retry_after_ms;/* from Retry-After, seconds or HTTP date (measured against the answer's Date); -1 when absent or nonsense */
-    int64_t date;          /* the Date header, Unix seconds; 0 when absent */
-    char request_id[64];   /* the upstream's request-id header */
+    rl_span body;           /* valid during the callback */
+    int64_t retry_after_ms; /* from Retry-After, seconds or HTTP date (measured against the answer's Date); -1 when
+                               absent or nonsense */
+    int64_t date;           /* the Date header, Unix seconds; 0 when absent */
+    char request_id[64];    /* the upstream's request-id header */
 } rl_http_response;
 typedef void (*rl_http_response_fn)(const rl_http_response *r, void *arg);
 
 typedef struct rl_http_call_options {
-    const char *method;        /* "GET", "POST" */
+    const char *method; /* "GET", "POST" */
     const char *url;
-    const char *const *headers;/* "Name: value", NULL-terminated; copied */
-    rl_span body;              /* copied */
-    const char *bearer;        /* token for Authorization, or NULL; never logged */
-    size_t body_limit;         /* octets after decompression */
+    const char *const *headers; /* "Name: value", NULL-terminated; copied */
+    rl_span body;               /* copied */
+    const char *bearer;         /* token for Authorization, or NULL; never logged */
+    size_t body_limit;          /* octets after decompression */
     rl_duration timeout, connect_timeout;
 } rl_http_call_options;
 /* Starts; the callback always runs later, never from inside this call. */
-rl_err rl_http_call_start(rl_http_client *c, const rl_http_call_options *o, rl_http_response_fn fn, void *arg, rl_http_call **out, rl_error *e);
-void rl_http_call_cancel(rl_http_call *call); /* its callback gets RL_ECANCELED */
+rl_err rl_http_call_start(rl_http_client *c, const rl_http_call_options *o, rl_http_response_fn fn, void *arg,
+                          rl_http_call **out, rl_error *e);
+/* Its callback gets RL_ECANCELED before this returns. A call is gone once its callback ran. */
+void rl_http_call_cancel(rl_http_call *call);
+
+/* Whether both are http or https URLs without credentials, with the same scheme, host (in any case) and port: whether a
+ * token for `a` may go to `b`. */
+bool rl_http_same_origin(const char *a, const char *b);
 
 /* Exponential back-off with jitter: attempt 0,1,2,… → base·2^n, capped, ±50 % at random; a Retry-After ≥ 0 is obeyed as
  * a minimum, itself capped at 1 h. Milliseconds. */

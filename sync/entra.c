@@ -1,0 +1,372 @@
+/* Entra devices and users through Microsoft Graph's delta queries: one round, page by page. Sync loop only, but for the
+ * two functions marked as the writer's.
+ *
+ *   begin → ask → (token) → answered → commit → committed → ask … until the page with the deltaLink
+ *
+ * The effects of a page and the cursor behind it are one transaction, so wherever this stops, by failure or by a crash,
+ * the next try goes on at the stored link. What an upstream says in an error changes no certificate. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "sync/sync_priv.h"
+
+/* Pages of one round; refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a
+ * code of its own. */
+enum { PAGES_MAX = 1000000, LINK_TRIES = 3 };
+
+const rl_entra_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
+    [RL_ENTRA_DEVICE] = {"entra-device", "sync:entra-device", RL_SOURCE_ENTRA_DEVICE, RL_SOURCE_ENTRA_DEVICE_NAME,
+                         "deviceId", "/v1.0/devices/delta?$select=id,deviceId,accountEnabled"},
+    [RL_ENTRA_USER] = {"entra-user", "sync:entra-user", RL_SOURCE_ENTRA_USER, RL_SOURCE_ENTRA_USER_NAME,
+                       "userPrincipalName", "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName"},
+};
+
+static void ask(rl_sync_source *s);
+
+/* ---- failing ---- */
+static void fail(rl_sync_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fail(rl_sync_source *s, int64_t retry_after_ms, const char *fmt, ...)
+{
+    char message[RL_ERROR_MESSAGE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof(message), fmt, ap);
+    va_end(ap);
+    rl_graph_page_free(&s->page);
+    rl_source_failed(s, message, retry_after_ms);
+}
+
+/* Going on at the stored link would lead here again. */
+static void fail_and_restart(rl_sync_source *s, const char *message)
+{
+    s->restart = true;
+    s->restarts++;
+    fail(s, -1, "%s", message);
+}
+
+/* ---- begin ---- */
+static rl_err set_text(char **to, const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return RL_ENOMEM;
+    free(*to);
+    *to = copy;
+    return RL_OK;
+}
+
+static rl_err read_cursor(rl_sync_source *s)
+{
+    if (s->cursor_read)
+        return RL_OK;
+    rl_err err = rl_store_cursor(s->sync->store, s->kind->name, &s->cursor);
+    if (err == RL_ENOTFOUND)
+        err = RL_OK; /* all zero: never synced */
+    s->cursor_read = err == RL_OK;
+    return err;
+}
+
+static bool full_is_due(const rl_sync_source *s)
+{
+    const rl_cursor_record *c = &s->cursor;
+    if (s->restart || !c->link || !c->link[0])
+        return true;
+    if (!rl_http_same_origin(c->link, s->sync->settings->azure.graph_url))
+        return true; /* the Graph URL was changed since */
+    return c->complete && rl_wall_s() - c->last_full >= s->sync->settings->sync.full_interval / 1000;
+}
+
+static rl_err initial_link(rl_sync_source *s)
+{
+    const char *graph = s->sync->settings->azure.graph_url;
+    size_t n = strlen(graph);
+    while (n > 0 && graph[n - 1] == '/')
+        n--;
+    char *link = NULL;
+    if (asprintf(&link, "%.*s%s", (int)n, graph, s->kind->path) < 0)
+        return RL_ENOMEM;
+    free(s->link);
+    s->link = link;
+    return RL_OK;
+}
+
+/* A generation begins with each full round: objects it lists get its number, so those with an older one are gone. */
+static rl_err choose_round(rl_sync_source *s)
+{
+    RL_TRY(read_cursor(s));
+    s->first = full_is_due(s);
+    s->full = s->first || (!s->cursor.complete && s->cursor.full);
+    s->generation = s->cursor.generation + s->first;
+    s->pages = s->objects = s->changed = 0;
+    s->token_retried = false;
+    RL_TRY(s->first ? initial_link(s) : set_text(&s->link, s->cursor.link));
+    s->mark_at = 1;
+    return set_text(&s->mark, s->link);
+}
+
+void rl_entra_begin(rl_sync_source *s)
+{
+    rl_err err = choose_round(s);
+    if (err != RL_OK) {
+        fail(s, -1, "the cursor cannot be read: %s", rl_err_name(err));
+        return;
+    }
+    if (s->first)
+        log_info("sync.full", "source", s->kind->name, "generation", s->generation);
+    ask(s);
+}
+
+/* ---- ask ---- */
+static void request_id_header(char *out, size_t cap)
+{
+    uint8_t b[16];
+    char hex[33];
+    arc4random_buf(b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 4122 §4.4: version 4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    rl_hex(rl_span_of(b, sizeof(b)), hex, sizeof(hex));
+    snprintf(out, cap, "client-request-id: %.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+static void on_response(const rl_http_response *r, void *arg);
+
+static rl_err start_call(rl_sync_source *s, const char *token, rl_error *e)
+{
+    const rl_settings *settings = s->sync->settings;
+    char id[80];
+    request_id_header(id, sizeof(id));
+    const char *const headers[] = {"Accept: application/json", "Prefer: odata.maxpagesize=999", id, NULL};
+    const rl_http_call_options o = {.method = "GET",
+                                    .url = s->link,
+                                    .headers = headers,
+                                    .bearer = token,
+                                    .body_limit = (size_t)settings->sync.page_limit,
+                                    .timeout = settings->sync.request_timeout,
+                                    .connect_timeout = settings->sync.connect_timeout};
+    return rl_http_call_start(s->sync->client, &o, on_response, s, &s->call, e);
+}
+
+static void ask(rl_sync_source *s)
+{
+    rl_error e = {0};
+    rl_err err;
+    const char *token = rl_token_text(s->sync->token, &s->token_number);
+    if (token) {
+        rl_source_enter(s, RL_AT_FETCH);
+        err = start_call(s, token, &e);
+    } else {
+        rl_source_enter(s, RL_AT_TOKEN);
+        err = rl_token_fetch(s->sync->token, &e);
+    }
+    if (err != RL_OK)
+        fail(s, -1, "%s", e.message);
+}
+
+void rl_entra_token(rl_sync_source *s, const rl_error *failure, int64_t retry_after_ms)
+{
+    if (failure)
+        fail(s, retry_after_ms, "%s", failure->message);
+    else
+        ask(s);
+}
+
+/* ---- answered ---- */
+static void take_page(rl_sync_source *s, rl_span body);
+
+static void count_request(rl_sync_source *s, const rl_http_response *r)
+{
+    long class = r->err == RL_OK ? r->status / 100 : 0;
+    rl_metric_add(s->metrics.requests[class > 0 && class < RL_STATUS_CLASSES ? class : 0], 1);
+    rl_source_count(s, 1, 0, 0, 0);
+}
+
+/* The token was revoked or ran out on the way: the same request once more with a new one. */
+static void answered_unauthorized(rl_sync_source *s)
+{
+    rl_token_drop(s->sync->token, s->token_number);
+    if (s->token_retried) {
+        fail(s, -1, "Graph answered 401 to a fresh token");
+        return;
+    }
+    s->token_retried = true;
+    ask(s);
+}
+
+/* The upstream no longer knows the place our link stands for. */
+static bool lost_its_place(const rl_sync_source *s, long status, const char *code)
+{
+    if (s->first || status == 429)
+        return false;
+    return status == 410 || (status >= 400 && status < 500 &&
+                             (strcasecmp(code, "syncStateNotFound") == 0 || strcasecmp(code, "resyncRequired") == 0));
+}
+
+/* Compare all from the start: at once the first time, with back-off when it does not help. */
+static void answered_lost(rl_sync_source *s, long status, const char *code)
+{
+    char message[160];
+    snprintf(message, sizeof(message), "Graph answered %ld %s: it lost our place, comparing all from the start", status,
+             code);
+    if (s->resyncs++ > 0) {
+        fail_and_restart(s, message);
+        return;
+    }
+    log_warn("sync.resync", "source", s->kind->name, "status", status, "code", code);
+    s->restart = true;
+    rl_entra_begin(s);
+}
+
+static void answered_error(rl_sync_source *s, const rl_http_response *r)
+{
+    char code[64];
+    rl_graph_error_code(r->body, code, sizeof(code));
+    if (r->status == 401)
+        answered_unauthorized(s);
+    else if (lost_its_place(s, r->status, code))
+        answered_lost(s, r->status, code);
+    else if (!s->first && s->attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
+        fail_and_restart(s, "Graph refuses the link again and again: comparing all from the start");
+    else
+        fail(s, r->retry_after_ms, "Graph answered %ld%s%s%s%s", r->status, code[0] ? " " : "", code,
+             r->request_id[0] ? ", request-id " : "", r->request_id);
+}
+
+static void on_response(const rl_http_response *r, void *arg)
+{
+    rl_sync_source *s = arg;
+    s->call = NULL;
+    if (s->sync->closing)
+        return;
+    count_request(s, r);
+    if (r->err != RL_OK)
+        fail(s, -1, "Graph cannot be asked: %s", r->message);
+    else if (r->status != 200)
+        answered_error(s, r);
+    else
+        take_page(s, r->body);
+}
+
+/* ---- the page ---- */
+/* Circles of any length with one remembered link (Brent): the mark stays for 1, 2, 4, … pages. */
+static bool in_a_circle(rl_sync_source *s, const char *next)
+{
+    s->pages++;
+    if (strcmp(next, s->mark) == 0 || s->pages > PAGES_MAX)
+        return true;
+    if (s->pages < s->mark_at)
+        return false;
+    s->mark_at *= 2;
+    return set_text(&s->mark, next) != RL_OK;
+}
+
+/* Writer thread. */
+static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
+{
+    return rl_page_apply(t, &((rl_sync_source *)arg)->job, e);
+}
+
+/* Writer thread. */
+static void applied(void *arg, rl_err err, const rl_error *e)
+{
+    rl_sync_source *s = arg;
+    pthread_mutex_lock(&s->sync->lock);
+    s->committed = true;
+    s->commit_err = err;
+    s->commit_error = *e;
+    uv_async_send(&s->sync->wake);
+    pthread_mutex_unlock(&s->sync->lock);
+}
+
+static void commit(rl_sync_source *s)
+{
+    int64_t now = rl_wall_s();
+    bool complete = s->page.complete;
+    s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .now = now};
+    s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)s->page.link,
+                                     .full = s->full,
+                                     .complete = complete,
+                                     .generation = s->generation,
+                                     .last_success = complete ? now : s->cursor.last_success,
+                                     .last_full = complete && s->full ? now : s->cursor.last_full};
+    rl_source_enter(s, RL_AT_COMMIT);
+    rl_err err = rl_store_submit(s->sync->store, apply, applied, s);
+    if (err != RL_OK)
+        fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
+}
+
+static void take_page(rl_sync_source *s, rl_span body)
+{
+    const rl_settings *settings = s->sync->settings;
+    rl_error e = {0};
+    rl_err err = rl_graph_page_parse(body, (size_t)settings->sync.page_limit, s->kind->property,
+                                     settings->azure.graph_url, &s->page, &e);
+    if (err != RL_OK)
+        fail(s, -1, "Graph's page is refused: %s", e.message);
+    else if (!s->page.complete && in_a_circle(s, s->page.link))
+        fail_and_restart(s, "Graph's page is refused: the round's links go in a circle");
+    else
+        commit(s);
+}
+
+/* ---- committed ---- */
+static rl_err move_on(rl_sync_source *s)
+{
+    char *link = strdup(s->job.next.link);
+    if (!link)
+        return RL_ENOMEM;
+    rl_cursor_clear(&s->cursor);
+    s->cursor = s->job.next;
+    s->cursor.link = link;
+    s->restart = s->first = s->token_retried = false;
+    s->attempts = 0;
+    return set_text(&s->link, link);
+}
+
+static void log_page(const rl_sync_source *s)
+{
+    if (s->page.n > 0 || !s->page.complete)
+        log_info("sync.page", "source", s->kind->name, "objects", s->page.n, "changed", s->job.changed, "full",
+                 s->full);
+    else
+        log_debug("sync.page", "source", s->kind->name, "objects", s->page.n, "changed", s->job.changed, "full",
+                  s->full);
+}
+
+void rl_entra_committed(rl_sync_source *s, rl_err err, const rl_error *e)
+{
+    if (err != RL_OK) {
+        if (s->job.empty)
+            fail_and_restart(s, e->message);
+        else
+            fail(s, -1, "%s", e->message);
+        return;
+    }
+    log_page(s);
+    s->objects += s->page.n;
+    s->changed += s->job.changed;
+    rl_source_count(s, 0, 1, s->page.n, s->job.changed);
+    err = move_on(s);
+    rl_graph_page_free(&s->page);
+    if (err != RL_OK) {
+        s->cursor_read = false; /* the stored one is the truth */
+        rl_cursor_clear(&s->cursor);
+        fail(s, -1, "out of memory");
+    } else if (s->cursor.complete) {
+        s->resyncs = s->restarts = 0;
+        rl_source_done(s);
+    } else {
+        ask(s);
+    }
+}
+
+void rl_entra_free(rl_sync_source *s)
+{
+    rl_cursor_clear(&s->cursor);
+    rl_graph_page_free(&s->page);
+    free(s->link);
+    free(s->mark);
+}

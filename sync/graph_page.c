@@ -1,0 +1,211 @@
+/* Reads a page of a Graph delta query. Pure but for memory.
+ *
+ * The page is checked item by item while it is copied out of the JSON; the first wrong one refuses it. Unknown members
+ * are skipped. Then the items are sorted by id and repeated ones merged. */
+#include "sync/graph_page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "http/client.h"
+#include "store/records.h"
+
+enum { ERROR_BODY_MAX = 256 * 1024 };
+
+static rl_err wrong(rl_error *e, size_t i, const char *what)
+{
+    return rl_fail(e, RL_EBADMSG, "graph", "item %zu of the page: %s", i, what);
+}
+
+/* Ids are compared in lower case and without braces. ASCII only: GUIDs and user principal names have nothing else in
+ * capitals that the directory would take for the same. NULL when out of memory. */
+static const char *normal(rl_arena *a, const char *text)
+{
+    size_t n = strlen(text);
+    if (n > 2 && text[0] == '{' && text[n - 1] == '}') {
+        text++;
+        n -= 2;
+    }
+    char *out = rl_arena_strndup(a, text, n);
+    for (char *p = out; p && *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    return out;
+}
+
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return true;
+    return false;
+}
+
+/* ---- one item ---- */
+static rl_err read_id(const json_t *v, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e)
+{
+    const char *id = json_string_value(v);
+    if (!id || !id[0])
+        return wrong(e, i, "has no id");
+    if (strlen(id) > RL_OBJECT_ID_MAX || has_control(id))
+        return wrong(e, i, "its id is not one");
+    item->id = normal(a, id);
+    return item->id ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+}
+
+static rl_err read_enabled(const json_t *v, size_t i, rl_graph_item *item, rl_error *e)
+{
+    if (!v || json_is_null(v))
+        return RL_OK;
+    if (!json_is_boolean(v))
+        return wrong(e, i, "accountEnabled is neither true nor false");
+    item->enabled = json_is_true(v) ? RL_ENABLED_YES : RL_ENABLED_NO;
+    return RL_OK;
+}
+
+/* A name too long to be a key is like none: no certificate can carry it. */
+static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e)
+{
+    if (!v)
+        return RL_OK;
+    if (!json_is_string(v) && !json_is_null(v))
+        return wrong(e, i, "its name is not text");
+    const char *name = json_string_value(v);
+    item->name_said = true;
+    if (!name || !name[0] || strlen(name) > RL_OBJECT_ID_MAX)
+        return RL_OK;
+    item->name = normal(a, name);
+    return item->name ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+}
+
+static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i, rl_graph_item *item, rl_error *e)
+{
+    *item = (rl_graph_item){.order = i};
+    if (!json_is_object(v))
+        return wrong(e, i, "is not an object");
+    const json_t *removed = json_object_get(v, "@removed");
+    if (removed && !json_is_object(removed))
+        return wrong(e, i, "@removed is not an object");
+    item->removed = removed != NULL;
+    RL_TRY(read_id(json_object_get(v, "id"), a, i, item, e));
+    RL_TRY(read_enabled(json_object_get(v, "accountEnabled"), i, item, e));
+    return read_name(json_object_get(v, name), a, i, item, e);
+}
+
+/* ---- repeated ids ---- */
+static int by_id_and_order(const void *x, const void *y)
+{
+    const rl_graph_item *a = x, *b = y;
+    int c = strcmp(a->id, b->id);
+    return c ? c : a->order < b->order ? -1 : 1;
+}
+
+static void merge(rl_graph_page *p)
+{
+    size_t kept = 0;
+    qsort(p->items, p->n, sizeof(*p->items), by_id_and_order);
+    for (size_t i = 0; i < p->n; i++) {
+        rl_graph_item *item = &p->items[i], *last = kept ? &p->items[kept - 1] : NULL;
+        if (!last || strcmp(last->id, item->id) != 0) {
+            p->items[kept++] = *item;
+            continue;
+        }
+        last->removed = item->removed;
+        if (item->enabled != RL_ENABLED_UNSAID)
+            last->enabled = item->enabled;
+        if (item->name_said) {
+            last->name_said = true;
+            last->name = item->name;
+        }
+    }
+    p->n = kept;
+}
+
+/* ---- the page ---- */
+static rl_err read_items(const json_t *value, const char *name, rl_graph_page *p, rl_error *e)
+{
+    size_t n = json_array_size(value);
+    if (!json_is_array(value))
+        return rl_fail(e, RL_EBADMSG, "graph", "the page has no list \"value\"");
+    if (n == 0)
+        return RL_OK;
+    p->items = calloc(n, sizeof(*p->items));
+    if (!p->items)
+        return rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+    for (p->n = 0; p->n < n; p->n++)
+        RL_TRY(read_item(json_array_get(value, p->n), &p->arena, name, p->n, &p->items[p->n], e));
+    merge(p);
+    return RL_OK;
+}
+
+static rl_err check_link(const char *link, const char *origin, rl_error *e)
+{
+    size_t n = strlen(link);
+    if (n > RL_GRAPH_LINK_MAX)
+        return rl_fail(e, RL_ERANGE, "graph", "the page's link has %zu octets, more than the %d allowed", n,
+                       RL_GRAPH_LINK_MAX);
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)link[i] <= 0x20 || (unsigned char)link[i] >= 0x7f || link[i] == '\\')
+            return rl_fail(e, RL_EBADMSG, "graph", "the page's link is not a URL");
+    if (!rl_http_same_origin(link, origin))
+        return rl_fail(e, RL_EDENIED, "graph", "the page's link leads away from %s", origin);
+    return RL_OK;
+}
+
+static rl_err read_link(const json_t *root, const char *origin, rl_graph_page *p, rl_error *e)
+{
+    const json_t *next = json_object_get(root, "@odata.nextLink"), *delta = json_object_get(root, "@odata.deltaLink");
+    next = json_is_null(next) ? NULL : next;
+    delta = json_is_null(delta) ? NULL : delta;
+    if (!next == !delta)
+        return rl_fail(e, RL_EBADMSG, "graph", "the page has %s",
+                       next ? "both a nextLink and a deltaLink" : "neither a nextLink nor a deltaLink");
+    const char *link = json_string_value(next ? next : delta);
+    if (!link)
+        return rl_fail(e, RL_EBADMSG, "graph", "the page's link is not text");
+    RL_TRY(check_link(link, origin, e));
+    p->complete = delta != NULL;
+    p->link = rl_arena_strndup(&p->arena, link, strlen(link));
+    return p->link ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+}
+
+rl_err rl_graph_page_parse(rl_span body, size_t limit, const char *name, const char *origin, rl_graph_page *out,
+                           rl_error *e)
+{
+    json_t *root;
+    *out = (rl_graph_page){0};
+    rl_arena_init(&out->arena, 0); /* bounded by the body, which is */
+    RL_TRY(rl_json_parse(body, limit, &root, e));
+    rl_err err = RL_OK;
+    if (!json_is_object(root))
+        err = rl_fail(e, RL_EBADMSG, "graph", "the page is not an object");
+    if (err == RL_OK)
+        err = read_link(root, origin, out, e);
+    if (err == RL_OK)
+        err = read_items(json_object_get(root, "value"), name, out, e);
+    json_decref(root);
+    if (err != RL_OK)
+        rl_graph_page_free(out);
+    return err;
+}
+
+void rl_graph_page_free(rl_graph_page *p)
+{
+    free(p->items);
+    rl_arena_free(&p->arena);
+    *p = (rl_graph_page){0};
+}
+
+void rl_graph_error_code(rl_span body, char *out, size_t cap)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    json_t *root = NULL;
+    out[0] = 0;
+    if (rl_json_parse(body, ERROR_BODY_MAX, &root, NULL) != RL_OK)
+        return;
+    const char *code = rl_json_str(json_object_get(root, "error"), "code");
+    if (code && code[strspn(code, allowed)] == 0)
+        snprintf(out, cap, "%s", code);
+    json_decref(root);
+}

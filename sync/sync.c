@@ -1,0 +1,358 @@
+/* The sync thread and its scheduler: when each source runs, what the others may know of it, and how it all stops.
+ *
+ * One libuv loop on one thread runs every source. Other threads reach it only through fields under the lock and one
+ * uv_async, which is sent with the lock held: so once the loop has seen a field, nobody is still sending. */
+#include "sync/sync.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "sync/sync_priv.h"
+
+enum { BACKOFF_BASE_MS = 1000 };
+
+/* ---- status ---- */
+static const char *state_name(rl_source_state state)
+{
+    switch (state) {
+    case RL_AT_OFF:
+        return "off";
+    case RL_AT_REST:
+        return "idle";
+    case RL_AT_BACKOFF:
+        return "backing off";
+    default:
+        return "running";
+    }
+}
+
+void rl_source_enter(rl_sync_source *s, rl_source_state state)
+{
+    s->state = state;
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.state = state_name(state);
+    pthread_mutex_unlock(&s->sync->lock);
+}
+
+void rl_source_count(rl_sync_source *s, uint64_t requests, uint64_t pages, uint64_t objects, uint64_t changed)
+{
+    rl_metric_add(s->metrics.objects, (int64_t)objects);
+    rl_metric_add(s->metrics.changes, (int64_t)changed);
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.requests += requests;
+    s->status.pages += pages;
+    s->status.objects += objects;
+    s->status.changed += changed;
+    pthread_mutex_unlock(&s->sync->lock);
+}
+
+size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
+{
+    size_t n = cap < RL_ENTRA_KINDS ? cap : RL_ENTRA_KINDS;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < n; i++)
+        out[i] = s->sources[i].status;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+static int64_t lag(void *ctx)
+{
+    rl_sync_source *s = ctx;
+    pthread_mutex_lock(&s->sync->lock);
+    int64_t last = s->status.last_success;
+    pthread_mutex_unlock(&s->sync->lock);
+    return last ? rl_wall_s() - last : -1;
+}
+
+static void register_metrics(rl_sync_source *s)
+{
+    static const char *const classes[RL_STATUS_CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    char labels[96];
+    snprintf(labels, sizeof(labels), "source=\"%s\"", s->kind->name);
+    s->metrics.objects = rl_counter("revline_sync_objects_total", labels, "Directory objects handled.");
+    s->metrics.changes =
+        rl_counter("revline_sync_changes_total", labels, "Certificates whose status a directory changed.");
+    s->metrics.failures = rl_counter("revline_sync_failures_total", labels, "Failed tries of a round.");
+    rl_gauge_fn("revline_sync_lag_seconds", labels, "Seconds since the last complete round; -1 before the first.", lag,
+                s);
+    for (int i = 0; i < RL_STATUS_CLASSES; i++) {
+        snprintf(labels, sizeof(labels), "source=\"%s\",status=\"%s\"", s->kind->name, classes[i]);
+        s->metrics.requests[i] =
+            rl_counter("revline_sync_requests_total", labels, "Requests to the directory by status class.");
+    }
+}
+
+/* ---- when ---- */
+static void on_timer(uv_timer_t *timer);
+
+static void run_in(rl_sync_source *s, int64_t delay_ms)
+{
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.next_run = (rl_wall_ms() + delay_ms) / 1000;
+    pthread_mutex_unlock(&s->sync->lock);
+    uv_timer_start(&s->timer, on_timer, (uint64_t)delay_ms, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    rl_sync_source *s = timer->data;
+    pthread_mutex_lock(&s->sync->lock);
+    s->restart |= s->asked_full;
+    s->asked = s->asked_full = false;
+    pthread_mutex_unlock(&s->sync->lock);
+    rl_entra_begin(s);
+}
+
+static int64_t interval(const rl_settings *s)
+{
+    int64_t spread = s->sync.entra_interval * s->sync.jitter_percent / 100;
+    return s->sync.entra_interval - spread + (int64_t)arc4random_uniform((uint32_t)(2 * spread + 1));
+}
+
+void rl_source_done(rl_sync_source *s)
+{
+    if (s->full || s->objects > 0)
+        log_info("sync.round", "source", s->kind->name, "full", s->full, "objects", s->objects, "changed", s->changed);
+    else
+        log_debug("sync.round", "source", s->kind->name, "full", s->full, "objects", s->objects, "changed", s->changed);
+    rl_source_enter(s, RL_AT_REST);
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.rounds++;
+    s->status.last_success = s->cursor.last_success;
+    s->status.last_error[0] = 0;
+    bool again = s->asked; /* since this round began: what it asked for may be newer than what we saw */
+    pthread_mutex_unlock(&s->sync->lock);
+    run_in(s, again ? 0 : interval(s->sync->settings));
+}
+
+void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_after_ms)
+{
+    int64_t delay =
+        rl_backoff(s->attempts + s->restarts, BACKOFF_BASE_MS, s->sync->settings->sync.retry_max, retry_after_ms);
+    s->attempts++;
+    s->hold_until = retry_after_ms > 0 ? uv_now(&s->sync->loop) + (uint64_t)delay : 0;
+    log_warn("sync.failed", "source", s->kind->name, "error", message, "attempt", s->attempts, "retry_ms", delay);
+    rl_metric_add(s->metrics.failures, 1);
+    rl_source_enter(s, RL_AT_BACKOFF);
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.failures++;
+    snprintf(s->status.last_error, sizeof(s->status.last_error), "%s", message);
+    pthread_mutex_unlock(&s->sync->lock);
+    run_in(s, delay);
+}
+
+/* Somebody asked: whoever rests starts now; whoever backs off too, unless the upstream told us to wait. */
+static void start_asked(rl_sync_source *s)
+{
+    bool waiting = s->state == RL_AT_REST || (s->state == RL_AT_BACKOFF && uv_now(&s->sync->loop) >= s->hold_until);
+    pthread_mutex_lock(&s->sync->lock);
+    bool asked = s->asked;
+    pthread_mutex_unlock(&s->sync->lock);
+    if (asked && waiting)
+        run_in(s, 0);
+}
+
+static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
+{
+    rl_sync *sync = ctx;
+    for (size_t i = 0; i < RL_ENTRA_KINDS && !sync->closing; i++)
+        if (sync->sources[i].state == RL_AT_TOKEN)
+            rl_entra_token(&sync->sources[i], failure, retry_after_ms);
+}
+
+/* ---- stopping and waking ---- */
+/* Cancels what is under way and closes everything but `wake`, which a writer may still need. */
+static void begin_closing(rl_sync *sync)
+{
+    sync->closing = true;
+    if (sync->client)
+        rl_http_client_close(sync->client, NULL, NULL);
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
+        uv_close((uv_handle_t *)&sync->sources[i].timer, NULL);
+}
+
+static void close_when_idle(rl_sync *sync)
+{
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
+        if (sync->sources[i].state == RL_AT_COMMIT)
+            return;
+    if (!uv_is_closing((uv_handle_t *)&sync->wake))
+        uv_close((uv_handle_t *)&sync->wake, NULL);
+}
+
+static void take_commit(rl_sync_source *s)
+{
+    rl_error e = {0};
+    pthread_mutex_lock(&s->sync->lock);
+    bool committed = s->committed;
+    rl_err err = s->commit_err;
+    if (committed)
+        e = s->commit_error;
+    s->committed = false;
+    pthread_mutex_unlock(&s->sync->lock);
+    if (committed && s->sync->closing)
+        s->state = RL_AT_REST;
+    else if (committed)
+        rl_entra_committed(s, err, &e);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    rl_sync *sync = wake->data;
+    pthread_mutex_lock(&sync->lock);
+    bool stop = sync->stop;
+    pthread_mutex_unlock(&sync->lock);
+    if (stop && !sync->closing)
+        begin_closing(sync);
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
+        take_commit(&sync->sources[i]);
+        if (!stop)
+            start_asked(&sync->sources[i]);
+    }
+    if (stop)
+        close_when_idle(sync);
+}
+
+static void *run(void *arg)
+{
+    rl_sync *sync = arg;
+    pthread_setname_np(pthread_self(), "revline-sync");
+    uv_run(&sync->loop, UV_RUN_DEFAULT); /* until every handle is closed */
+    return NULL;
+}
+
+/* ---- start, stop, now ---- */
+static bool configured(const rl_settings *s)
+{
+    return s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0] && s->sync.entra_interval > 0;
+}
+
+static void free_sync(rl_sync *sync)
+{
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
+        rl_gauge_fn_drop(&sync->sources[i]);
+        rl_entra_free(&sync->sources[i]);
+    }
+    rl_token_free(sync->token);
+    pthread_mutex_destroy(&sync->lock);
+    free(sync);
+}
+
+static void init_source(rl_sync *sync, size_t i)
+{
+    rl_sync_source *s = &sync->sources[i];
+    s->sync = sync;
+    s->kind = &rl_entra_kinds[i];
+    s->status = (rl_sync_status){.name = s->kind->name, .state = state_name(s->state)};
+}
+
+/* What an earlier process reached, so that the lag is right from the start. */
+static void read_last_success(rl_sync_source *s)
+{
+    rl_cursor_record c;
+    if (rl_store_cursor(s->sync->store, s->kind->name, &c) != RL_OK)
+        return; /* none yet; or the first round will report it */
+    s->status.last_success = c.last_success;
+    rl_cursor_clear(&c);
+}
+
+static rl_err start_thread(rl_sync *sync, rl_error *e)
+{
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
+        rl_sync_source *s = &sync->sources[i];
+        read_last_success(s);
+        register_metrics(s);
+        s->timer.data = s;
+        rl_source_enter(s, RL_AT_REST);
+        run_in(s, 0);
+    }
+    if (pthread_create(&sync->thread, NULL, run, sync) != 0)
+        return rl_fail(e, RL_EIO, "sync", "the sync thread cannot be started");
+    sync->running = true;
+    return RL_OK;
+}
+
+static rl_err start_loop(rl_sync *sync, rl_error *e)
+{
+    if (uv_loop_init(&sync->loop) != 0)
+        return rl_fail(e, RL_EIO, "sync", "the sync loop cannot be made");
+    if (uv_async_init(&sync->loop, &sync->wake, on_wake) != 0) {
+        uv_loop_close(&sync->loop);
+        return rl_fail(e, RL_EIO, "sync", "the sync loop cannot be made");
+    }
+    sync->wake.data = sync;
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
+        uv_timer_init(&sync->loop, &sync->sources[i].timer);
+    rl_err err = rl_http_client_new(&sync->loop, &sync->client, e);
+    if (err == RL_OK)
+        err = rl_token_new(sync->client, sync->settings, on_token, sync, &sync->token, e);
+    if (err == RL_OK)
+        err = start_thread(sync, e);
+    if (err != RL_OK) {
+        begin_closing(sync);
+        close_when_idle(sync);
+        uv_run(&sync->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&sync->loop);
+    }
+    return err;
+}
+
+rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_error *e)
+{
+    rl_sync *sync = calloc(1, sizeof(*sync));
+    if (!sync)
+        return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
+    sync->store = store;
+    sync->settings = s;
+    pthread_mutex_init(&sync->lock, NULL);
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
+        init_source(sync, i);
+    rl_err err = RL_OK;
+    if (configured(s))
+        err = start_loop(sync, e);
+    else
+        log_info("sync.off", "sources", "entra-device entra-user", "needs",
+                 s->sync.entra_interval > 0 ? "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+                                            : "REVLINE_SYNC_ENTRA_INTERVAL");
+    if (err == RL_OK)
+        *out = sync;
+    else
+        free_sync(sync);
+    return err;
+}
+
+void rl_sync_stop(rl_sync *s)
+{
+    if (s->running) {
+        pthread_mutex_lock(&s->lock);
+        s->stop = true;
+        uv_async_send(&s->wake);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+        uv_loop_close(&s->loop);
+    }
+    free_sync(s);
+}
+
+rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
+{
+    bool found = false;
+    if (!s->running)
+        return rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
+        rl_sync_source *one = &s->sources[i];
+        if (source[0] && strcmp(source, one->kind->name) != 0)
+            continue;
+        one->asked = true;
+        one->asked_full |= full;
+        found = true;
+    }
+    if (found)
+        uv_async_send(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return found ? RL_OK : rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", source);
+}

@@ -1,0 +1,28 @@
+/* The access token for Microsoft Graph: OAuth 2.0 client credentials (RFC 6749 §4.4). Sync loop only.
+ *
+ * One token for all sources, refreshed after 80 % of its life, one request under way at most. Neither the
+ * secret nor the token is ever logged. */
+#ifndef RL_SYNC_TOKEN_H
+#define RL_SYNC_TOKEN_H
+
+#include "http/client.h"
+
+typedef struct rl_token rl_token;
+
+/* A fetch ended; `failure` is NULL when there is a token now, else valid during the call. */
+typedef void (*rl_token_fn)(void *ctx, const rl_error *failure, int64_t retry_after_ms);
+
+/* `client` and `s` must outlive it. */
+rl_err rl_token_new(rl_http_client *client, const rl_settings *s, rl_token_fn fn, void *ctx, rl_token **out,
+                    rl_error *e);
+/* Only after the client was closed: a call may be under way before. */
+void rl_token_free(rl_token *t);
+
+/* The token and its number, or NULL when there is none or it is due for a refresh. Valid until the next fetch ends. */
+const char *rl_token_text(const rl_token *t, unsigned *number);
+/* Starts a fetch, or joins the one under way; the token's function is called later. */
+rl_err rl_token_fetch(rl_token *t, rl_error *e);
+/* The API refused this token: forgets it, unless it has been replaced already. */
+void rl_token_drop(rl_token *t, unsigned number);
+
+#endif

@@ -1,0 +1,545 @@
+/* The sources on their own thread against a small server: rounds, tokens, failures, restarts.
+ *
+ * Synchronisation is by requests: intervals and back-offs are a few milliseconds, so once the next request for a source
+ * has arrived, the answer before it has had its whole effect. */
+#include "sync/sync.h"
+
+#include <semaphore.h>
+#include <signal.h>
+
+#include "tests/unit/http/upstream.h"
+#include "tests/unit/sync/fixture.h"
+
+enum { REQUESTS_MAX = 256, ANSWERS_MAX = 16 };
+
+#define INITIAL "/v1.0/devices/delta?$select=id,deviceId,accountEnabled"
+
+/* ---- the directory ---- */
+struct answer {
+    int status;          /* 0: never answers */
+    const char *headers; /* with line ends */
+    const char *body;    /* %s stands for the server's own URL */
+    bool truncated;
+};
+
+struct directory {
+    upstream server;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct answer answers[ANSWERS_MAX]; /* to requests for devices, in turn; the last one again and again */
+    size_t answers_n, answered;
+    int token_status;
+    unsigned tokens;              /* handed out */
+    char *requests[REQUESTS_MAX]; /* for devices */
+    size_t requests_n;
+    char *token_request;
+};
+
+static const char empty_page[] = "{\"value\":[],\"@odata.deltaLink\":\"%s/v1.0/d?$deltatoken=idle\"}";
+
+static void answer_json(struct directory *d, upstream_reply *reply, const struct answer *a)
+{
+    rl_buf body = {0};
+    const char *at = strstr(a->body, "%s");
+    if (at)
+        rl_buf_printf(&body, "%.*s%s%s", (int)(at - a->body), a->body, d->server.url, at + 2);
+    else
+        rl_buf_append(&body, a->body, strlen(a->body));
+    upstream_answer(reply, a->status, a->headers ? a->headers : "", rl_buf_span(&body));
+    if (a->truncated)
+        reply->bytes.n -= body.n / 2;
+    rl_buf_free(&body);
+}
+
+static void answer_token(struct directory *d, const char *request, upstream_reply *reply)
+{
+    char body[128];
+    free(d->token_request);
+    d->token_request = strdup(request);
+    snprintf(body, sizeof(body), "{\"token_type\":\"Bearer\",\"expires_in\":\"3599\",\"access_token\":\"token-%u\"}",
+             ++d->tokens);
+    if (d->token_status != 200)
+        snprintf(body, sizeof(body),
+                 "{\"error\":\"invalid_client\",\"error_description\":\"s3cret\",\"error_codes\":[7000215]}");
+    upstream_answer(reply, d->token_status, "", rl_span_str(body));
+}
+
+static void answer_devices(struct directory *d, const char *request, upstream_reply *reply)
+{
+    const struct answer *a = &d->answers[d->answered];
+    if (d->answered + 1 < d->answers_n)
+        d->answered++;
+    if (d->requests_n < REQUESTS_MAX)
+        d->requests[d->requests_n++] = strdup(request);
+    pthread_cond_broadcast(&d->changed);
+    if (a->status)
+        answer_json(d, reply, a);
+    else
+        reply->hang = true;
+}
+
+static void serve(void *ctx, const char *request, upstream_reply *reply)
+{
+    struct directory *d = ctx;
+    static const struct answer no_users = {200, "", "{\"value\":[],\"@odata.deltaLink\":\"%s/v1.0/users/delta?x\"}",
+                                           false};
+    pthread_mutex_lock(&d->lock);
+    if (strncmp(request, "POST ", 5) == 0)
+        answer_token(d, request, reply);
+    else if (strstr(request, "/users/"))
+        answer_json(d, reply, &no_users);
+    else
+        answer_devices(d, request, reply);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* ---- fixture ---- */
+struct fixture {
+    folder_store f;
+    struct directory d;
+    rl_settings settings;
+    char authority[80];
+    rl_sync *sync;
+};
+
+static int setup(void **state)
+{
+    struct fixture *x = calloc(1, sizeof(*x));
+    folder_store_open(&x->f);
+    pthread_mutex_init(&x->d.lock, NULL);
+    pthread_cond_init(&x->d.changed, NULL);
+    x->d.token_status = 200;
+    upstream_start(&x->d.server, serve, &x->d);
+    snprintf(x->authority, sizeof(x->authority), "%s/", x->d.server.url);
+    x->settings.azure.tenant_id = "contoso.com";
+    x->settings.azure.client_id = "client";
+    x->settings.azure.client_secret = "s3cret+&=/";
+    x->settings.azure.authority_host = x->authority;
+    x->settings.azure.graph_url = x->d.server.url;
+    x->settings.sync.entra_interval = 5;
+    x->settings.sync.full_interval = 24 * 3600 * 1000;
+    x->settings.sync.jitter_percent = 10;
+    x->settings.sync.request_timeout = 600000;
+    x->settings.sync.connect_timeout = 600000;
+    x->settings.sync.retry_max = 5;
+    x->settings.sync.page_limit = 1 << 20;
+    *state = x;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *x = *state;
+    if (x->sync)
+        rl_sync_stop(x->sync);
+    upstream_stop(&x->d.server);
+    folder_store_remove(&x->f);
+    for (size_t i = 0; i < x->d.requests_n; i++)
+        free(x->d.requests[i]);
+    free(x->d.token_request);
+    pthread_cond_destroy(&x->d.changed);
+    pthread_mutex_destroy(&x->d.lock);
+    free(x);
+    return 0;
+}
+
+static void start(struct fixture *x)
+{
+    rl_error e = {0};
+    if (rl_sync_start(x->f.store, &x->settings, &x->sync, &e) != RL_OK)
+        fail_msg("%s", e.message);
+}
+
+static void stop(struct fixture *x)
+{
+    rl_sync_stop(x->sync);
+    x->sync = NULL;
+}
+
+/* What comes next; and from then on an empty page behind a deltaLink. */
+static void script(struct fixture *x, size_t n, const struct answer *answers)
+{
+    pthread_mutex_lock(&x->d.lock);
+    for (size_t i = 0; i < n; i++)
+        x->d.answers[i] = answers[i];
+    x->d.answers[n] = (struct answer){.status = 200, .body = empty_page};
+    x->d.answers_n = n + 1;
+    x->d.answered = 0;
+    pthread_mutex_unlock(&x->d.lock);
+}
+
+static size_t asked(struct fixture *x)
+{
+    pthread_mutex_lock(&x->d.lock);
+    size_t n = x->d.requests_n;
+    pthread_mutex_unlock(&x->d.lock);
+    return n;
+}
+
+/* Waits until the n-th request for devices (from 0) is there and returns it. */
+static const char *request(struct fixture *x, size_t n)
+{
+    pthread_mutex_lock(&x->d.lock);
+    while (x->d.requests_n <= n)
+        pthread_cond_wait(&x->d.changed, &x->d.lock);
+    const char *text = x->d.requests[n];
+    pthread_mutex_unlock(&x->d.lock);
+    return text;
+}
+
+static void assert_asks(struct fixture *x, size_t n, const char *target)
+{
+    char line[256];
+    const char *text = request(x, n);
+    snprintf(line, sizeof(line), "GET %s HTTP/1.1\r\n", target);
+    if (strncmp(text, line, strlen(line)) != 0)
+        fail_msg("request %zu is not for %s:\n%s", n, target, text);
+}
+
+/* A fresh start with an answer list: everything of the first n answers has had its effect. */
+static void run_script(struct fixture *x, size_t n, const struct answer *answers)
+{
+    script(x, n, answers);
+    start(x);
+    request(x, n + 1);
+}
+
+static rl_sync_status status(struct fixture *x)
+{
+    rl_sync_status s[4];
+    assert_int_equal(rl_sync_status_read(x->sync, s, 4), 2);
+    assert_string_equal(s[0].name, "entra-device");
+    assert_string_equal(s[1].name, "entra-user");
+    return s[0];
+}
+
+#define DEVICE            "{\"id\":\"o1\",\"deviceId\":\"dev-1\",\"accountEnabled\":true}"
+#define PAGE(items, link) "{\"value\":[" items "],\"@odata." link "\"}"
+static const struct answer one_device = {200, "", PAGE(DEVICE, "deltaLink\":\"%s/v1.0/d?$deltatoken=1"), false};
+
+/* ---- rounds ---- */
+static void test_a_round_follows_the_links_with_the_token(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer answers[] = {
+        {200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?$skiptoken=1"), false},
+        {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?$skiptoken=2"), false},
+        {200, "", PAGE("{\"id\":\"o1\",\"accountEnabled\":false}", "deltaLink\":\"%s/v1.0/d?$deltatoken=1"), false}};
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 3, answers);
+    assert_asks(x, 0, INITIAL);
+    assert_asks(x, 1, "/v1.0/d?$skiptoken=1");
+    assert_asks(x, 2, "/v1.0/d?$skiptoken=2");
+    assert_asks(x, 3, "/v1.0/d?$deltatoken=1");
+    assert_non_null(strstr(request(x, 0), "\r\nAuthorization: Bearer token-1\r\n"));
+    assert_non_null(strstr(request(x, 0), "\r\nAccept: application/json\r\n"));
+    assert_non_null(strstr(request(x, 0), "\r\nPrefer: odata.maxpagesize=999\r\n"));
+    assert_non_null(strstr(request(x, 0), "\r\nclient-request-id: "));
+    assert_status(x->f.store, 1, "hold");
+    rl_sync_status s = status(x);
+    assert_true(s.rounds >= 1 && s.pages >= 3 && s.requests >= 4 && s.last_success > 0);
+    assert_int_equal(s.objects, 2);
+    assert_int_equal(s.changed, 1);
+    assert_int_equal(s.failures, 0);
+    assert_string_equal(s.last_error, "");
+}
+
+static void test_the_token_request_is_form_encoded(void **state)
+{
+    struct fixture *x = *state;
+    run_script(x, 1, &one_device);
+    stop(x);
+    assert_int_equal(strncmp(x->d.token_request, "POST /contoso.com/oauth2/v2.0/token HTTP/1.1\r\n", 46), 0);
+    assert_non_null(strstr(x->d.token_request, "\r\nContent-Type: application/x-www-form-urlencoded\r\n"));
+    char form[256];
+    snprintf(form, sizeof(form),
+             "\r\n\r\nclient_id=client&client_secret=s3cret%%2B%%26%%3D%%2F&grant_type=client_credentials&"
+             "scope=http%%3A%%2F%%2F127.0.0.1%%3A%u%%2F.default",
+             x->d.server.port);
+    assert_non_null(strstr(x->d.token_request, form));
+    assert_int_equal(x->d.tokens, 1);
+}
+
+static void test_a_new_process_goes_on_at_the_stored_link(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer first[] = {{200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?$skiptoken=1"), false},
+                                   {503, "", "", false}};
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 2, first); /* the second page fails, and is asked again … */
+    stop(x);
+    folder_store_close(&x->f);
+    folder_store_open(&x->f);
+    size_t before = asked(x);
+    const struct answer second[] = {
+        {200, "", PAGE("{\"id\":\"o1\",\"accountEnabled\":false}", "deltaLink\":\"%s/v1.0/d?$deltatoken=9"), false}};
+    script(x, 1, second);
+    start(x);
+    assert_asks(x, before + 1, "/v1.0/d?$deltatoken=9");
+    assert_status(x->f.store, 1, "hold");
+    assert_null(strstr(request(x, before), INITIAL));
+}
+
+static void test_full_on_demand_revokes_what_is_gone(void **state)
+{
+    struct fixture *x = *state;
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 1, &one_device);
+    stop(x);
+    size_t before = asked(x);
+    const struct answer listed = {
+        200, "", PAGE("{\"id\":\"o2\",\"deviceId\":\"dev-2\"}", "deltaLink\":\"%s/v1.0/d?$deltatoken=2"), false};
+    x->settings.sync.entra_interval = 3600000; /* only who is asked runs */
+    script(x, 0, NULL);
+    start(x);
+    assert_asks(x, before, "/v1.0/d?$deltatoken=idle"); /* a new process asks at once */
+    script(x, 1, &listed);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", true, NULL), RL_OK);
+    assert_asks(x, before + 1, INITIAL);
+    assert_int_equal(rl_sync_now(x->sync, "", false, NULL), RL_OK);
+    assert_asks(x, before + 2, "/v1.0/d?$deltatoken=2");
+    assert_status(x->f.store, 1, "revoked");
+}
+
+/* ---- tokens ---- */
+static void test_a_refused_token_is_replaced_and_the_request_repeated(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer answers[] = {one_device,
+                                     {401, "", "{\"error\":{\"code\":\"InvalidAuthenticationToken\"}}", false}};
+    run_script(x, 2, answers);
+    assert_asks(x, 1, "/v1.0/d?$deltatoken=1");
+    assert_asks(x, 2, "/v1.0/d?$deltatoken=1");
+    assert_non_null(strstr(request(x, 1), "Bearer token-1\r\n"));
+    assert_null(strstr(request(x, 2), "Bearer token-1\r\n"));
+    assert_int_equal(status(x).failures, 0);
+}
+
+static void test_without_a_token_nothing_is_asked(void **state)
+{
+    struct fixture *x = *state;
+    x->d.token_status = 401;
+    script(x, 0, NULL);
+    start(x);
+    rl_sync_status s;
+    do /* the tries are what is waited for: they come by themselves */
+        s = status(x);
+    while (s.failures < 3);
+    assert_int_equal(asked(x), 0);
+    assert_non_null(strstr(s.last_error, "401: invalid_client (AADSTS7000215)"));
+    assert_null(strstr(s.last_error, "s3cret"));
+    pthread_mutex_lock(&x->d.lock);
+    x->d.token_status = 200;
+    pthread_mutex_unlock(&x->d.lock);
+    assert_asks(x, 0, INITIAL);
+}
+
+/* ---- failures ---- */
+static void test_failures_change_nothing_and_the_same_link_is_asked_again(void **state)
+{
+    static const struct answer bad[] = {
+        {403, "", "{\"error\":{\"code\":\"Authorization_RequestDenied\"}}", false},
+        {404, "", "{\"error\":{\"code\":\"Request_ResourceNotFound\"}}", false},
+        {400, "", "{\"error\":{\"code\":\"BadRequest\"}}", false},
+        {429, "Retry-After: 0\r\n", "", false},
+        {500, "", "", false},
+        {503, "Content-Type: text/html\r\n", "<html>busy</html>", false},
+        {200, "Content-Type: text/html\r\n", "<html>busy</html>", false},
+        {200, "", "", false},
+        {204, "", "", false},
+        {307, "Location: http://127.0.0.1:9/\r\n", "", false},
+        {200, "", PAGE("{\"id\":\"o1\",\"@removed\":{}}", "deltaLink\":\"%s/v1.0/d?x"), true},
+        {200, "", PAGE("{\"id\":\"o1\",\"@removed\":{}},{\"id\":7}", "deltaLink\":\"%s/v1.0/d?x"), false},
+        {200, "", PAGE("{\"id\":\"o1\",\"@removed\":{}}", "nextLink\":\"http://127.0.0.1:9/v1.0/d?x"), false},
+        {200, "", "{\"value\":[{\"id\":\"o1\",\"@removed\":{}}]}", false},
+    };
+    struct fixture *x = *state;
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 1, &one_device);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint64_t failures = status(x).failures;
+        script(x, 1, &bad[i]);
+        size_t at = asked(x);
+        while (status(x).failures == failures)
+            request(x, at++);
+        assert_status(x->f.store, 1, "good");
+        /* It recovers: the next answer is fine. */
+        for (at = asked(x); status(x).last_error[0];)
+            request(x, at++);
+    }
+    for (size_t i = 1; i < asked(x); i++)
+        assert_null(strstr(request(x, i), INITIAL));
+}
+
+static void test_a_lost_place_leads_to_a_full_round(void **state)
+{
+    static const struct answer lost[] = {
+        {410, "Location: http://127.0.0.1:9/\r\n", "", false},
+        {400, "", "{\"error\":{\"code\":\"syncStateNotFound\"}}", false},
+        {404, "", "{\"error\":{\"code\":\"SyncStateNotFound\"}}", false},
+        {400, "", "{\"error\":{\"code\":\"resyncRequired\"}}", false},
+    };
+    struct fixture *x = *state;
+    static const char *const names[] = {"dev-1", "dev-2", "dev-3", "dev-4", "dev-5"};
+    char items[5][160];
+    for (uint8_t i = 0; i < 5; i++) {
+        issue_for_device(x->f.store, (uint8_t)(i + 1), names[i]);
+        snprintf(items[i], sizeof(items[i]),
+                 PAGE("{\"id\":\"o%d\",\"deviceId\":\"%s\"}", "deltaLink\":\"%%s/v1.0/d?$deltatoken=1"), i, names[i]);
+    }
+    struct answer answers[9] = {{200, "", items[0], false}};
+    for (size_t i = 0; i < 4; i++) {
+        answers[2 * i + 1] = lost[i];
+        answers[2 * i + 2] = (struct answer){200, "", items[i + 1], false}; /* lists another object only */
+    }
+    run_script(x, 9, answers);
+    for (size_t i = 0; i < 9; i += 2)
+        assert_asks(x, i, INITIAL);
+    for (uint8_t i = 1; i <= 4; i++)
+        assert_status(x->f.store, i, "revoked");
+    assert_status(x->f.store, 5, "good");
+    assert_int_equal(status(x).failures, 0);
+}
+
+static void test_a_suddenly_empty_directory_is_refused(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer answers[] = {
+        one_device, {410, "", "", false}, {200, "", empty_page, false}, {200, "", empty_page, false}};
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 4, answers);
+    assert_asks(x, 2, INITIAL);
+    assert_asks(x, 3, INITIAL);
+    assert_asks(x, 4, INITIAL);
+    assert_status(x->f.store, 1, "good");
+    assert_non_null(strstr(status(x).last_error, "listed no object though 1 are known"));
+}
+
+static void test_links_in_a_circle_end_the_round(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer answers[] = {{200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?a"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?b"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?c"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?b"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?c"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?b"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?c"), false},
+                                     {200, "", PAGE("", "nextLink\":\"%s/v1.0/d?b"), false}};
+    size_t again = 1;
+    script(x, 8, answers);
+    start(x);
+    while (!strstr(request(x, again), INITIAL)) /* begins anew */
+        again++;
+    assert_in_range(again, 4, 8);
+    assert_true(status(x).failures >= 1);
+}
+
+static void test_a_link_refused_again_and_again_is_given_up(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer no = {400, "", "{\"error\":{\"code\":\"BadRequest\",\"message\":\"Skip token is expired.\"}}",
+                              false};
+    const struct answer answers[] = {{200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?a"), false}, no, no, no, no};
+    run_script(x, 5, answers);
+    assert_asks(x, 4, "/v1.0/d?a");
+    assert_asks(x, 5, INITIAL);
+}
+
+/* ---- off, unknown, stopping ---- */
+static void test_not_configured_is_off(void **state)
+{
+    struct fixture *x = *state;
+    x->settings.azure.client_secret = "";
+    start(x);
+    assert_string_equal(status(x).state, "off");
+    assert_int_equal(rl_sync_now(x->sync, "", false, NULL), RL_ENOTFOUND);
+    stop(x);
+    x->settings.azure.client_secret = "s";
+    x->settings.sync.entra_interval = 0;
+    start(x);
+    assert_string_equal(status(x).state, "off");
+}
+
+static void test_an_unknown_source_is_not_found(void **state)
+{
+    struct fixture *x = *state;
+    script(x, 0, NULL);
+    start(x);
+    assert_int_equal(rl_sync_now(x->sync, "jamf", false, NULL), RL_ENOTFOUND);
+    assert_int_equal(rl_sync_now(x->sync, "entra-user", false, NULL), RL_OK);
+}
+
+static void test_stop_does_not_wait_for_an_upstream(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer silence = {0};
+    script(x, 1, &silence);
+    start(x);
+    request(x, 0);
+    stop(x);
+}
+
+struct held_writer {
+    sem_t holding, go;
+};
+
+static rl_err hold_writer(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct held_writer *h = arg;
+    (void)t;
+    (void)e;
+    sem_post(&h->holding);
+    sem_wait(&h->go);
+    return RL_OK;
+}
+
+static void *stop_thread(void *arg)
+{
+    stop(arg);
+    return NULL;
+}
+
+static void test_stop_waits_for_a_transaction(void **state)
+{
+    struct fixture *x = *state;
+    struct held_writer h;
+    pthread_t thread;
+    sem_init(&h.holding, 0, 0);
+    sem_init(&h.go, 0, 0);
+    assert_int_equal(rl_store_submit(x->f.store, hold_writer, NULL, &h), RL_OK);
+    sem_wait(&h.holding);
+    script(x, 1, &one_device);
+    start(x);
+    request(x, 0);
+    pthread_create(&thread, NULL, stop_thread, x);
+    sem_post(&h.go);
+    pthread_join(thread, NULL);
+    sem_destroy(&h.holding);
+    sem_destroy(&h.go);
+}
+
+#define SYNC_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYNC_TEST(test_a_round_follows_the_links_with_the_token),
+        SYNC_TEST(test_the_token_request_is_form_encoded),
+        SYNC_TEST(test_a_new_process_goes_on_at_the_stored_link),
+        SYNC_TEST(test_full_on_demand_revokes_what_is_gone),
+        SYNC_TEST(test_a_refused_token_is_replaced_and_the_request_repeated),
+        SYNC_TEST(test_without_a_token_nothing_is_asked),
+        SYNC_TEST(test_failures_change_nothing_and_the_same_link_is_asked_again),
+        SYNC_TEST(test_a_lost_place_leads_to_a_full_round),
+        SYNC_TEST(test_a_suddenly_empty_directory_is_refused),
+        SYNC_TEST(test_links_in_a_circle_end_the_round),
+        SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
+        SYNC_TEST(test_not_configured_is_off),
+        SYNC_TEST(test_an_unknown_source_is_not_found),
+        SYNC_TEST(test_stop_does_not_wait_for_an_upstream),
+        SYNC_TEST(test_stop_waits_for_a_transaction),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
