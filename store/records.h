@@ -144,6 +144,7 @@ typedef struct rl_cursor_record {
     char *link; /* the URL to fetch next: nextLink inside a round, deltaLink between rounds; "" = start a full round */
     bool full;  /* the round in progress is a full one */
     bool complete;                   /* `link` is a deltaLink: no round in progress */
+    char *tenant;                    /* whose directory the stored objects are; NULL = none yet */
     uint64_t generation;             /* of the newest full round begun */
     int64_t last_success, last_full; /* Unix seconds; 0 = never */
 } rl_cursor_record;

@@ -108,11 +108,22 @@ static rl_err choose_round(rl_sync_source *s)
     return set_text(&s->mark, s->link);
 }
 
+/* Another tenant's directory holds none of the stored objects: a full round of it would revoke the whole fleet. */
+static bool is_another_tenant(const rl_sync_source *s)
+{
+    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->sync->settings->azure.tenant_id) != 0;
+}
+
 void rl_entra_begin(rl_sync_source *s)
 {
     rl_err err = choose_round(s);
     if (err != RL_OK) {
         fail(s, -1, "the cursor cannot be read: %s", rl_err_name(err));
+        return;
+    }
+    if (is_another_tenant(s)) {
+        fail(s, -1, "the stored objects are tenant %s's and AZURE_TENANT_ID is %s: a data folder follows one tenant",
+             s->cursor.tenant, s->sync->settings->azure.tenant_id);
         return;
     }
     if (s->first)
@@ -289,6 +300,7 @@ static void commit(rl_sync_source *s)
     s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)s->page.link,
                                      .full = s->full,
                                      .complete = complete,
+                                     .tenant = s->sync->settings->azure.tenant_id,
                                      .generation = s->generation,
                                      .last_success = complete ? now : s->cursor.last_success,
                                      .last_full = complete && s->full ? now : s->cursor.last_full};
@@ -315,12 +327,16 @@ static void take_page(rl_sync_source *s, rl_span body)
 /* ---- committed ---- */
 static rl_err move_on(rl_sync_source *s)
 {
-    char *link = strdup(s->job.next.link);
-    if (!link)
+    char *link = strdup(s->job.next.link), *tenant = strdup(s->job.next.tenant);
+    if (!link || !tenant) {
+        free(link);
+        free(tenant);
         return RL_ENOMEM;
+    }
     rl_cursor_clear(&s->cursor);
     s->cursor = s->job.next;
     s->cursor.link = link;
+    s->cursor.tenant = tenant;
     s->restart = s->first = s->token_retried = false;
     s->attempts = 0;
     return set_text(&s->link, link);

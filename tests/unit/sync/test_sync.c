@@ -415,6 +415,27 @@ static void test_a_suddenly_empty_directory_is_refused(void **state)
     assert_non_null(strstr(status(x).last_error, "listed no object though 1 are known"));
 }
 
+static void test_another_tenants_directory_is_not_compared(void **state)
+{
+    struct fixture *x = *state;
+    issue_for_device(x->f.store, 1, "dev-1");
+    run_script(x, 1, &one_device);
+    stop(x);
+    size_t before = asked(x);
+    x->settings.azure.tenant_id = "fabrikam.com";
+    start(x);
+    while (status(x).failures < 3)
+        sched_yield();
+    assert_non_null(strstr(status(x).last_error, "contoso.com"));
+    assert_int_equal(asked(x), before);
+    assert_status(x->f.store, 1, "good");
+    stop(x);
+    x->settings.azure.tenant_id = "Contoso.com"; /* compared without case */
+    start(x);
+    request(x, before + 1);
+    assert_int_equal(status(x).failures, 0);
+}
+
 static void test_links_in_a_circle_end_the_round(void **state)
 {
     struct fixture *x = *state;
@@ -533,6 +554,7 @@ int main(void)
         SYNC_TEST(test_failures_change_nothing_and_the_same_link_is_asked_again),
         SYNC_TEST(test_a_lost_place_leads_to_a_full_round),
         SYNC_TEST(test_a_suddenly_empty_directory_is_refused),
+        SYNC_TEST(test_another_tenants_directory_is_not_compared),
         SYNC_TEST(test_links_in_a_circle_end_the_round),
         SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
         SYNC_TEST(test_not_configured_is_off),
