@@ -127,7 +127,8 @@ static void the_other_records_read_back(void **state)
                     d2;
     assert_int_equal(rl_delta_encode(&d, &b), RL_OK);
     assert_int_equal(rl_delta_decode(rl_buf_span(&b), &d2), RL_OK);
-    assert_memory_equal(&d2.cert, &d.cert, sizeof(d.cert));
+    assert_true(d2.cert.issuer == d.cert.issuer && d2.cert.serial_n == d.cert.serial_n);
+    assert_memory_equal(d2.cert.serial, d.cert.serial, d.cert.serial_n);
     assert_true(d2.kind == d.kind && d2.status == d.status && d2.reason == d.reason && d2.why == d.why &&
                 d2.revoked_at == 1 && d2.not_after == 2 && d2.at == 3);
     assert_string_equal(d2.origin, "sync:entra-device");
