@@ -1,0 +1,467 @@
+"""A fake of Microsoft Entra ID's token endpoint and Microsoft Graph's directory, in one server.
+
+Run:      python3 tests/fakes/graph.py --port 0          prints "listening on http://127.0.0.1:PORT"
+Control:  POST /_control/NAME with a JSON object, such as
+          /_control/add     {"collection": "devices", "name": "pc-1"}
+          /_control/switch  {"name": "page_size", "value": 2}
+Switches: python3 tests/fakes/graph.py --switches
+
+The delta queries follow Graph's documented behaviour: opaque tokens, several pages, replay, @removed with a
+reason. Every switch is off at the start.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import secrets
+import sys
+import time
+import urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from directory import Collection, stable_id
+from web import TRANSPORT_SWITCHES, Answer, Fake, redacted
+
+TENANT = "aaaabbbb-0000-4000-8000-ccccddddeeee"
+CLIENT_ID = "11111111-1111-4111-8111-111111111111"
+CLIENT_SECRET = "s3cr3t+value&with=signs%/~"  # has everything that form encoding must not lose
+DEFAULT_PAGE = 100
+
+PROPERTIES = {
+    "users": ("id", "userPrincipalName", "accountEnabled", "displayName", "mail", "onPremisesSecurityIdentifier"),
+    "devices": ("id", "deviceId", "accountEnabled", "displayName", "operatingSystem", "isCompliant", "isManaged"),
+}
+WITHOUT_SELECT = {"users": ("id", "userPrincipalName", "displayName", "mail"), "devices": PROPERTIES["devices"]}
+
+GRAPH_SWITCHES = {
+    # pages
+    "page_size": "items on a page: a number, or a list used in turn",
+    "empty_pages": "an empty page with a nextLink goes before each page",
+    "repeat_item": "each page begins with the last item of the one before",
+    "delta_link_alone": "the last page carries the deltaLink and no item",
+    "link_case": "scheme and host of links in capitals",
+    "link_encoded": "%24skiptoken in place of $skiptoken",
+    "loop": "nextLink points to its own page",
+    "foreign_link": "scheme://host:port that nextLinks point to",
+    # delta
+    "shuffle": "seed: a round's entries come in random order",
+    "repeat_states": "an object's entry comes after all its earlier states",
+    "replay": "a delta round begins that many log lines too early",
+    "removed_first": "a full round lists objects deleted earlier as @removed",
+    "minimal": "delta rounds carry only changed properties",
+    "absent_as_null": "properties never set are null instead of absent",
+    "gone": "{status, code, location}: a delta token or skip token is no longer known",
+    "lag": "changes show up that many rounds late",
+    "empty_list": "a full round lists nothing",
+    # tokens
+    "token_life": "seconds a token is valid",
+    "token_uses": "calls that a token is good for",
+    "expires_in_string": "expires_in is a string",
+    # JSON
+    "json": "unknown_members | null_members | escapes | surrogates | lone_surrogate | bom | huge_numbers | deep | "
+            "duplicate_keys | empty_body | html | not_object | no_value | no_links | both_links | wrong_types",
+    "padding": "octets of an unknown member in each page",
+    # identity
+    "id_form": "'upper' or 'braces': form of GUIDs",
+    "upn_upper": "user names in capitals",
+}
+
+
+def escaped(value):
+    """JSON in which every character of every string is a \\u escape."""
+    if isinstance(value, str):
+        units = value.encode("utf-16-be")
+        return '"%s"' % "".join("\\u%04x" % int.from_bytes(units[i:i + 2], "big") for i in range(0, len(units), 2))
+    if isinstance(value, list):
+        return "[%s]" % ",".join(map(escaped, value))
+    if isinstance(value, dict):
+        return "{%s}" % ",".join("%s:%s" % (escaped(k), escaped(v)) for k, v in value.items())
+    return json.dumps(value)
+
+
+class Round:
+    """One pass over a collection: which objects, from and until where in its log."""
+
+    def __init__(self, collection, ids, start, until, select):
+        self.collection, self.ids, self.start, self.until, self.select = collection, ids, start, until, select
+
+
+class Graph(Fake):
+    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES}
+    CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens")
+
+    def _clear_all(self):
+        super()._clear_all()
+        self.collections = {"users": Collection(), "devices": Collection()}
+        self.tokens = {}  # token -> {expires, uses}
+        self.positions = {}  # opaque token -> (Round, offset, step) or (collection name, log position, select)
+        self.pages_sent = 0
+
+    def secrets(self):
+        with self.lock:
+            return (CLIENT_SECRET, *self.tokens)
+
+    # ---- controls ----
+    def add(self, collection, name=None, **properties):
+        """A new object with a GUID derived from its name; returns it with all its properties."""
+        name = name or secrets.token_hex(6)
+        new = {"id": stable_id(collection + "/" + name), "accountEnabled": True, "displayName": name}
+        if collection == "users":
+            new["userPrincipalName"] = name if "@" in name else name + "@contoso.example"
+        else:
+            new["deviceId"] = stable_id("deviceId/" + name)
+        new.update(properties)
+        with self.lock:
+            self.collections[collection].add(new)
+        return new
+
+    def bulk(self, collection, n, prefix="bulk"):
+        return [self.add(collection, "%s-%d" % (prefix, i))["id"] for i in range(n)]
+
+    def update(self, collection, id, **properties):
+        with self.lock:
+            self.collections[collection].update(id, properties)
+
+    def delete(self, collection, id, reason="deleted"):
+        with self.lock:
+            self.collections[collection].delete(id, reason)
+
+    def restore(self, collection, id):
+        with self.lock:
+            self.collections[collection].restore(id)
+
+    def forget(self, collection, id):
+        with self.lock:
+            self.collections[collection].forget(id)
+
+    def objects(self, collection):
+        with self.lock:
+            return list(self.collections[collection].objects.values())
+
+    def log_position(self, collection):
+        with self.lock:
+            return self.collections[collection].now()
+
+    def revoke_tokens(self):
+        """Every token handed out so far is refused from now on."""
+        with self.lock:
+            self.tokens = {token: dict(t, uses=0) for token, t in self.tokens.items()}
+
+    # ---- routing ----
+    def route(self, request):
+        """token, users.list, users.delta.first, users.delta.next, users.delta.link, and the same for devices"""
+        parts = request.path.strip("/").split("/")
+        if parts[-3:] == ["oauth2", "v2.0", "token"]:
+            return "token"
+        if len(parts) >= 2 and parts[0] == "v1.0" and parts[1] in PROPERTIES:
+            if parts[2:] == ["delta"]:
+                kind = "next" if "$skiptoken" in request.query else "link" if "$deltatoken" in request.query else "first"
+                return "%s.delta.%s" % (parts[1], kind)
+            if parts[2:] == []:
+                return parts[1] + ".list"
+        return "unknown"
+
+    def answer(self, request, route):
+        if route == "token":
+            return self.token(request)
+        if route == "unknown":
+            self.violation(request, "no such path")
+            return Answer(404, self.error("ResourceNotFound", "no such path"))
+        refused = self.authorize(request)
+        if refused:
+            return refused
+        with self.lock:
+            answer = self.page(request, route)
+        if answer.status == 200:
+            self.distort(answer, route)
+        answer.headers["request-id"] = "93b6f17e-0000-4000-8000-000000000001"
+        return answer
+
+    # ---- tokens ----
+    def token(self, request):
+        form = dict(urllib.parse.parse_qsl(request.body.decode(), keep_blank_values=True))
+        if request.method != "POST" or request.query:
+            self.violation(request, "a token request is a POST without a query")
+        if request.headers.get("content-type", "").split(";")[0] != "application/x-www-form-urlencoded":
+            self.violation(request, "a token request is form-encoded")
+        if "authorization" in request.headers:
+            self.violation(request, "Authorization was sent to the token endpoint")
+        if request.path.strip("/").split("/")[0] != TENANT:
+            return self.token_error(400, "invalid_request", 90002)
+        if form.get("grant_type") != "client_credentials" or form.get("client_id") != CLIENT_ID:
+            return self.token_error(400, "unauthorized_client", 700016)
+        if form.get("client_secret") != CLIENT_SECRET:
+            return self.token_error(401, "invalid_client", 7000215)
+        scope = urllib.parse.urlsplit(form.get("scope", ""))
+        if scope.path.replace("//", "/") != "/.default" or scope.netloc.lower() not in ("graph.microsoft.com", request.host.lower()):
+            return self.token_error(400, "invalid_scope", 70011)
+        life = self.take("token_life", "token") or 3599
+        token = "eyJ0eXAiOiJKV1QifQ." + secrets.token_urlsafe(48)
+        with self.lock:
+            self.tokens[token] = {"expires": time.monotonic() + life, "uses": self.take("token_uses", "token")}
+        expires_in = str(life) if self.take("expires_in_string", "token") else life
+        return Answer(200, {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
+
+    def token_error(self, status, code, number):
+        return Answer(status, {"error": code, "error_description": "AADSTS%d: refused.\r\nTrace ID: 255d1aef" % number,
+                               "error_codes": [number], "trace_id": "255d1aef-0000-4000-8000-000000000001"})
+
+    def authorize(self, request):
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind != "Bearer" or not token:
+            self.violation(request, "no Authorization: Bearer")
+            return Answer(401, self.error("InvalidAuthenticationToken", "Access token is empty."))
+        if "client-request-id" not in request.headers:
+            self.violation(request, "no client-request-id")
+        with self.lock:
+            known = self.tokens.get(token)
+            if known is None:
+                self.violation(request, "a token that was never given: " + redacted(token))
+            good = known and known["expires"] > time.monotonic() and known["uses"] != 0
+            if good and known["uses"] is not None:
+                known["uses"] -= 1
+        if not good:
+            return Answer(401, self.error("InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."),
+                          headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        return None
+
+    # ---- pages ----
+    def page(self, request, route):
+        name, kind = route.split(".")[0], route.split(".", 1)[1]
+        if request.method != "GET":
+            return Answer(405, self.error("BadRequest", "method not allowed"))
+        if "$top" in request.query and kind != "list":
+            return Answer(400, self.error("Request_UnsupportedQuery", "$top is not supported on delta"))
+        if kind in ("delta.first", "list"):
+            select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
+            if not set(select) <= set(PROPERTIES[name]):
+                return Answer(400, self.error("BadRequest", "Could not find a property named %s" % (set(select) - set(PROPERTIES[name]))))
+            if kind == "list" and "$skiptoken" in request.query:
+                return self.send_position(request, route, request.query["$skiptoken"])
+            return self.send(request, route, self.full_round(name, route, select), 0, 0)
+        gone = self.take("gone", route)
+        if gone is not None:
+            return self.gone(request, name, gone)
+        if kind == "delta.next":
+            return self.send_position(request, route, request.query["$skiptoken"])
+        return self.delta_link(request, route, name)
+
+    def gone(self, request, name, gone):
+        headers = {}
+        if gone.get("location"):
+            headers["Location"] = "http://%s/v1.0/%s/delta?$deltatoken=" % (request.host, name)
+        return Answer(gone["status"], self.error(gone.get("code", "resyncRequired"), "Resync required."), headers=headers)
+
+    def delta_link(self, request, route, name):
+        token = request.query["$deltatoken"]
+        if token == "latest":
+            select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
+            now = self.collections[name].now()
+            return self.send(request, route, Round(name, [], now, now, select), 0, 0)
+        if token == "":  # where a 410's Location points: a full round
+            return self.send(request, route, self.full_round(name, route, list(WITHOUT_SELECT[name])), 0, 0)
+        if token not in self.positions:
+            return Answer(400, self.error("syncStateNotFound", "The sync state generation is not found."))
+        _, start, select = self.positions[token]
+        return self.send(request, route, self.delta_round(name, route, start, select), 0, 0)
+
+    def full_round(self, name, route, select):
+        collection = self.collections[name]
+        ids, until = collection.full()
+        collection.round_starts.append(until)
+        if self.take("empty_list", route):
+            ids = []
+        elif self.take("removed_first", route):
+            ids = list(collection.deleted) + ids
+        return Round(name, self.ordered(ids, route), None, until, select)
+
+    def delta_round(self, name, route, start, select):
+        collection = self.collections[name]
+        collection.round_starts.append(collection.now())
+        lag = self.take("lag", route) or 0
+        until = collection.now()
+        if lag:
+            starts = collection.round_starts
+            until = max(start, starts[-1 - lag] if len(starts) > lag else start)
+        first = max(0, start - (self.take("replay", route) or 0))
+        return Round(name, self.ordered(collection.since(first, until), route), first, until, select)
+
+    def ordered(self, ids, route):
+        seed = self.take("shuffle", route)
+        if seed is not None:
+            random.Random(seed).shuffle(ids)
+        return ids
+
+    def send_position(self, request, route, token):
+        position = self.positions.get(token)
+        if position is None:
+            return Answer(400, self.error("BadRequest", "Skip token is not valid."))
+        round_, offset, step = position
+        return self.send(request, route, round_, offset, step)
+
+    def send(self, request, route, round_, offset, step):
+        """The page of a round that begins at `offset`; `step` counts pages, the empty ones included."""
+        size = self.take("page_size", route) or DEFAULT_PAGE
+        if isinstance(size, list):
+            size = size[step % len(size)]
+        if self.take("empty_pages", route) and step % 2 == 0:
+            size = 0
+        chosen = list(round_.ids[offset:offset + size])
+        if self.take("repeat_item", route) and offset > 0:
+            chosen.insert(0, round_.ids[offset - 1])
+        end = offset + size
+        last = end >= len(round_.ids) and size > 0
+        if last and chosen and self.take("delta_link_alone", route):
+            last = False
+        value = [e for object_id in chosen for e in self.entries(round_, object_id, route)]
+        body = {"@odata.context": "http://%s/v1.0/$metadata#%s" % (request.host, round_.collection)}
+        base, mark = self.link_base(request, route)
+        path = base + request.path + "?" + mark
+        if not last:
+            at = (round_, offset, step) if self.take("loop", route) else (round_, end, step + 1)
+            body["@odata.nextLink"] = path + "skiptoken=" + self.remember(at, looping=at[1] == offset and size > 0)
+        elif not route.endswith("list"):
+            body["@odata.deltaLink"] = path + "deltatoken=" + self.remember((round_.collection, round_.until, round_.select))
+        body["value"] = value
+        return Answer(200, body)
+
+    def link_base(self, request, route):
+        base = self.take("foreign_link", route) or "http://" + request.host
+        if self.take("link_case", route):
+            base = base.upper()
+        return base, "%24" if self.take("link_encoded", route) else "$"
+
+    def remember(self, position, looping=False):
+        if looping:  # the very same link each time, as a confused server gives
+            for token, known in self.positions.items():
+                if known == position:
+                    return token
+        token = secrets.token_urlsafe(24)
+        self.positions[token] = position
+        return token
+
+    def entries(self, round_, object_id, route):
+        collection = self.collections[round_.collection]
+        entry = collection.current(object_id)
+        if entry is None:
+            return []
+        if "@removed" not in entry:
+            shown = {p: entry[p] for p in round_.select if p in entry}
+            if self.take("minimal", route) and round_.start is not None:
+                changed = collection.changed_properties(object_id, round_.start) | {"id"}
+                shown = {p: v for p, v in shown.items() if p in changed}
+            if self.take("absent_as_null", route):
+                shown = {p: shown.get(p) for p in round_.select}
+            entry = dict(shown, id=entry["id"])
+        earlier = []
+        if self.take("repeat_states", route):
+            for old in collection.history(object_id, round_.until)[:-1]:
+                earlier.append(old if "@removed" in old else {p: old[p] for p in ["id", *round_.select] if p in old})
+        return [self.identity(e, route) for e in earlier + [entry]]
+
+    def identity(self, entry, route):
+        form, upper = self.take("id_form", route), self.take("upn_upper", route)
+        entry = dict(entry)
+        for name in ("id", "deviceId"):
+            if form and entry.get(name):
+                entry[name] = "{%s}" % entry[name].upper() if form == "braces" else entry[name].upper()
+        if upper and entry.get("userPrincipalName"):
+            entry["userPrincipalName"] = entry["userPrincipalName"].upper()
+        return entry
+
+    # ---- JSON ----
+    def distort(self, answer, route):
+        padding, kind = self.take("padding", route), self.take("json", route)
+        page = json.loads(answer.body)
+        if padding:
+            page = {"padding": "x" * padding, **page}
+            answer.body = json.dumps(page).encode()
+        if kind is not None:
+            getattr(self, "json_" + kind)(answer, page)
+
+    def json_unknown_members(self, answer, page):
+        page["@odata.somethingNew"] = {"value": [{"id": "no object", "accountEnabled": False}], "@removed": {"reason": "deleted"}}
+        for entry in page["value"]:
+            entry.update({"@odata.type": "#microsoft.graph.novelty", "extension_1": [1, {"id": None}], "removed": True})
+        page["value"] = [dict(reversed(list(e.items()))) for e in page["value"]]
+        answer.body = json.dumps(dict(reversed(list(page.items())))).encode()
+
+    def json_null_members(self, answer, page):
+        for entry in page["value"]:
+            entry.update({"displayName": None, "mail": None})
+        answer.body = json.dumps(dict(page, **{"@odata.count": None})).encode()
+
+    def json_escapes(self, answer, page):
+        answer.body = escaped(page).encode()
+
+    def json_surrogates(self, answer, page):
+        for entry in page["value"]:
+            entry["displayName"] = "laptop \U0001f4bb of Zo\u00eb"
+        answer.body = json.dumps(page).encode()
+
+    def json_lone_surrogate(self, answer, page):
+        for entry in page["value"]:
+            entry["displayName"] = "LONE"
+        answer.body = json.dumps(page).replace("LONE", "half \\ud83d only").encode()
+
+    def json_bom(self, answer, page):
+        answer.body = b"\xef\xbb\xbf" + answer.body
+
+    def json_huge_numbers(self, answer, page):
+        answer.body = b'{"count": 123456789012345678901234567890, "share": 1e400, ' + answer.body[1:]
+
+    def json_deep(self, answer, page):
+        answer.body = b'{"deep": ' + b"[" * 100000 + b"]" * 100000 + b", " + answer.body[1:]
+
+    def json_duplicate_keys(self, answer, page):
+        answer.body = b'{"value": [], "value": [{"id": "x"}], ' + answer.body[1:]
+
+    def json_empty_body(self, answer, page):
+        answer.body = b""
+
+    def json_html(self, answer, page):
+        answer.body, answer.headers["Content-Type"] = b"<!doctype html><html><body>Sign in</body></html>", "text/html"
+
+    def json_not_object(self, answer, page):
+        answer.body = json.dumps(page["value"]).encode()
+
+    def json_no_value(self, answer, page):
+        del page["value"]
+        answer.body = json.dumps(page).encode()
+
+    def json_no_links(self, answer, page):
+        answer.body = json.dumps({"value": page["value"]}).encode()
+
+    def json_both_links(self, answer, page):
+        link = page.get("@odata.nextLink") or page.get("@odata.deltaLink")
+        page.update({"@odata.nextLink": link, "@odata.deltaLink": link})
+        answer.body = json.dumps(page).encode()
+
+    def json_wrong_types(self, answer, page):
+        for entry in page["value"]:
+            entry.update({"accountEnabled": "false", "userPrincipalName": 7, "deviceId": ["x"]})
+        answer.body = json.dumps(dict(page, value=page["value"] + [7, None, "text", {"id": 12}])).encode()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one")
+    parser.add_argument("--switches", action="store_true", help="list the misbehaviour switches")
+    args = parser.parse_args()
+    if args.switches:
+        for name, text in sorted(Graph.SWITCHES.items()):
+            print("%-18s %s" % (name, text))
+        return
+    graph = Graph(args.port)
+    print("listening on %s" % graph.url, flush=True)
+    print("tenant %s, client %s, secret %s" % (TENANT, CLIENT_ID, CLIENT_SECRET), flush=True)
+    try:
+        graph.server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()

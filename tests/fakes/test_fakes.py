@@ -1,0 +1,317 @@
+"""The fakes by themselves, driven by a plain client: what the end-to-end tests rely on."""
+
+import gzip
+import http.client
+import json
+import pathlib
+import sys
+import threading
+import time
+import urllib.parse
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from graph import CLIENT_ID, CLIENT_SECRET, TENANT, Graph
+
+SELECT = "$select=id,deviceId,accountEnabled"
+
+
+class Client:
+    def __init__(self, graph):
+        self.graph = graph
+        self.token = None
+
+    def raw(self, method, url, body=None, headers=None):
+        parts = urllib.parse.urlsplit(url)
+        connection = http.client.HTTPConnection("127.0.0.1", self.graph.port, timeout=10)
+        try:
+            connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def login(self, **changes):
+        form = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "grant_type": "client_credentials",
+                "scope": "https://graph.microsoft.com/.default", **changes}
+        status, _, body = self.raw("POST", "/%s/oauth2/v2.0/token" % TENANT, urllib.parse.urlencode(form),
+                                   {"Content-Type": "application/x-www-form-urlencoded"})
+        answer = json.loads(body)
+        self.token = answer.get("access_token")
+        return status, answer
+
+    def get(self, url, **headers):
+        return self.raw("GET", url, None, {"Authorization": "Bearer %s" % self.token, "client-request-id": "1", **headers})
+
+    def page(self, url):
+        status, _, body = self.get(url)
+        assert status == 200, body
+        return json.loads(body)
+
+    def round(self, url="/v1.0/devices/delta?" + SELECT):
+        """All entries of a round, its pages' sizes, and the deltaLink."""
+        entries, sizes = [], []
+        while True:
+            page = self.page(url)
+            entries += page["value"]
+            sizes.append(len(page["value"]))
+            assert ("@odata.nextLink" in page) != ("@odata.deltaLink" in page)
+            if "@odata.deltaLink" in page:
+                return entries, sizes, page["@odata.deltaLink"]
+            url = page["@odata.nextLink"]
+
+
+@pytest.fixture
+def graph():
+    fake = Graph().start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def client(graph):
+    c = Client(graph)
+    c.login()
+    return c
+
+
+def test_token_needs_the_right_secret_scope_and_tenant(graph):
+    c = Client(graph)
+    assert c.login()[0] == 200
+    assert c.login(client_secret="wrong") [1]["error"] == "invalid_client"
+    assert c.login(scope="https://vault.azure.net/.default")[1]["error"] == "invalid_scope"
+    assert c.login(client_id="other")[1]["error"] == "unauthorized_client"
+
+
+def test_a_call_without_a_token_is_refused_and_held_against_the_client(graph):
+    status, _, _ = Client(graph).raw("GET", "/v1.0/devices/delta")
+    assert status == 401 and any("no Authorization" in v for v in graph.violations())
+
+
+def test_a_secret_in_a_url_is_a_violation_and_not_in_the_recording(graph, client):
+    client.get("/v1.0/devices?access_token=" + client.token)
+    assert any("secret is in the URL" in v for v in graph.violations())
+    recorded = json.dumps([[r["headers"], r["form"]] for r in graph.requests()])
+    assert client.token not in recorded and CLIENT_SECRET not in recorded
+
+
+def test_delta_gives_everything_then_only_changes(graph, client):
+    ids = graph.bulk("devices", 7)
+    graph.switch("page_size", 3)
+    entries, sizes, link = client.round()
+    assert [e["id"] for e in entries] == ids and sizes == [3, 3, 1]
+    assert client.round(link)[0] == []
+    graph.update("devices", ids[2], accountEnabled=False)
+    graph.delete("devices", ids[0])
+    graph.delete("devices", ids[1], reason="changed")
+    entries, _, link = client.round(link)
+    assert entries[0] == {"id": ids[2], "deviceId": entries[0]["deviceId"], "accountEnabled": False}
+    assert [e["@removed"]["reason"] for e in entries[1:]] == ["deleted", "changed"]
+    graph.restore("devices", ids[1])
+    assert [e["id"] for e in client.round(link)[0]] == [ids[1]]
+
+
+def test_properties_come_only_with_select(graph, client):
+    graph.add("users", "ada@contoso.example")
+    assert "accountEnabled" not in client.round("/v1.0/users/delta")[0][0]
+    assert client.round("/v1.0/users/delta?$select=id,accountEnabled")[0][0].keys() == {"id", "accountEnabled"}
+
+
+def test_a_page_may_be_asked_for_again(graph, client):
+    graph.bulk("devices", 5)
+    graph.switch("page_size", 2)
+    link = client.page("/v1.0/devices/delta?" + SELECT)["@odata.nextLink"]
+    assert client.page(link)["value"] == client.page(link)["value"]
+
+
+def test_plain_listing_has_no_delta_link(graph, client):
+    graph.bulk("devices", 3)
+    graph.switch("page_size", 2)
+    page = client.page("/v1.0/devices")
+    last = client.page(page["@odata.nextLink"])
+    assert len(page["value"]) == 2 and "@odata.deltaLink" not in last and "@odata.nextLink" not in last
+
+
+@pytest.mark.parametrize("switch, value, sizes", [
+    ("empty_pages", True, [0, 2, 0, 1]),
+    ("delta_link_alone", True, [2, 1, 0]),
+    ("repeat_item", True, [2, 2]),
+])
+def test_page_shapes(graph, client, switch, value, sizes):
+    ids = graph.bulk("devices", 3)
+    graph.switch("page_size", 2)
+    graph.switch(switch, value)
+    entries, got, _ = client.round()
+    assert got == sizes and {e["id"] for e in entries} == set(ids)
+
+
+def test_link_forms(graph, client):
+    graph.bulk("devices", 3)
+    graph.switch("page_size", [1, 2])
+    graph.switch("link_case")
+    graph.switch("link_encoded")
+    link = client.page("/v1.0/devices/delta?" + SELECT)["@odata.nextLink"]
+    assert link.startswith("HTTP://") and "?%24skiptoken=" in link
+    assert len(client.page(link)["value"]) == 2
+    graph.switch("foreign_link", "http://example.invalid")
+    assert client.page("/v1.0/devices/delta")["@odata.nextLink"].startswith("HTTP://EXAMPLE.INVALID/")
+
+
+def test_a_loop_gives_the_same_link_each_time(graph, client):
+    graph.bulk("devices", 3)
+    graph.switch("page_size", 1)
+    graph.switch("loop")
+    link = client.page("/v1.0/devices/delta")["@odata.nextLink"]
+    assert client.page(link)["@odata.nextLink"] == link
+
+
+def test_distorted_deltas(graph, client):
+    ids = graph.bulk("devices", 4)
+    graph.delete("devices", ids[3])
+    graph.switch("removed_first")
+    entries, _, link = client.round()
+    assert entries[0] == {"id": ids[3], "@removed": {"reason": "deleted"}}
+    graph.update("devices", ids[0], accountEnabled=False)
+    graph.update("devices", ids[0], accountEnabled=True)
+    graph.switch("repeat_states")
+    assert [e["accountEnabled"] for e in client.round(link)[0]] == [True, False, True]
+    graph.clear()
+    graph.switch("minimal")
+    assert client.round(link)[0] == [{"id": ids[0], "accountEnabled": True}]
+    graph.switch("replay", 3)
+    assert [e["id"] for e in client.round(link)[0]] == [ids[2], ids[3], ids[0]]
+    graph.clear()
+    graph.add("devices", "nameless", deviceId=None)
+    graph.switch("absent_as_null")
+    assert client.round(link)[0][-1]["deviceId"] is None
+    graph.switch("empty_list")
+    assert client.round()[0] == []
+
+
+def test_lag_shows_a_change_one_round_late(graph, client):
+    graph.add("devices", "a")
+    link = client.round()[2]
+    graph.switch("lag", 1)
+    graph.add("devices", "b")
+    entries, _, link = client.round(link)
+    assert entries == []
+    assert len(client.round(link)[0]) == 1
+
+
+def test_forget_leaves_no_trace(graph, client):
+    gone, kept = graph.bulk("devices", 2)
+    link = client.round()[2]
+    graph.forget("devices", gone)
+    assert client.round(link)[0] == [] and [e["id"] for e in client.round()[0]] == [kept]
+
+
+@pytest.mark.parametrize("value, status, code", [
+    ({"status": 410, "location": True}, 410, "resyncRequired"),
+    ({"status": 400, "code": "syncStateNotFound"}, 400, "syncStateNotFound"),
+])
+def test_gone(graph, client, value, status, code):
+    link = client.round()[2]
+    graph.switch("gone", value, times=1)
+    got, headers, body = client.get(link)
+    assert got == status and json.loads(body)["error"]["code"] == code and ("Location" in headers) == ("location" in value)
+    assert client.round(link)[0] == []
+
+
+def test_failures_carry_retry_after_in_every_form(graph, client):
+    for after in ("2", "0", "86400", "date+60", "date-60", None):
+        graph.switch("fail", {"status": 429, "retry_after": after}, times=1)
+        status, headers, _ = client.get("/v1.0/devices/delta")
+        assert status == 429
+        if after is None:
+            assert "Retry-After" not in headers
+        elif after.startswith("date"):
+            assert parsedate_to_datetime(headers["Retry-After"]).timestamp() - time.time() == pytest.approx(float(after[4:]), abs=3)
+        else:
+            assert headers["Retry-After"] == after
+        assert client.get("/v1.0/devices/delta")[0] == 200
+    graph.switch("fail", {"status": 503, "html": True}, on="devices", after=1, times=1)
+    assert [client.get("/v1.0/%s/delta" % c)[0] for c in ("users", "devices", "devices", "devices")] == [200, 200, 503, 200]
+
+
+def test_tokens_end(graph, client):
+    graph.switch("token_uses", 2)
+    graph.switch("expires_in_string")
+    assert client.login()[1]["expires_in"] == "3599"
+    assert [client.get("/v1.0/devices/delta")[0] for _ in range(3)] == [200, 200, 401]
+    graph.clear()
+    client.login()
+    graph.revoke_tokens()
+    assert client.get("/v1.0/devices/delta")[0] == 401
+
+
+def test_broken_transport(graph, client):
+    graph.bulk("devices", 20)
+    url = "/v1.0/devices/delta?" + SELECT
+    whole = client.page(url)["value"]
+    graph.switch("truncate", "short", times=1)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(client.get(url)[2])
+    graph.switch("truncate", "wrong", times=1)
+    with pytest.raises(http.client.IncompleteRead):
+        client.get(url)
+    graph.switch("reset", 100, times=1)
+    with pytest.raises(OSError):
+        client.get(url)
+    graph.switch("chunked", 7, times=1)
+    status, headers, body = client.get(url)
+    assert headers["Transfer-Encoding"] == "chunked" and json.loads(body)["value"] == whole
+    graph.switch("gzip", "asked", times=2)
+    assert "Content-Encoding" not in client.get(url)[1]
+    assert json.loads(gzip.decompress(client.get(url, **{"Accept-Encoding": "gzip"})[2]))["value"] == whole
+    graph.switch("redirect", "http://example.invalid", times=1)
+    assert client.get(url)[1]["Location"] == "http://example.invalid" + url
+    graph.switch("date_skew", 600, times=1)
+    assert parsedate_to_datetime(client.get(url)[1]["Date"]).timestamp() - time.time() == pytest.approx(600, abs=3)
+    graph.switch("drip", 0.001, times=1)
+    assert client.page(url)["value"] == whole
+
+
+@pytest.mark.parametrize("kind", ["unknown_members", "null_members", "escapes", "surrogates", "lone_surrogate", "huge_numbers"])
+def test_odd_json_still_says_the_same(graph, client, kind):
+    new = graph.add("devices", "pc-1")
+    graph.switch("json", kind)
+    entry = client.page("/v1.0/devices/delta?" + SELECT)["value"][0]
+    assert entry["id"] == new["id"] and entry["accountEnabled"] is True
+
+
+@pytest.mark.parametrize("kind", ["bom", "empty_body", "html"])
+def test_no_json(graph, client, kind):
+    graph.switch("json", kind)
+    status, _, body = client.get("/v1.0/devices/delta")
+    assert status == 200
+    with pytest.raises(ValueError):
+        json.loads(body.decode())
+
+
+def test_forms_of_names(graph, client):
+    new = graph.add("users", "ada@contoso.example")
+    graph.switch("id_form", "braces")
+    graph.switch("upn_upper")
+    entry = client.page("/v1.0/users/delta?$select=id,userPrincipalName")["value"][0]
+    assert entry == {"id": "{%s}" % new["id"].upper(), "userPrincipalName": "ADA@CONTOSO.EXAMPLE"}
+
+
+def test_hold_and_wait_need_no_sleep(graph, client):
+    graph.switch("hold", on="devices.delta")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(client.get("/v1.0/devices/delta")[0]))
+    thread.start()
+    assert graph.wait(1, on="devices", held=True, timeout=10) == 1 and done == []
+    graph.clear("hold")
+    thread.join(10)
+    assert done == [200]
+    assert graph.wait(2, on="devices", timeout=0.01) == 1
+
+
+def test_control_over_http_tells_mistakes(graph):
+    status, _, body = Client(graph).raw("POST", "/_control/switch", json.dumps({"name": "pagesize"}))
+    assert status == 400 and "page_size" in json.loads(body)["error"]
+    assert Client(graph).raw("POST", "/_control/nothing", "{}")[0] == 404
