@@ -46,8 +46,9 @@ int cli_run(const cli_command *c, cli_call *call)
     rl_buf errors = {0};
     int code = 1;
     call->settings = &settings;
-    if (strcmp(c->name, "config") == 0 && json_object_get(call->options, "markdown"))
-        return c->run(call); /* the reference needs no environment */
+    bool reference = strcmp(c->name, "config") == 0 && json_object_get(call->options, "markdown");
+    if (reference || strcmp(c->name, "ocsp") == 0)
+        return c->run(call); /* the reference and an OCSP client need no environment */
     if (rl_settings_load(&settings, environ, &errors) != RL_OK) {
         fprintf(stderr, "%.*s", (int)errors.n, errors.p ? (const char *)errors.p : "out of memory\n");
     } else {

@@ -23,11 +23,11 @@ typedef struct cli_command {
     const char *name, *operands;
     size_t operands_min, operands_max;
     const char *help;
-    const cli_option *options;  /* ends with an empty row */
+    const cli_option *options;  /* ends with a row without a name, whose help goes below the others' */
     int (*run)(cli_call *call); /* the exit code */
 } cli_command;
 
-/* Loads the settings and runs. */
+/* Loads the settings, for the commands that need any, and runs. */
 int cli_run(const cli_command *c, cli_call *call);
 
 /* cli_csr.c: a signed request in PEM (malloced). `sans`: a string, a list of strings, or NULL. */
@@ -43,5 +43,6 @@ int cli_change(cli_call *call);
 int cli_show(cli_call *call);
 int cli_list(cli_call *call);
 int cli_sync(cli_call *call);
+int cli_ocsp(cli_call *call);
 
 #endif

@@ -34,6 +34,24 @@ static const cli_option list_options[] = {{"status", "STATUS", "only good, hold 
                                           {0}};
 static const cli_option sync_options[] = {{"full", NULL, "compare the whole source"}, {0}};
 
+static const cli_option ocsp_options[] = {
+    {"cert", "FILE", "the certificate in question (PEM or DER)"},
+    {"issuer", "FILE", "the CA that issued it (PEM or DER)"},
+    {"trust", "FILE", "CAs at which the signer's chain may end (PEM; default: the issuer)"},
+    {"hash", "NAME", "hash of the request's CertID: sha1 (default) sha256 sha384 sha512"},
+    {"nonce", NULL, "send a nonce of 32 octets (the default)"},
+    {"no-nonce", NULL, "send none, as clients do that take answers from caches"},
+    {"get", NULL, "ask by GET instead of POST"},
+    {"timeout", "TIME", "such as 5s (default 10s), at most 10m"},
+    {NULL, NULL,
+     "URL is a responder's, http:// or https://, and needs --cert and --issuer. Without it the URL is taken from\n"
+     "the certificate (AIA extension). FILE is a stored answer in DER, - is standard input; without --issuer its\n"
+     "signer is not verified, and without --cert every certificate in it counts.\n\n"
+     "The answer is believed when the issuer or its delegate signed it, it has not expired, is about the\n"
+     "certificate, and has no other nonce than was sent. No settings and no data folder are needed.\n\n"
+     "Exit status: 0 good, 3 revoked (a hold, too), 4 unknown, 1 no answer, or one that is not believed or not\n"
+     "verified, 2 wrong usage.\n"}};
+
 static const cli_command commands[] = {
     {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},
     {"init", "", 0, 0, "make the root CA", init_options, cli_init},
@@ -47,6 +65,8 @@ static const cli_command commands[] = {
     {"show", "SERIAL", 1, 1, "one certificate", no_options, cli_show},
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
     {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user) or all of them now", sync_options, cli_sync},
+    {"ocsp", "[URL|FILE]", 0, 1, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
+     cli_ocsp},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -55,20 +75,23 @@ static void print_commands(FILE *to)
     fprintf(to, "usage: revline [COMMAND] [OPTIONS]\n\nRevocation at line rate for managed fleets: a small CA and OCSP "
                 "responder.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-9s %-9s %s\n", commands[i].name, commands[i].operands, commands[i].help);
+        fprintf(to, "  %-9s %-10s %s\n", commands[i].name, commands[i].operands, commands[i].help);
     fprintf(to, "\nEvery command has --help and --json. Settings are environment variables: revline config.\n"
-                "Exit status: 0 success, 1 failure, 2 wrong usage.\n");
+                "Exit status: 0 success, 1 failure, 2 wrong usage; revline ocsp has more.\n");
 }
 
 static void print_command(const cli_command *c)
 {
+    const cli_option *o;
     printf("usage: revline %s%s%s [OPTIONS]\n\n%s\n\n", c->name, c->operands[0] ? " " : "", c->operands, c->help);
-    for (const cli_option *o = c->options; o->name; o++) {
+    for (o = c->options; o->name; o++) {
         char left[64];
         snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
         printf("  %-22s %s\n", left, o->help);
     }
     printf("  %-22s %s\n  %-22s %s\n", "--json", "answer as JSON", "--help", "this text");
+    if (o->help)
+        printf("\n%s", o->help);
 }
 
 static int usage(const cli_command *c, const char *what, const char *arg)

@@ -68,10 +68,15 @@ static void free_call(rl_http_call *call)
     free(call);
 }
 
-static const char *header(rl_http_call *call, const char *name)
+static const char *header(const rl_http_call *call, const char *name)
 {
     struct curl_header *h;
     return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : NULL;
+}
+
+const char *rl_http_response_header(const rl_http_response *r, const char *name)
+{
+    return r->err == RL_OK ? header(r->call, name) : NULL;
 }
 
 /* RFC 9110 §10.2.3: delay-seconds or HTTP-date. A date is measured against the answer's own Date, since the
@@ -125,7 +130,7 @@ static void take_out(rl_http_call *call)
 
 static void finish(rl_http_call *call, CURLcode code)
 {
-    rl_http_response r = {.err = error_of(call, code), .retry_after_ms = -1};
+    rl_http_response r = {.err = error_of(call, code), .retry_after_ms = -1, .call = call};
     if (r.err == RL_OK) {
         curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &r.status);
         read_headers(call, &r);

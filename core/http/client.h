@@ -21,12 +21,16 @@ typedef struct rl_http_response {
     rl_err err; /* RL_OK: there is a status. RL_EIO, RL_ETIMEDOUT, RL_ERANGE (too large), RL_ECANCELED: none usable */
     char message[256]; /* for people, when err */
     long status;
-    rl_span body;           /* valid during the callback */
-    int64_t retry_after_ms; /* from Retry-After, seconds or HTTP date (measured against the answer's Date); -1 when
-                               absent or nonsense */
-    int64_t date;           /* the Date header, Unix seconds; 0 when absent */
-    char request_id[64];    /* the upstream's request-id header */
+    rl_span body;             /* valid during the callback */
+    int64_t retry_after_ms;   /* from Retry-After, seconds or HTTP date (measured against the answer's Date); -1 when
+                                 absent or nonsense */
+    int64_t date;             /* the Date header, Unix seconds; 0 when absent */
+    char request_id[64];      /* the upstream's request-id header */
+    const rl_http_call *call; /* for rl_http_response_header */
 } rl_http_response;
+/* A header of the answer by its name in any case, the first when it comes several times; NULL when absent. Valid until
+ * the next such call or the callback's end. */
+const char *rl_http_response_header(const rl_http_response *r, const char *name);
 typedef void (*rl_http_response_fn)(const rl_http_response *r, void *arg);
 
 typedef struct rl_http_call_options {

@@ -37,7 +37,8 @@ struct outcome {
     long status;
     int64_t retry_after_ms, date;
     rl_buf body;
-    char request_id[64], message[256];
+    char request_id[64], message[256], etag[32];
+    bool has_expires;
 };
 
 static void record(const rl_http_response *r, void *arg)
@@ -51,6 +52,9 @@ static void record(const rl_http_response *r, void *arg)
     rl_buf_append(&o->body, r->body.p, r->body.n);
     snprintf(o->request_id, sizeof(o->request_id), "%s", r->request_id);
     snprintf(o->message, sizeof(o->message), "%s", r->message);
+    const char *etag = rl_http_response_header(r, "ETAG");
+    snprintf(o->etag, sizeof(o->etag), "%s", etag ? etag : "");
+    o->has_expires = rl_http_response_header(r, "Expires") != NULL;
 }
 
 struct fixture {
@@ -173,6 +177,17 @@ static void test_get_sends_headers_and_token_and_reads_the_answer(void **state)
     assert_non_null(strstr(request, "\r\nAccept: application/json\r\n"));
     assert_non_null(strstr(request, "\r\nPrefer: x=1\r\n"));
     assert_non_null(strstr(request, "\r\nAccept-Encoding: gzip\r\n"));
+}
+
+static void test_headers_are_found_by_name_in_any_case(void **state)
+{
+    struct outcome *r = get(*state, "HTTP/1.1 200 OK\r\nEtag:  \"v1\"\r\nContent-Length: 0\r\nETag: \"v2\"\r\n"
+                                    "Connection: close\r\n\r\n");
+    assert_string_equal(r->etag, "\"v1\"");
+    assert_false(r->has_expires);
+    r = get(*state, "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhe");
+    assert_int_equal(r->err, RL_EIO);
+    assert_string_equal(r->etag, ""); /* of an answer that broke off nothing is used */
 }
 
 static void test_post_sends_the_body_whole(void **state)
@@ -586,6 +601,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLIENT_TEST(test_get_sends_headers_and_token_and_reads_the_answer),
+        CLIENT_TEST(test_headers_are_found_by_name_in_any_case),
         CLIENT_TEST(test_post_sends_the_body_whole),
         CLIENT_TEST(test_the_url_is_sent_as_it_is),
         CLIENT_TEST(test_redirects_are_not_followed),
