@@ -152,6 +152,18 @@ rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
 rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r);
 void rl_cursor_clear(rl_cursor_record *r);
 
+/* A signed OCSP answer. What is in it is the responder's business; the spans of a decoded one point into what was
+ * decoded. */
+typedef struct rl_response_record {
+    rl_span maker;   /* the program that made it: another may write its answers differently */
+    uint8_t form;    /* of the CertID that was asked about */
+    uint8_t outcome; /* what it says */
+    int64_t this_update, next_update, serve_until; /* Unix seconds */
+    rl_span headers, body;
+} rl_response_record;
+rl_err rl_response_encode(const rl_response_record *r, rl_buf *out);
+rl_err rl_response_decode(rl_span in, rl_response_record *r);
+
 /* One entry of the delta log: what changed and what it is now. */
 typedef struct rl_delta_record {
     enum { RL_DELTA_ISSUED = 1, RL_DELTA_STATUS = 2 } kind;

@@ -12,18 +12,19 @@
 #include "base/log.h"
 #include "store/store_priv.h"
 
-/* What RocksDB may take. In memory: two block caches (one for `cert`), all memtables together, and the indexes and
- * bloom filters of open tables (about two octets for each key). On disk: the log that a start has to replay. */
+/* What RocksDB may take, however many certificates there are. In memory: one block cache for all families, which holds
+ * data, indexes and bloom filters alike, and all memtables together. On disk: the log that a start has to replay. */
 enum {
-    BLOCK_CACHE = 64 << 20,
+    BLOCK_CACHE = 128 << 20,
     MEMTABLES = 64 << 20,
-    WAL_MAX = 64 << 20,
+    WAL_MAX = 16 << 20,
     MANIFEST_MAX = 16 << 20,
     INFO_LOG_MAX = 1 << 20,
     OPEN_FILES = 512,
     BACKGROUND_JOBS = 2,
     BLOOM_BITS = 10
 };
+static const double HASH_RATIO = 0.75, MEMTABLE_BLOOM = 0.02;
 
 const char *const rl_cf_names[CF_COUNT] = {"default", "issuer", "cert",   "der",      "binding", "object",
                                            "revoked", "delta",  "cursor", "response", "audit",   "meta"};
@@ -36,10 +37,37 @@ rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks)
 }
 
 /* ---- open ---- */
-static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache)
+/* Indexes and bloom filters are cut into blocks of their own, of which only a top level stays with an open table: a
+ * look-up reads the few octets it needs through the block cache, and neither memory nor the time to open grows with
+ * the number of certificates. */
+static void set_table(rocksdb_options_t *o, rl_cf cf, rocksdb_cache_t *cache)
+{
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(table, cache);
+    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
+    rocksdb_block_based_options_set_index_type(table, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(table, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+    if (cf == CF_CERT) {
+        /* Point look-ups: a hash index inside the data blocks, a bloom filter on the memtable too. Small records:
+         * unpacking would cost more than reading. */
+        rocksdb_block_based_options_set_data_block_index_type(
+            table, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
+        rocksdb_block_based_options_set_data_block_hash_ratio(table, HASH_RATIO);
+        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM);
+        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+        rocksdb_options_set_compression(o, rocksdb_no_compression);
+    }
+    rocksdb_options_set_block_based_table_factory(o, table);
+    rocksdb_block_based_options_destroy(table);
+}
+
+static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_compactionfilter_t *filter)
 {
     rocksdb_options_t *o = rocksdb_options_create();
-    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_create_missing_column_families(o, 1);
     /* The options of the database, not of a family; it takes them from the first. */
@@ -55,20 +83,14 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache)
     rocksdb_options_set_max_open_files(o, OPEN_FILES);
     rocksdb_options_set_max_log_file_size(o, INFO_LOG_MAX);
     rocksdb_options_set_keep_log_file_num(o, 2);
-    rocksdb_options_set_write_buffer_size(o, cf == CF_CERT || cf == CF_DER ? 32 << 20 : 8 << 20);
-    if (cf == CF_CERT) {
-        /* A hash index inside the data blocks, a bloom filter (10 bits a key) over tables and memtable: an OCSP
-         * look-up is one block at most, and a serial that was never issued mostly none. The call sets a table
-         * factory with a cache of its own; setting another one behind it would undo all that. */
-        rocksdb_options_optimize_for_point_lookup(o, BLOCK_CACHE >> 20);
-        rocksdb_options_set_compression(o,
-                                        rocksdb_no_compression); /* small records: unpacking costs more than reading */
-    } else {
-        rocksdb_block_based_options_set_block_cache(table, cache);
-        rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
-        rocksdb_options_set_block_based_table_factory(o, table);
-    }
-    rocksdb_block_based_options_destroy(table);
+    rocksdb_options_set_write_buffer_size(o, cf == CF_CERT || cf == CF_DER ? 32 << 20
+                                             : cf == CF_RESPONSE           ? 16 << 20
+                                                                           : 8 << 20);
+    /* A start reads no more of the tables than it must. */
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    set_table(o, cf, cache);
+    if (cf == CF_RESPONSE)
+        rocksdb_options_set_compaction_filter(o, filter);
     return o;
 }
 
@@ -147,6 +169,7 @@ static void destroy(rl_store *s)
         rocksdb_close(s->db);
     for (int i = 0; i < CF_COUNT; i++)
         rocksdb_options_destroy(s->options[i]);
+    rocksdb_compactionfilter_destroy(s->expired);
     rocksdb_cache_destroy(s->cache);
     rocksdb_readoptions_destroy(s->read);
     rocksdb_readoptions_destroy(s->scan);
@@ -162,8 +185,9 @@ static rl_store *create(void)
     if (!s)
         return NULL;
     s->cache = rocksdb_cache_create_lru(BLOCK_CACHE);
+    s->expired = rl_response_filter();
     for (int i = 0; i < CF_COUNT; i++)
-        s->options[i] = cf_options((rl_cf)i, s->cache);
+        s->options[i] = cf_options((rl_cf)i, s->cache, s->expired);
     s->read = rocksdb_readoptions_create();
     s->scan = rocksdb_readoptions_create();
     rocksdb_readoptions_set_total_order_seek(s->scan, 1);

@@ -43,6 +43,12 @@ rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
 rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx),
                            void *ctx);
 
+/* Signed OCSP answers, at most one for each certificate, none older than its last change of status. The record's spans
+ * point into `memory`, which is written anew. */
+rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_response_record *out);
+/* Whose they are, over a snapshot: read one by rl_store_response, it may have gone since. */
+rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, void *ctx), void *ctx);
+
 /* ---- writing ---- */
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
  * Must not block on anything but the store and must not submit-and-wait. May be run once only. */
@@ -77,8 +83,8 @@ rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
  * is not good). RL_EEXISTS when the serial is taken. */
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin);
 /* Writes a changed record: cert, keeps `revoked` in step, appends a `status` delta when the effective status, reason
- * or revoked_at differ from what is stored, and tells the listener then. Bindings that were added to or taken
- * from the record are put and deleted in `binding`. */
+ * or revoked_at differ from what is stored, deletes the certificate's signed answer and tells the listener then.
+ * Bindings that were added to or taken from the record are put and deleted in `binding`. */
 rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
 rl_err rl_txn_put_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
 rl_err rl_txn_delete_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
@@ -86,6 +92,10 @@ rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const r
 rl_err rl_txn_delete_object(rl_store_txn *t, rl_source src, const char *id);
 rl_err rl_txn_put_cursor(rl_store_txn *t, const char *source, const rl_cursor_record *r);
 rl_err rl_txn_put_issuer(rl_store_txn *t, rl_issuer_id id, const rl_issuer_record *r);
+/* Keeps a signed answer, replacing the one before, until the certificate's status changes. It must have been made from
+ * the status as committed: RL_EBUSY when the certificate was written in this group, RL_ENOTFOUND when there is no such
+ * certificate. Neither leaves a trace. The database forgets answers that have ended. */
+rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_response_record *r);
 /* Who did what, for people: `who`, `what` ("cert.revoke"), `subject` free text. */
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject);
 

@@ -61,7 +61,8 @@ struct rl_store {
     rocksdb_column_family_handle_t *cf[CF_COUNT];
     rocksdb_options_t *options[CF_COUNT];
     rocksdb_cache_t *cache;
-    rocksdb_readoptions_t *read, *scan; /* point reads; whole-order iteration */
+    rocksdb_compactionfilter_t *expired; /* drops signed answers that have ended */
+    rocksdb_readoptions_t *read, *scan;  /* point reads; whole-order iteration */
     rocksdb_writeoptions_t *write;
 
     pthread_t writer;
@@ -90,6 +91,7 @@ struct rl_store_txn {
     bool broken; /* a rollback failed: nothing of the group may be written */
 };
 
+rocksdb_compactionfilter_t *rl_response_filter(void);
 void *rl_store_writer(void *store);
 /* Copies RocksDB's error into `e` and frees it. */
 rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks);

@@ -349,7 +349,27 @@ rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_r
         return RL_OK;
     RL_TRY(keep_revoked(t, &k, r));
     RL_TRY(put_delta(t, RL_DELTA_STATUS, id, r, origin));
+    delete (t, CF_RESPONSE, &k);
     return tell(t, id);
+}
+
+/* There is no answer to delete when a certificate is added: before that none is taken for it. */
+rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_response_record *r)
+{
+    rl_key k;
+    rl_buf value = {0};
+    char *error = NULL;
+    size_t n;
+    RL_TRY(rl_key_cert(id, &k));
+    char *written = rocksdb_writebatch_wi_get_from_batch_cf(t->batch, t->store->options[CF_CERT], t->store->cf[CF_CERT],
+                                                            (const char *)k.b, k.n, &n, &error);
+    rocksdb_free(written);
+    rocksdb_free(error);
+    if (written || error)
+        return error ? RL_EIO : RL_EBUSY;
+    rl_cert_status status;
+    RL_TRY(rl_store_cert_status(t->store, id, &status));
+    return put_encoded(t, CF_RESPONSE, &k, rl_response_encode(r, &value), &value);
 }
 
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject)

@@ -25,6 +25,11 @@ static void rl_revoked_clear(rl_revoked_record *r)
     (void)r;
 }
 
+static void rl_response_clear(rl_response_record *r)
+{
+    (void)r;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     rl_span in = rl_span_of(data, size);
@@ -44,5 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     READ_AND_WRITE(issuer, in);
     READ_AND_WRITE(cursor, in);
     READ_AND_WRITE(delta, in);
+    READ_AND_WRITE(response, in);
     return 0;
 }

@@ -208,7 +208,7 @@ static void the_options_are_those_that_were_asked_for(void **state)
     char *text = read_whole(path);
     static const char *const of_database[] = {
         "paranoid_checks=true",        "wal_recovery_mode=kTolerateCorruptedTailRecords",
-        "max_total_wal_size=67108864", "db_write_buffer_size=67108864",
+        "max_total_wal_size=16777216", "db_write_buffer_size=67108864",
         "max_background_jobs=2",       "max_open_files=512"};
     for (size_t i = 0; i < sizeof(of_database) / sizeof(of_database[0]); i++)
         if (!strstr(text, of_database[i]))
@@ -224,7 +224,10 @@ static void the_options_are_those_that_were_asked_for(void **state)
     if (end)
         *end = 0;
     assert_non_null(strstr(table, "data_block_index_type=kDataBlockBinaryAndHash"));
-    assert_non_null(strstr(table, "filter_policy=bloomfilter:10"));
+    assert_non_null(strstr(table, "filter_policy=bloomfilter"));
+    assert_non_null(strstr(table, "index_type=kTwoLevelIndexSearch"));
+    assert_non_null(strstr(table, "partition_filters=true"));
+    assert_non_null(strstr(table, "cache_index_and_filter_blocks=true"));
     assert_non_null(strstr(table, "whole_key_filtering=true"));
 }
 
