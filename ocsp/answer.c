@@ -33,30 +33,42 @@ void ocsp_question_key(const ocsp_question *q, const ocsp_cert_id *id, ocsp_key 
 }
 
 /* ---- deciding ---- */
-/* Design §10: never `good` for what was not issued, has expired or is revoked. A certificate past its notAfter is
- * `unknown` unless it was revoked, and a `good` answer ends with the certificate. */
-void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out)
+/* Never `good` for what was not issued, has expired or is revoked. A certificate past its notAfter is `unknown` unless
+ * it was revoked, and a `good` answer ends with the certificate.
+ *
+ * With an archive (RFC 6960 §4.4.4) the status is told for that much longer, and the answer carries the date back to
+ * which that is so: producedAt less the retention interval. Then a `good` answer ends with the archive. What was
+ * revoked or put on hold stays so for ever, but past the archive without the date, which would promise more. */
+static void decide_issued(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t *until,
+                          rl_duration *validity, ocsp_single *out)
 {
-    rl_duration validity = s->ocsp.validity_unknown;
-    out->status = OCSP_UNKNOWN;
-    out->revoked_at = 0;
-    out->reason = RL_REASON_UNSPECIFIED;
-    if (!record) {
-        if (s->ocsp.unissued == RL_UNISSUED_REVOKED) { /* RFC 6960 §2.2: on hold since 1970-01-01 */
-            out->status = OCSP_REVOKED;
-            out->reason = RL_REASON_HOLD;
-        }
-    } else if (record->status != RL_STATUS_GOOD) {
+    int64_t archive = s->ocsp.archive / 1000;
+    bool expired = now >= record->not_after;
+    out->archived = expired && now < record->not_after + archive;
+    out->archive_cutoff = out->archived ? now - archive : 0;
+    if (record->status != RL_STATUS_GOOD) {
         bool hold = record->status == RL_STATUS_HOLD;
         out->status = OCSP_REVOKED;
         out->revoked_at = record->revoked_at;
         out->reason = hold ? RL_REASON_HOLD : record->reason;
-        validity = hold ? s->ocsp.validity_hold : s->ocsp.validity_revoked;
-    } else if (now < record->not_after) {
+        *validity = hold ? s->ocsp.validity_hold : s->ocsp.validity_revoked;
+    } else if (!expired || out->archived) {
+        int64_t end = expired ? record->not_after + archive : record->not_after;
         out->status = OCSP_GOOD;
-        validity = s->ocsp.validity_good;
-        if (until > record->not_after)
-            until = record->not_after;
+        *validity = s->ocsp.validity_good;
+        *until = *until < end ? *until : end;
+    }
+}
+
+void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out)
+{
+    rl_duration validity = s->ocsp.validity_unknown;
+    *out = (ocsp_single){.cert_id = out->cert_id, .status = OCSP_UNKNOWN, .reason = RL_REASON_UNSPECIFIED};
+    if (record) {
+        decide_issued(s, record, now, &until, &validity, out);
+    } else if (s->ocsp.unissued == RL_UNISSUED_REVOKED) { /* RFC 6960 §2.2: on hold since 1970-01-01 */
+        out->status = OCSP_REVOKED;
+        out->reason = RL_REASON_HOLD;
     }
     out->next_update = now + validity / 1000;
     if (out->next_update > until)
@@ -70,9 +82,8 @@ static rl_err read_single(ocsp_job *job, ocsp_question *q, int64_t until, int64_
     const ocsp_context *c = job->context;
     rl_cert_status record;
     rl_err err = RL_ENOTFOUND;
-    out->cert_id = q->cert_id;
+    *out = (ocsp_single){.cert_id = q->cert_id, .status = OCSP_UNKNOWN};
     if (!q->ours) { /* RFC 6960 §2.2: an issuer that is not served here */
-        out->status = OCSP_UNKNOWN;
         out->next_update = now + c->settings->ocsp.validity_unknown / 1000;
         out->next_update = out->next_update < until ? out->next_update : until;
         return RL_OK;
@@ -156,8 +167,8 @@ static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
 {
     ocsp_single singles[OCSP_CERT_IDS_MAX];
     ocsp_response r = {.singles = singles, .singles_n = job->n, .produced_at = rl_wall_s(), .nonce = job->nonce};
-    if (r.produced_at >= delegate->not_after)
-        return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate has expired and could not be renewed yet");
+    if (r.produced_at < delegate->not_before || r.produced_at >= delegate->not_after)
+        return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate is not valid now and could not be renewed yet");
     for (size_t i = 0; i < job->n; i++) {
         rl_err err =
             read_single(job, &job->questions[i], delegate->not_after, r.produced_at, &singles[i], &r.extended_revoke);
@@ -180,7 +191,8 @@ void ocsp_job_run(ocsp_job *job)
         log_client_warn("ocsp.answer", "error", e.message);
     } else if (job->cacheable) {
         /* Refused when the status has changed meanwhile: ocsp_job_is_current will say so, too. */
-        (void)ocsp_cache_put(job->context->cache, &job->key, job->questions[0].stamp, job->entry);
+        if (ocsp_cache_put(job->context->cache, &job->key, job->questions[0].stamp, job->entry))
+            ocsp_warm_note(job->context->warm, &job->key);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "ocsp/cache.h"
 #include "ocsp/request.h"
 #include "ocsp/responder.h"
+#include "ocsp/warm.h"
 
 /* What an answer says, as the metric revline_ocsp_responses_total counts it. */
 typedef enum {
@@ -28,6 +29,7 @@ typedef struct ocsp_context {
     const rl_settings *settings;
     ocsp_cache *cache;
     ocsp_responder *responder;
+    ocsp_warm *warm;
     rl_metric *signatures, *sign_seconds;
 } ocsp_context;
 
@@ -70,8 +72,8 @@ bool ocsp_job_is_current(const ocsp_job *job);
 /* The entity tag, with its quotes, of an entry made here without a nonce. */
 rl_span ocsp_entry_tag(const ocsp_entry *e);
 
-/* The answer's content for one certificate of ours. Pure. `record` is NULL for one that was never issued;
- * `until` is the last second that any answer may reach, the end of the responder's certificate. */
+/* The answer's content for one certificate of ours, all but its CertID. Pure. `record` is NULL for one that was never
+ * issued; `until` is the last second that any answer may reach, the end of the responder's certificate. */
 void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out);
 
 #endif

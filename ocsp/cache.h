@@ -22,19 +22,28 @@ typedef struct ocsp_key {
     uint8_t zero[2]; /* instead of padding, whose octets are nobody's */
 } ocsp_key;
 
+/* Begins at a cache line, the first of which is all that a look-up compares; what is sent lies behind the second in
+ * one piece. With many entries each line that a request touches comes from main memory. */
 typedef struct ocsp_entry {
+    ocsp_key key; /* key, chain, used, the ring and cost are the cache's own, under the shard's lock */
     _Atomic uint32_t refs;
+    struct ocsp_entry *chain;
     int64_t this_update, next_update; /* Unix seconds */
     int64_t serve_until; /* from here on the cache has it no more; next_update, unless set earlier before put */
-    rl_span body;        /* the OCSPResponse */
-    rl_span headers;     /* the header lines that do not change with the time of sending */
-    unsigned outcome;    /* what it says: for the caller's metrics */
-    /* The cache's own, under the shard's lock. */
-    ocsp_key key;
-    struct ocsp_entry *chain, *hand_next, *hand_prev;
-    size_t cost;
+
+    rl_span headers;  /* the header lines that do not change with the time of sending; an empty line follows */
+    rl_span body;     /* the OCSPResponse */
+    unsigned outcome; /* what it says: for the caller's metrics */
     bool used;
+    struct ocsp_entry *hand_next, *hand_prev;
+    size_t cost;
 } ocsp_entry;
+
+/* Headers, empty line and body. */
+static inline rl_span ocsp_entry_message(const ocsp_entry *e)
+{
+    return rl_span_of(e->headers.p, e->headers.n + 2 + e->body.n);
+}
 
 /* One reference, the caller's. Copies; NULL on exhaustion. */
 ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, int64_t next_update, unsigned outcome);

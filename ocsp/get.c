@@ -1,39 +1,172 @@
-/* The GET path decoder. Decodes in place, since each step only shortens. */
+/* The GET path decoder: percent-encoding, then base64, and where that does not give a whole request, the ways in which
+ * paths are known to be bent. Decodes in place, since each step only shortens. */
 #include "ocsp/get.h"
 
-static rl_span skip_slashes(rl_span path)
+#include "ocsp/request.h"
+
+enum {
+    LAYERS_MAX = 2,      /* of percent-encoding */
+    CANDIDATES_MAX = 16, /* readings of one path that are tried, of each kind */
+};
+
+/* ---- percent-encoding ---- */
+/* Base64 has no '%': one that is left is another layer's. */
+static rl_err percent_decode(rl_span path, char *text, size_t *n)
 {
-    rl_span slash;
-    while (path.n && path.p[0] == '/')
-        (void)rl_span_take(&path, 1, &slash);
-    return path;
+    for (unsigned layer = 0; layer < LAYERS_MAX; layer++) {
+        bool again = false;
+        for (*n = 0; path.n;) {
+            const uint8_t *mark = memchr(path.p, '%', path.n);
+            rl_span plain, escape;
+            uint8_t c;
+            RL_TRY(rl_span_take(&path, mark ? (size_t)(mark - path.p) : path.n, &plain));
+            memmove(text + *n, plain.p, plain.n);
+            *n += plain.n;
+            if (!mark)
+                break;
+            RL_TRY(rl_span_take(&path, 3, &escape));
+            RL_TRY(rl_unhex(rl_span_of(escape.p + 1, 2), &c, 1, &(size_t){0}));
+            if (c == '\r' || c == '\n')
+                continue;
+            again |= c == '%';
+            text[(*n)++] = c == ' ' ? '+' : (char)c;
+        }
+        if (!again)
+            return RL_OK;
+        path = rl_span_of(text, *n);
+    }
+    return RL_EBADMSG;
 }
 
-/* One octet of the path, percent-decoded. */
-static rl_err take_octet(rl_span *in, uint8_t *octet)
+/* ---- base64 ---- */
+static void replace(uint8_t *text, size_t n, char from, char to)
 {
-    rl_span c, digits;
-    size_t n;
-    RL_TRY(rl_span_take(in, 1, &c));
-    *octet = c.p[0];
-    if (*octet != '%')
-        return RL_OK;
-    RL_TRY(rl_span_take(in, 2, &digits));
-    return rl_unhex(digits, octet, 1, &n);
+    uint8_t *end = text + n;
+    while ((text = memchr(text, from, (size_t)(end - text))) != NULL)
+        *text++ = (uint8_t)to;
+}
+
+/* Either alphabet, in place when `memory` is the text's own. */
+static rl_err decode(const char *text, size_t n, uint8_t *memory, size_t cap, rl_span *der)
+{
+    if (n > cap)
+        return RL_ERANGE;
+    memmove(memory, text, n);
+    replace(memory, n, '-', '+');
+    replace(memory, n, '_', '/');
+    RL_TRY(rl_base64_decode(rl_span_of(memory, n), false, memory, cap, &n));
+    *der = rl_span_of(memory, n);
+    return n ? RL_OK : RL_EBADMSG;
+}
+
+/* Characters, without padding, that encode the DER SEQUENCE which begins the text; 0 when none does. */
+static size_t characters_due(const char *text, size_t n)
+{
+    uint8_t head[8];
+    rl_span in;
+    if (n < 8 || text[0] != 'M' || decode(text, 8, head, sizeof(head), &in) != RL_OK || in.n < 4 || in.p[0] != 0x30)
+        return 0;
+    size_t header = in.p[1] < 0x80 ? 2 : in.p[1] == 0x81 ? 3 : in.p[1] == 0x82 ? 4 : 0;
+    size_t octets = header == 2 ? in.p[1] : header == 3 ? in.p[2] : (size_t)in.p[2] << 8 | in.p[3];
+    return header ? ((header + octets) * 8 + 5) / 6 : 0;
+}
+
+static bool is_request(rl_span der)
+{
+    ocsp_request r;
+    return ocsp_request_parse(der, OCSP_CERT_IDS_MAX, &r) == RL_OK;
+}
+
+/* ---- bent paths ---- */
+/* What the readings of one path are tried in. */
+typedef struct reading {
+    char text[OCSP_GET_MEND_MAX + 1];
+    uint8_t octets[OCSP_GET_MEND_MAX + 1];
+    rl_span der;
+} reading;
+
+static bool reads(reading *r, size_t n)
+{
+    return decode(r->text, n, r->octets, sizeof(r->octets), &r->der) == RL_OK && is_request(r->der);
+}
+
+/* With a slash more, or less, at `at`. */
+static bool reads_with_slash(reading *r, rl_span text, size_t at, bool more)
+{
+    size_t rest = more ? at : at + 1;
+    memcpy(r->text, text.p, at);
+    r->text[at] = '/';
+    memcpy(r->text + at + more, text.p + rest, text.n - rest);
+    return reads(r, text.n + more - !more);
+}
+
+/* The path has `have` characters without padding, one more or less than it should: tries every run of slashes, and the
+ * one at the end, and succeeds when exactly one place makes a request. Leaves it in `right`. */
+static bool mend_slash(rl_span text, size_t have, bool more, reading *right)
+{
+    reading other;
+    unsigned candidates = 0, found = 0;
+    for (size_t at = 0; at < have; at++) {
+        bool first = text.p[at] == '/' && (at == 0 || text.p[at - 1] != '/');
+        bool doubled = at + 1 == text.n || text.p[at + 1] == '/';
+        if (!first || (!more && !doubled))
+            continue;
+        if (++candidates > CANDIDATES_MAX)
+            return false;
+        if (reads_with_slash(found ? &other : right, text, at, more) && ++found > 1)
+            return false;
+    }
+    return found == 1;
+}
+
+/* Behind path segments that are not part of the request. */
+static bool skip_segments(rl_span text, size_t padding, reading *r)
+{
+    unsigned candidates = 0;
+    for (size_t at = 1; at < text.n - padding && candidates < CANDIDATES_MAX; at++) {
+        size_t n = text.n - at;
+        if (text.p[at - 1] != '/' || text.p[at] != 'M')
+            continue;
+        candidates++;
+        memcpy(r->text, text.p + at, n);
+        if (characters_due(r->text, n) == n - padding && reads(r, n))
+            return true;
+    }
+    return false;
+}
+
+static bool mend(rl_span text, size_t padding, size_t due, reading *r)
+{
+    size_t have = text.n - padding;
+    if (text.n > OCSP_GET_MEND_MAX)
+        return false;
+    if (due && (have + 1 == due || have == due + 1) && mend_slash(text, have, have < due, r))
+        return true;
+    return skip_segments(text, padding, r);
 }
 
 rl_err ocsp_get_decode(rl_span path, uint8_t *memory, size_t cap, rl_span *der)
 {
-    size_t n = 0;
+    char *text = (char *)memory;
+    size_t n, padding = 0;
+    reading r;
     if (path.n > cap)
         return RL_ERANGE;
-    path = skip_slashes(path);
-    while (path.n) {
-        uint8_t c;
-        RL_TRY(take_octet(&path, &c));
-        memory[n++] = c == '-' ? '+' : c == '_' ? '/' : c;
+    RL_TRY(percent_decode(path, text, &n));
+    for (; n && text[0] == '/'; n--)
+        text++;
+    size_t end = n;
+    while (end && text[end - 1] == '/')
+        end--;
+    if (end && text[end - 1] == '=') /* no base64 goes on behind padding */
+        n = end;
+    while (padding < 2 && padding < n && text[n - padding - 1] == '=')
+        padding++;
+    size_t due = characters_due(text, n);
+    if (due != n - padding && mend(rl_span_of(text, n), padding, due, &r)) {
+        memcpy(memory, r.der.p, r.der.n);
+        *der = rl_span_of(memory, r.der.n);
+        return RL_OK;
     }
-    RL_TRY(rl_base64_decode(rl_span_of(memory, n), false, memory, cap, &n));
-    *der = rl_span_of(memory, n);
-    return n ? RL_OK : RL_EBADMSG;
+    return decode(text, n, memory, cap, der);
 }

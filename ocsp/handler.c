@@ -1,7 +1,7 @@
 /* OCSP over HTTP (RFC 6960 A.1; caching: RFC 5019 §6, RFC 9111). Handlers run on a worker's loop.
  *
- * The way of a request: body or path → parser → cache → reply. A hit allocates nothing but header lines in the
- * request's arena and sends the entry's own octets. A miss becomes a job in the same arena, which the work pool runs;
+ * The way of a request: body or path → parser → cache → reply. A hit allocates nothing and sends the entry's own
+ * octets, with one header line in front. A miss becomes a job in the same arena, which the work pool runs;
  * back on the loop the answer is sent only if it is still current, else the job runs again.
  * Every OCSP error is HTTP 200 with an unsigned response, as RFC 6960 has it: HTTP errors are for HTTP. */
 #include "base/clock.h"
@@ -10,7 +10,7 @@
 #include "ocsp/ocsp_priv.h"
 
 /* A certificate would have to change that often while its answer is signed. */
-enum { ATTEMPTS_MAX = 16 };
+enum { ATTEMPTS_MAX = 16, CACHE_CONTROL_MAX = 96 };
 
 #define CACHE_CONTROL_BEFORE "Cache-Control: max-age="
 #define CACHE_CONTROL_AFTER  ",public,no-transform,must-revalidate\r\n"
@@ -26,58 +26,51 @@ static void reply_error(rl_http_request *req, rl_ocsp *o, ocsp_response_status s
                                             [OCSP_TRY_LATER] = OCSP_OUTCOME_TRY_LATER,
                                             [OCSP_UNAUTHORIZED] = OCSP_OUTCOME_UNAUTHORIZED};
     rl_metric_add(o->responses[outcomes[status]], 1);
-    rl_http_reply_shared(req, 200,
-                         RL_SPAN_LIT("Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n"),
-                         ocsp_error_response(status), NULL, NULL);
-}
-
-static size_t put_text(uint8_t *at, const void *text, size_t n)
-{
-    memcpy(at, text, n);
-    return n;
+    rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n"),
+                  ocsp_error_response(status));
 }
 
 /* RFC 5019 §6.2: max-age counts from now to nextUpdate. */
-static rl_span headers_now(rl_http_request *req, const ocsp_entry *entry)
+static rl_span cache_control(int64_t left, char line[CACHE_CONTROL_MAX])
 {
-    char digits[20];
-    size_t first = sizeof(digits), n = 0;
-    int64_t left = entry->next_update - rl_wall_s();
-    for (uint64_t v = left > 0 ? (uint64_t)left : 0; v || first == sizeof(digits); v /= 10)
+    char *at = line, digits[20];
+    size_t first = sizeof(digits);
+    uint64_t v = left > 0 ? (uint64_t)left : 0;
+    do
         digits[--first] = (char)('0' + v % 10);
-    uint8_t *p = rl_arena_alloc(req->arena, entry->headers.n + sizeof(CACHE_CONTROL_BEFORE) + sizeof(digits) +
-                                                sizeof(CACHE_CONTROL_AFTER));
-    if (!p)
-        return (rl_span){0};
-    n += put_text(p, entry->headers.p, entry->headers.n);
-    n += put_text(p + n, CACHE_CONTROL_BEFORE, sizeof(CACHE_CONTROL_BEFORE) - 1);
-    n += put_text(p + n, digits + first, sizeof(digits) - first);
-    n += put_text(p + n, CACHE_CONTROL_AFTER, sizeof(CACHE_CONTROL_AFTER) - 1);
-    return rl_span_of(p, n);
+    while ((v /= 10) != 0);
+    at = mempcpy(at, CACHE_CONTROL_BEFORE, sizeof(CACHE_CONTROL_BEFORE) - 1);
+    at = mempcpy(at, digits + first, sizeof(digits) - first);
+    at = mempcpy(at, CACHE_CONTROL_AFTER, sizeof(CACHE_CONTROL_AFTER) - 1);
+    return rl_span_of(line, (size_t)(at - line));
 }
 
 /* RFC 9110 §13.1.2: the client holds this very answer. Tags are hexadecimal in quotes, so a plain search finds one
- * in a list, weak or not. */
+ * in a list, weak or not. §13.1.3: a date counts only without tags, and one that cannot be read does not. */
 static bool client_has_it(const rl_http_request *req, const ocsp_entry *entry)
 {
+    char text[RL_TIME_TEXT] = {0};
+    int64_t since;
+    if (req->method == RL_HTTP_POST)
+        return false;
     rl_span tags = rl_http_header(req, "If-None-Match"), tag = ocsp_entry_tag(entry);
-    return tags.p && req->method != RL_HTTP_POST && memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
+    if (tags.p)
+        return memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
+    rl_span date = rl_http_header(req, "If-Modified-Since");
+    if (date.n == 0 || date.n >= sizeof(text))
+        return false;
+    memcpy(text, date.p, date.n);
+    return rl_time_parse_http(text, &since) == RL_OK && entry->this_update <= since;
 }
 
 /* Sends and gives up the caller's reference. */
-static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, bool for_caches)
+static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, int64_t now, bool for_caches)
 {
-    rl_span headers = for_caches ? headers_now(req, entry) : entry->headers;
-    if (!headers.p) {
-        ocsp_entry_drop(entry);
-        reply_error(req, o, OCSP_INTERNAL_ERROR);
-        return;
-    }
+    char line[CACHE_CONTROL_MAX];
+    rl_span lines = for_caches ? cache_control(entry->next_update - now, line) : (rl_span){0};
+    int status = for_caches && client_has_it(req, entry) ? 304 : 200;
     rl_metric_add(o->responses[entry->outcome], 1);
-    if (for_caches && client_has_it(req, entry))
-        rl_http_reply_shared(req, 304, headers, (rl_span){0}, ocsp_entry_drop, entry);
-    else
-        rl_http_reply_shared(req, 200, headers, entry->body, ocsp_entry_drop, entry);
+    rl_http_reply_shared(req, status, lines, ocsp_entry_message(entry), entry->body.n, ocsp_entry_drop, entry);
 }
 
 /* ---- the miss path's two ends ---- */
@@ -117,23 +110,34 @@ static void job_done(rl_http_request *req, void *arg)
         ocsp_entry_drop(job->entry);
         start_job(req, o, job);
     } else {
-        reply_entry(req, o, job->entry, job->nonce.p == NULL);
+        reply_entry(req, o, job->entry, rl_wall_s(), job->nonce.p == NULL);
     }
 }
 
 /* ---- requests ---- */
+/* RFC 6960 §2.3, RFC 5019 §2.2.3: about another's certificates there is nothing authoritative to say. */
+static void reply_not_ours(rl_http_request *req, rl_ocsp *o)
+{
+    reply_error(req, o, OCSP_UNAUTHORIZED);
+}
+
 /* From the cache, or as a cacheable job. */
 static void answer_one(rl_http_request *req, rl_ocsp *o, const ocsp_request *request)
 {
     ocsp_question q;
     ocsp_key key;
     ocsp_question_set(&q, o->context.ca, &request->ids[0]);
+    if (!q.ours) {
+        reply_not_ours(req, o);
+        return;
+    }
     if (q.can_exist) {
+        int64_t now = rl_wall_s();
         ocsp_question_key(&q, &request->ids[0], &key);
-        ocsp_entry *entry = ocsp_cache_get(o->context.cache, &key, rl_wall_s());
+        ocsp_entry *entry = ocsp_cache_get(o->context.cache, &key, now);
         if (entry) {
             rl_metric_add(o->hits, 1);
-            reply_entry(req, o, entry, true);
+            reply_entry(req, o, entry, now, true);
             return;
         }
         rl_metric_add(o->misses, 1);
@@ -166,13 +170,13 @@ static void answer(rl_http_request *req, rl_ocsp *o, rl_span der)
         reply_error(req, o, OCSP_MALFORMED_REQUEST);
         return;
     }
-    if (!any_is_ours(o->context.ca, &request)) { /* RFC 6960 §2.3, RFC 5019 §2.2.3: nothing authoritative to say */
-        reply_error(req, o, OCSP_UNAUTHORIZED);
-        return;
-    }
     bool echo = request.nonce.p && o->context.settings->ocsp.nonce == RL_NONCE_ECHO;
     if (request.ids_n == 1 && !echo) {
         answer_one(req, o, &request);
+        return;
+    }
+    if (!any_is_ours(o->context.ca, &request)) {
+        reply_not_ours(req, o);
         return;
     }
     ocsp_job *job = make_job(req, o, &request, echo ? request.nonce : (rl_span){0});

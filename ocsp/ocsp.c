@@ -71,15 +71,16 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
     rl_err err = ocsp_cache_new((size_t)s->ocsp.cache_size, &o->context.cache, e);
     if (err == RL_OK)
         err = ocsp_responder_start(ca, s, &o->context.responder, e);
-    if (err != RL_OK) {
-        ocsp_cache_free(o->context.cache);
-        free(o);
-        return err;
+    if (err == RL_OK) {
+        register_metrics(o);
+        rl_store_on_commit(store, on_commit, o);
+        err = ocsp_warm_start(store, o->context.cache, s, &o->context.warm, e);
     }
-    register_metrics(o);
-    rl_store_on_commit(store, on_commit, o);
-    *out = o;
-    return RL_OK;
+    if (err == RL_OK)
+        *out = o;
+    else
+        rl_ocsp_close(o);
+    return err;
 }
 
 static rl_err nothing(rl_store_txn *t, void *arg, rl_error *e)
@@ -92,6 +93,7 @@ void rl_ocsp_close(rl_ocsp *o)
 {
     if (!o)
         return;
+    ocsp_warm_stop(o->context.warm);
     /* The writer may be inside the listener: a transaction that ran after it was taken away says it is not. */
     rl_store_on_commit(o->context.store, NULL, NULL);
     (void)rl_store_run(o->context.store, nothing, NULL, NULL);

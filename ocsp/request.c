@@ -1,8 +1,18 @@
 /* OCSP request parser: one function for each type of RFC 6960 §4.1.1, from the outside in.
  *
- * Two leniences against DER, for they occur and harm nothing: a DEFAULT that is written out (version v1,
- * critical FALSE). The requestor's signature is read for its shape and not verified: answers are public, so
- * nobody is turned away or trusted for who they are. */
+ * Three leniences, for they occur and harm nothing: a DEFAULT that is written out (version v1, critical FALSE), a list
+ * of extensions with none in it (clients are seen that always send both lists), and a signed request without the
+ * requestor's name. The requestor's signature is read for its shape and not verified: answers are public, so nobody is
+ * turned away or trusted for who they are.
+ *
+ * Extensions (§4.4) that are known here and may be critical; in the wrong list, or not known, a critical one is
+ * refused and any other ignored. All but the nonce are read for their shape and change no answer:
+ * - acceptable responses (§4.4.3): whatever the list says, a client has to take id-pkix-ocsp-basic, which is all that
+ *   is sent
+ * - preferred signature algorithms (§4.4.7.2.1): a responder signs with an algorithm that it supports, and our one key
+ *   has one. A client that lists another one gets ours, as one that lists none does.
+ * - service locator (§4.4.6): asks to pass the request on to the responder in charge. For a CertID of ours that is
+ *   this one; for another nothing is said but unknown or unauthorized. */
 #include "ocsp/request.h"
 
 #include "crypto/der.h"
@@ -10,8 +20,9 @@
 /* id-pkix-ocsp (1.3.6.1.5.5.7.48.1) and one arc below it */
 #define OCSP_OID(arc) RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x30\x01" arc)
 #define OID_NONCE     OCSP_OID("\x02")
-/* RFC 6960 §4.4.3 Acceptable Response Types: every client has to take id-pkix-ocsp-basic, which is all we send. */
-#define OID_RESPONSE OCSP_OID("\x04")
+#define OID_RESPONSE  OCSP_OID("\x04")
+#define OID_LOCATOR   OCSP_OID("\x07")
+#define OID_PREF_ALGS OCSP_OID("\x08")
 
 static rl_err read_tbs(rl_span in, size_t max_ids, ocsp_request *out);
 static rl_err check_signature(rl_span in);
@@ -42,14 +53,19 @@ static rl_err read_version(rl_span in)
     return version == 0 ? RL_OK : RL_EUNSUPPORTED;
 }
 
-/* GeneralName (RFC 5280 §4.2.1.6): a choice of nine context tags. Which one asks makes no difference. */
+/* GeneralName (RFC 5280 §4.2.1.6): a choice of nine context tags, of which otherName, x400Address, directoryName and
+ * ediPartyName are constructed. Which one asks makes no difference. */
 static rl_err check_general_name(rl_span in)
 {
+    static const bool constructed[] = {[0] = true, [3] = true, [4] = true, [5] = true, [8] = false};
     rl_span name;
     uint8_t tag;
     RL_TRY(rl_der_any(&in, &tag, &name, NULL));
     RL_TRY(rl_span_end(&in));
-    return (tag & 0xc0) == 0x80 && (tag & 0x1f) <= 8 ? RL_OK : RL_EBADMSG;
+    uint8_t kind = tag & 0x1f;
+    return kind <= 8 && tag == (constructed[kind] ? RL_DER_CONTEXT_CONSTRUCTED(kind) : RL_DER_CONTEXT(kind))
+               ? RL_OK
+               : RL_EBADMSG;
 }
 
 /* Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING } */
@@ -69,8 +85,6 @@ static rl_err read_extension(rl_span *in, rl_span *oid, bool *critical, rl_span 
 static rl_err read_nonce(rl_span value, rl_span *nonce)
 {
     rl_span octets;
-    if (nonce->p)
-        return RL_EBADMSG;
     RL_TRY(rl_der_octets(&value, &octets));
     RL_TRY(rl_span_end(&value));
     if (octets.n == 0 || octets.n > OCSP_NONCE_MAX)
@@ -79,21 +93,89 @@ static rl_err read_nonce(rl_span value, rl_span *nonce)
     return RL_OK;
 }
 
+/* AcceptableResponses ::= SEQUENCE OF OBJECT IDENTIFIER */
+static rl_err check_acceptable_responses(rl_span value)
+{
+    rl_span list, oid;
+    RL_TRY(rl_der_sequence(&value, &list));
+    while (list.n)
+        RL_TRY(rl_der_oid(&list, &oid));
+    return rl_span_end(&value);
+}
+
+/* AlgorithmIdentifier and SMIMECapability alike: SEQUENCE { OID, parameters ANY OPTIONAL } */
+static rl_err check_algorithm(rl_span *in)
+{
+    rl_span algorithm, oid, parameters;
+    uint8_t tag;
+    RL_TRY(rl_der_sequence(in, &algorithm));
+    RL_TRY(rl_der_oid(&algorithm, &oid));
+    if (algorithm.n)
+        RL_TRY(rl_der_any(&algorithm, &tag, &parameters, NULL));
+    return rl_span_end(&algorithm);
+}
+
+/* PreferredSignatureAlgorithms ::= SEQUENCE OF SEQUENCE { sigIdentifier AlgorithmIdentifier,
+ *                                                         pubKeyAlgIdentifier SMIMECapability OPTIONAL } */
+static rl_err check_preferred_algorithms(rl_span value)
+{
+    rl_span list, preferred;
+    RL_TRY(rl_der_sequence(&value, &list));
+    while (list.n) {
+        RL_TRY(rl_der_sequence(&list, &preferred));
+        RL_TRY(check_algorithm(&preferred));
+        if (preferred.n)
+            RL_TRY(check_algorithm(&preferred));
+        RL_TRY(rl_span_end(&preferred));
+    }
+    return rl_span_end(&value);
+}
+
+/* ServiceLocator ::= SEQUENCE { issuer Name, locator AuthorityInfoAccessSyntax OPTIONAL }, both SEQUENCEs */
+static rl_err check_service_locator(rl_span value)
+{
+    rl_span locator, field;
+    RL_TRY(rl_der_sequence(&value, &locator));
+    RL_TRY(rl_der_sequence(&locator, &field));
+    if (locator.n)
+        RL_TRY(rl_der_sequence(&locator, &field));
+    RL_TRY(rl_span_end(&locator));
+    return rl_span_end(&value);
+}
+
+/* RFC 5280 §4.2: no extension comes twice. */
+static rl_err note_extension(rl_span oid, rl_span *seen, size_t *n)
+{
+    if (*n == OCSP_EXTENSIONS_MAX)
+        return RL_ERANGE;
+    for (size_t i = 0; i < *n; i++)
+        if (rl_span_eq(seen[i], oid))
+            return RL_EBADMSG;
+    seen[(*n)++] = oid;
+    return RL_OK;
+}
+
 /* Extensions ::= SEQUENCE SIZE (1..MAX) OF Extension. `nonce` is NULL for a single request's, where a nonce has
  * no meaning (RFC 6960 §4.4.1 puts it into requestExtensions). */
 static rl_err read_extensions(rl_span in, rl_span *nonce)
 {
-    rl_span list, oid, value;
+    rl_span list, oid, value, seen[OCSP_EXTENSIONS_MAX];
+    size_t n = 0;
     bool critical;
     RL_TRY(rl_der_sequence(&in, &list));
     RL_TRY(rl_span_end(&in));
-    if (list.n == 0)
-        return RL_EBADMSG;
     while (list.n) {
         RL_TRY(read_extension(&list, &oid, &critical, &value));
+        RL_TRY(note_extension(oid, seen, &n));
         if (nonce && rl_span_eq(oid, OID_NONCE))
             RL_TRY(read_nonce(value, nonce));
-        else if (critical && !(nonce && rl_span_eq(oid, OID_RESPONSE)))
+        else if (nonce && rl_span_eq(oid, OID_RESPONSE))
+            RL_TRY(check_acceptable_responses(value));
+        else if (nonce && rl_span_eq(oid, OID_PREF_ALGS))
+            RL_TRY(check_preferred_algorithms(value));
+        else if (!nonce && rl_span_eq(oid, OID_LOCATOR))
+            RL_TRY(check_service_locator(value));
+        else if (critical)
             return RL_EUNSUPPORTED;
     }
     return RL_OK;
@@ -181,15 +263,10 @@ static rl_err read_tbs(rl_span in, size_t max_ids, ocsp_request *out)
 /* Signature ::= SEQUENCE { signatureAlgorithm, signature BIT STRING, certs [0] EXPLICIT SEQUENCE OF OPTIONAL } */
 static rl_err check_signature(rl_span in)
 {
-    rl_span signature, field, oid, value;
-    uint8_t tag;
+    rl_span signature, field, value;
     RL_TRY(rl_der_sequence(&in, &signature));
     RL_TRY(rl_span_end(&in));
-    RL_TRY(rl_der_sequence(&signature, &field));
-    RL_TRY(rl_der_oid(&field, &oid));
-    if (field.n)
-        RL_TRY(rl_der_any(&field, &tag, &value, NULL));
-    RL_TRY(rl_span_end(&field));
+    RL_TRY(check_algorithm(&signature));
     RL_TRY(rl_der_expect(&signature, RL_DER_BIT_STRING, &field));
     if (field.n == 0 || field.p[0] > 7 || (field.n == 1 && field.p[0] != 0)) /* X.690 §8.6.2.2: unused bits */
         return RL_EBADMSG;

@@ -8,8 +8,9 @@
 #include "crypto/hash.h"
 
 enum {
-    OCSP_CERT_IDS_MAX = 64, /* ceiling of REVLINE_OCSP_MAX_CERT_IDS */
-    OCSP_NONCE_MAX = 128,   /* RFC 9654 §2.1 */
+    OCSP_CERT_IDS_MAX = 64,   /* ceiling of REVLINE_OCSP_MAX_CERT_IDS */
+    OCSP_NONCE_MAX = 128,     /* RFC 9654 §2.1 */
+    OCSP_EXTENSIONS_MAX = 32, /* in one list; RFC 6960 knows four that a request may have */
 };
 
 /* RFC 6960 §4.1.1 CertID */
@@ -30,9 +31,9 @@ typedef struct ocsp_request {
 } ocsp_request;
 
 /* Reads a whole request with 1..max_ids CertIDs. RL_EBADMSG on anything but strict DER of the right shape, on a
- * second or wrongly sized nonce (RFC 9654 §2.1) and on octets behind the request; RL_ERANGE on too many CertIDs
- * or too long a serial; RL_EUNSUPPORTED on another version or an unknown critical extension. All of them are
- * malformedRequest to the client. */
+ * wrongly sized nonce (RFC 9654 §2.1), an extension that comes twice and octets behind the request; RL_ERANGE on too
+ * many CertIDs or extensions or too long a serial; RL_EUNSUPPORTED on another version or an unknown critical
+ * extension. All of them are malformedRequest to the client. */
 rl_err ocsp_request_parse(rl_span der, size_t max_ids, ocsp_request *out);
 
 /* Reads one CertID and leaves `in` behind it. */

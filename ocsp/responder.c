@@ -29,6 +29,7 @@ void ocsp_delegate_drop(ocsp_delegate *d)
         return;
     rl_signer_free(d->signer);
     OPENSSL_free(d->cert);
+    OPENSSL_free(d->name);
     free(d);
 }
 
@@ -41,12 +42,29 @@ ocsp_delegate *ocsp_responder_current(ocsp_responder *r)
     return d;
 }
 
-static rl_err not_after(const X509 *cert, int64_t *unix_s)
+static bool read_time(const ASN1_TIME *time, int64_t *unix_s)
 {
     struct tm tm;
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
-        return RL_ECRYPTO;
+    if (ASN1_TIME_to_tm(time, &tm) != 1)
+        return false;
     *unix_s = timegm(&tm);
+    return true;
+}
+
+/* What answers need of the certificate. */
+static rl_err read_cert(const X509 *cert, rl_responder_id id, ocsp_delegate *d, rl_error *e)
+{
+    uint8_t key_hash[RL_HASH_MAX];
+    size_t cert_n = 0;
+    RL_TRY(rl_x509_to_der(cert, &d->cert, &cert_n, e));
+    int name_n = id == RL_RESPONDER_BY_NAME ? i2d_X509_NAME(X509_get_subject_name(cert), &d->name) : 0;
+    if (name_n < 0 || rl_x509_key_hash(cert, RL_SHA1, key_hash) != RL_OK ||
+        !read_time(X509_get0_notBefore(cert), &d->not_before) || !read_time(X509_get0_notAfter(cert), &d->not_after))
+        return rl_fail_openssl(e, "ocsp", "the responder certificate cannot be read");
+    d->renew_at = d->made_at + (d->not_after - d->made_at) / 2;
+    d->identity = (ocsp_identity){
+        .signer = d->signer, .cert = rl_span_of(d->cert, cert_n), .name = rl_span_of(d->name, (size_t)name_n)};
+    memcpy(d->identity.key_hash, key_hash, sizeof(d->identity.key_hash));
     return RL_OK;
 }
 
@@ -59,8 +77,6 @@ static rl_key_type key_type(const ocsp_responder *r)
 
 static rl_err make_delegate(const ocsp_responder *r, ocsp_delegate **out, rl_error *e)
 {
-    uint8_t key_hash[RL_HASH_MAX];
-    size_t cert_n = 0;
     X509 *cert = NULL;
     ocsp_delegate *d = calloc(1, sizeof(*d));
     if (!d)
@@ -72,17 +88,12 @@ static rl_err make_delegate(const ocsp_responder *r, ocsp_delegate **out, rl_err
         err = rl_ca_sign_responder(r->ca, rl_ca_issuer(r->ca), rl_signer_pkey(d->signer),
                                    r->settings->ocsp.responder_validity, d->made_at, &cert, e);
     if (err == RL_OK)
-        err = rl_x509_to_der(cert, &d->cert, &cert_n, e);
-    if (err == RL_OK && (rl_x509_key_hash(cert, RL_SHA1, key_hash) != RL_OK || not_after(cert, &d->not_after) != RL_OK))
-        err = rl_fail_openssl(e, "ocsp", "the responder certificate cannot be read");
+        err = read_cert(cert, r->settings->ocsp.responder_id, d, e);
     X509_free(cert);
     if (err != RL_OK) {
         ocsp_delegate_drop(d);
         return err;
     }
-    d->renew_at = d->made_at + (d->not_after - d->made_at) / 2;
-    d->identity = (ocsp_identity){.signer = d->signer, .cert = rl_span_of(d->cert, cert_n)};
-    memcpy(d->identity.key_hash, key_hash, sizeof(d->identity.key_hash));
     *out = d;
     return RL_OK;
 }

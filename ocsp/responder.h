@@ -12,9 +12,9 @@
 typedef struct ocsp_delegate {
     _Atomic uint32_t refs;
     ocsp_identity identity;
-    int64_t made_at, renew_at, not_after; /* Unix seconds */
+    int64_t made_at, renew_at, not_before, not_after; /* Unix seconds */
     rl_signer *signer;
-    uint8_t *cert; /* OPENSSL_malloc */
+    uint8_t *cert, *name; /* OPENSSL_malloc; the name is NULL when answers name the key */
 } ocsp_delegate;
 void ocsp_delegate_drop(ocsp_delegate *d);
 

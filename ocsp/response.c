@@ -8,10 +8,11 @@
 #define OCSP_OID(arc)       RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x30\x01" arc)
 #define OID_BASIC           OCSP_OID("\x01")
 #define OID_NONCE           OCSP_OID("\x02")
+#define OID_ARCHIVE_CUTOFF  OCSP_OID("\x06")
 #define OID_EXTENDED_REVOKE OCSP_OID("\x09")
 
 enum {
-    SINGLE_MAX = 96,  /* a SingleResponse without its CertID: headers, status, three times */
+    SINGLE_MAX = 144, /* a SingleResponse without its CertID: headers, status, three times, archive cutoff */
     AROUND_MAX = 256, /* everything else of constant size */
 };
 
@@ -34,7 +35,7 @@ rl_span ocsp_error_response(ocsp_response_status status)
 
 size_t ocsp_response_bound(const ocsp_response *r, const ocsp_identity *who)
 {
-    size_t n = AROUND_MAX + who->cert.n + RL_SIGNATURE_MAX + r->nonce.n;
+    size_t n = AROUND_MAX + who->cert.n + who->name.n + RL_SIGNATURE_MAX + r->nonce.n;
     for (size_t i = 0; i < r->singles_n; i++)
         n += r->singles[i].cert_id.n + SINGLE_MAX;
     return n;
@@ -57,7 +58,34 @@ static void put_cert_status(rl_der_writer *w, const ocsp_single *s)
     rl_der_close(w);
 }
 
-/* SingleResponse ::= SEQUENCE { certID, certStatus, thisUpdate, nextUpdate [0] EXPLICIT, … } */
+/* Extension without `critical`; between the two calls the value's DER is written. */
+static void open_extension(rl_der_writer *w, rl_span oid)
+{
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, oid);
+    rl_der_open(w, RL_DER_OCTET_STRING);
+}
+
+static void close_extension(rl_der_writer *w)
+{
+    rl_der_close(w);
+    rl_der_close(w);
+}
+
+/* ArchiveCutoff ::= GeneralizedTime, in singleExtensions [1] EXPLICIT (RFC 6960 §4.4.4) */
+static void put_archive_cutoff(rl_der_writer *w, int64_t cutoff)
+{
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(1));
+    rl_der_open(w, RL_DER_SEQUENCE);
+    open_extension(w, OID_ARCHIVE_CUTOFF);
+    rl_der_put_generalized_time(w, cutoff);
+    close_extension(w);
+    rl_der_close(w);
+    rl_der_close(w);
+}
+
+/* SingleResponse ::= SEQUENCE { certID, certStatus, thisUpdate, nextUpdate [0] EXPLICIT,
+ *                               singleExtensions [1] EXPLICIT OPTIONAL } */
 static void put_single(rl_der_writer *w, const ocsp_single *s, int64_t this_update)
 {
     rl_der_open(w, RL_DER_SEQUENCE);
@@ -67,17 +95,8 @@ static void put_single(rl_der_writer *w, const ocsp_single *s, int64_t this_upda
     rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
     rl_der_put_generalized_time(w, s->next_update);
     rl_der_close(w);
-    rl_der_close(w);
-}
-
-/* Extension without `critical`; the value's DER is opened by the caller's own element. */
-static void put_extension(rl_der_writer *w, rl_span oid, uint8_t value_tag, rl_span value)
-{
-    rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_put_oid(w, oid);
-    rl_der_open(w, RL_DER_OCTET_STRING);
-    rl_der_put(w, value_tag, value);
-    rl_der_close(w);
+    if (s->archived)
+        put_archive_cutoff(w, s->archive_cutoff);
     rl_der_close(w);
 }
 
@@ -87,22 +106,37 @@ static void put_extensions(rl_der_writer *w, const ocsp_response *r)
         return;
     rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(1));
     rl_der_open(w, RL_DER_SEQUENCE);
-    if (r->nonce.p)
-        put_extension(w, OID_NONCE, RL_DER_OCTET_STRING, r->nonce);
-    if (r->extended_revoke)
-        put_extension(w, OID_EXTENDED_REVOKE, RL_DER_NULL, (rl_span){0});
+    if (r->nonce.p) {
+        open_extension(w, OID_NONCE);
+        rl_der_put(w, RL_DER_OCTET_STRING, r->nonce);
+        close_extension(w);
+    }
+    if (r->extended_revoke) {
+        open_extension(w, OID_EXTENDED_REVOKE);
+        rl_der_put_null(w);
+        close_extension(w);
+    }
     rl_der_close(w);
     rl_der_close(w);
 }
 
-/* ResponseData ::= SEQUENCE { version DEFAULT v1, responderID CHOICE { …, byKey [2] KeyHash }, producedAt,
- *                             responses SEQUENCE OF SingleResponse, responseExtensions [1] EXPLICIT OPTIONAL } */
+/* ResponderID ::= CHOICE { byName [1] Name, byKey [2] KeyHash }, both EXPLICIT */
+static void put_responder_id(rl_der_writer *w, const ocsp_identity *who)
+{
+    rl_der_open(w, who->name.p ? RL_DER_CONTEXT_CONSTRUCTED(1) : RL_DER_CONTEXT_CONSTRUCTED(2));
+    if (who->name.p)
+        rl_der_put_raw(w, who->name);
+    else
+        rl_der_put(w, RL_DER_OCTET_STRING, rl_span_of(who->key_hash, sizeof(who->key_hash)));
+    rl_der_close(w);
+}
+
+/* ResponseData ::= SEQUENCE { version DEFAULT v1, responderID, producedAt, responses SEQUENCE OF SingleResponse,
+ *                             responseExtensions [1] EXPLICIT OPTIONAL } */
 static void put_response_data(rl_der_writer *w, const ocsp_response *r, const ocsp_identity *who)
 {
     rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(2));
-    rl_der_put(w, RL_DER_OCTET_STRING, rl_span_of(who->key_hash, sizeof(who->key_hash)));
-    rl_der_close(w);
+    put_responder_id(w, who);
     rl_der_put_generalized_time(w, r->produced_at);
     rl_der_open(w, RL_DER_SEQUENCE);
     for (size_t i = 0; i < r->singles_n; i++)

@@ -27,6 +27,8 @@ typedef struct ocsp_single {
     int64_t revoked_at; /* OCSP_REVOKED: Unix seconds */
     rl_reason reason;   /* unspecified is left out (RFC 5280 §5.3.1) */
     int64_t next_update;
+    bool archived; /* the certificate has expired; its status is kept since (RFC 6960 §4.4.4) */
+    int64_t archive_cutoff;
 } ocsp_single;
 
 typedef struct ocsp_response {
@@ -41,7 +43,8 @@ typedef struct ocsp_response {
 typedef struct ocsp_identity {
     const rl_signer *signer;
     rl_span cert;         /* its certificate, DER: goes along */
-    uint8_t key_hash[20]; /* SHA-1 of its subjectPublicKey bits: ResponderID byKey */
+    uint8_t key_hash[20]; /* SHA-1 of its subjectPublicKey bits: ResponderID byKey, unless: */
+    rl_span name;         /* its subject, DER: ResponderID byName; .p == NULL: byKey */
 } ocsp_identity;
 
 /* Octets that always suffice for this response. */

@@ -28,6 +28,17 @@ int64_t rl_wall_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* The kernel's tick (clock_gettime(2)): no counter is read and scaled for what seconds do not show. */
+int64_t rl_wall_s(void)
+{
+    const rl_clock *c = atomic_load_explicit(&tests_clock, memory_order_acquire);
+    if (c != NULL && c->wall_ms != NULL)
+        return c->wall_ms(c->ctx) / 1000;
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    return (int64_t)t.tv_sec;
+}
+
 uint64_t rl_mono_ns(void)
 {
     const rl_clock *c = atomic_load_explicit(&tests_clock, memory_order_acquire);

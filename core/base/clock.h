@@ -8,10 +8,8 @@
 #include <stdint.h>
 
 int64_t rl_wall_ms(void);
-static inline int64_t rl_wall_s(void)
-{
-    return rl_wall_ms() / 1000;
-}
+/* May be a few milliseconds behind rl_wall_ms, never ahead: cheap enough to be asked for every answer. */
+int64_t rl_wall_s(void);
 uint64_t rl_mono_ns(void);
 static inline uint64_t rl_mono_ms(void)
 {

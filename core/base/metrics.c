@@ -8,9 +8,11 @@
 #include <string.h>
 
 enum { BUCKETS = 20 };
-/* 100 µs to 100 s: 1, 2, 5 in every decade; the last bucket is +Inf. */
-static const double bounds[BUCKETS - 1] = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,
-                                           0.2,    0.5,    1,      2,     5,     10,    20,   50,   100};
+/* 100 µs to 100 s in ns: 1, 2, 5 in every decade; the last bucket is +Inf. */
+static const uint64_t bounds_ns[BUCKETS - 1] = {100000,      200000,      500000,      1000000,     2000000,
+                                                5000000,     10000000,    20000000,    50000000,    100000000,
+                                                200000000,   500000000,   1000000000,  2000000000,  5000000000,
+                                                10000000000, 20000000000, 50000000000, 100000000000};
 
 enum kind { COUNTER, GAUGE, GAUGE_FN, HISTOGRAM };
 
@@ -110,14 +112,17 @@ int64_t rl_metric_value(const rl_metric *m)
     return atomic_load_explicit(&m->value, memory_order_relaxed);
 }
 
-void rl_metric_observe_ns(rl_metric *m, uint64_t ns)
+void rl_metric_observe_many_ns(rl_metric *m, uint64_t ns, uint64_t times)
 {
     size_t i = 0;
-    double seconds = (double)ns / 1e9;
-    while (i < BUCKETS - 1 && seconds > bounds[i])
+    while (i < BUCKETS - 1 && ns > bounds_ns[i])
         i++;
-    atomic_fetch_add_explicit(&m->buckets[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&m->sum_ns, ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->buckets[i], times, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->sum_ns, ns * times, memory_order_relaxed);
+}
+void rl_metric_observe_ns(rl_metric *m, uint64_t ns)
+{
+    rl_metric_observe_many_ns(m, ns, 1);
 }
 
 static rl_err write_histogram(const rl_metric *m, rl_buf *out)
@@ -128,8 +133,8 @@ static rl_err write_histogram(const rl_metric *m, rl_buf *out)
     for (size_t i = 0; i < BUCKETS; i++) {
         count += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
         if (i < BUCKETS - 1)
-            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", m->name, m->labels, comma, bounds[i],
-                                 (unsigned long long)count));
+            RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", m->name, m->labels, comma,
+                                 (double)bounds_ns[i] / 1e9, (unsigned long long)count));
         else
             RL_TRY(rl_buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", m->name, m->labels, comma,
                                  (unsigned long long)count));

@@ -23,6 +23,8 @@ void rl_metric_add(rl_metric *m, int64_t n);
 void rl_metric_set(rl_metric *m, int64_t value); /* gauges */
 int64_t rl_metric_value(const rl_metric *m);
 void rl_metric_observe_ns(rl_metric *m, uint64_t ns);
+/* The same observation `times` times. */
+void rl_metric_observe_many_ns(rl_metric *m, uint64_t ns, uint64_t times);
 
 /* A gauge whose value is asked for when scraped; called on the scraping thread, must be quick and not
  * register metrics. */

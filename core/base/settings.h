@@ -23,6 +23,7 @@ typedef enum {
 } rl_key_type;
 typedef enum { RL_NONCE_ECHO, RL_NONCE_IGNORE } rl_nonce_policy;
 typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
+typedef enum { RL_RESPONDER_BY_KEY, RL_RESPONDER_BY_NAME } rl_responder_id;
 
 typedef struct rl_settings {
     char *data_dir;
@@ -52,6 +53,8 @@ typedef struct rl_settings {
         rl_duration validity_good, validity_hold, validity_revoked, validity_unknown;
         rl_nonce_policy nonce;
         rl_unissued_policy unissued;
+        rl_responder_id responder_id;
+        rl_duration archive; /* how long after its end a certificate's status is told; 0 = not */
         int64_t cache_size;
         int64_t max_cert_ids;     /* CertIDs in one request */
         int64_t sign_queue_limit; /* signatures waiting; above it tryLater */

@@ -11,6 +11,7 @@ static const char *const levels[] = {"debug", "info", "warn", "error", "off", NU
 static const char *const formats[] = {"logfmt", "json", NULL};
 static const char *const nonces[] = {"echo", "ignore", NULL};
 static const char *const unissued[] = {"unknown", "revoked", NULL};
+static const char *const responder_ids[] = {"key", "name", NULL};
 
 const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_DATA_DIR", RL_T_STRING, AT(data_dir), "./data", .min = "1", .max = "1024", .group = "Server",
@@ -78,6 +79,12 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "A request's nonce: signed into a fresh answer, or ignored and answered from the cache."},
     {"REVLINE_OCSP_UNISSUED", RL_T_ENUM, AT(ocsp.unissued), "unknown", .choices = unissued, .group = "OCSP",
      .help = "Answer for a serial number that was never issued; revoked is RFC 6960's extended revoke."},
+    {"REVLINE_OCSP_RESPONDER_ID", RL_T_ENUM, AT(ocsp.responder_id), "key", .choices = responder_ids, .group = "OCSP",
+     .help =
+         "How an answer names its signer: by the hash of the responder's key, or by the subject of its certificate."},
+    {"REVLINE_OCSP_ARCHIVE", RL_T_DURATION, AT(ocsp.archive), "0", .min = "0", .max = "14600d", .group = "OCSP",
+     .help = "How long after a certificate's end its status is still told, with RFC 6960's archive cutoff; after that, "
+             "and with 0 at once, an expired certificate is unknown unless it was revoked."},
     {"REVLINE_OCSP_CACHE_SIZE", RL_T_SIZE, AT(ocsp.cache_size), "256MiB", .min = "64KiB", .max = "1024GiB",
      .group = "OCSP", .help = "Memory for signed answers."},
     {"REVLINE_OCSP_MAX_CERT_IDS", RL_T_INT, AT(ocsp.max_cert_ids), "16", .min = "1", .max = "64", .group = "OCSP",

@@ -14,10 +14,9 @@ bool rl_span_ieq(rl_span a, rl_span b)
 {
     if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < a.n; i++) {
-        if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
+    for (size_t i = 0; i < a.n; i++)
+        if (a.p[i] != b.p[i] && ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
             return false;
-    }
     return true;
 }
 
@@ -58,23 +57,6 @@ void rl_text_clean(char *s)
         p += step;
         left -= step;
     }
-}
-
-rl_err rl_span_take(rl_span *in, size_t n, rl_span *out)
-{
-    if (in->n < n)
-        return RL_EBADMSG;
-    *out = (rl_span){in->p, n};
-    if (n > 0) { /* an empty span may have no address to add to */
-        in->p += n;
-        in->n -= n;
-    }
-    return RL_OK;
-}
-
-rl_err rl_span_end(const rl_span *in)
-{
-    return in->n == 0 ? RL_OK : RL_EBADMSG;
 }
 
 bool rl_secret_eq(rl_span secret, rl_span given)
@@ -170,47 +152,59 @@ rl_err rl_base64_encode(rl_span in, bool url, char *out, size_t cap)
     return RL_OK;
 }
 
-static int base64_value(uint8_t c, bool url)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == (url ? '-' : '+'))
-        return 62;
-    return c == (url ? '_' : '/') ? 63 : -1;
-}
+/* A character's value, and the alphabets that have it. */
+enum { STANDARD = 0x40, URL_SAFE = 0x80, BOTH = STANDARD | URL_SAFE };
+static const uint8_t base64_values[256] = {
+    ['A'] = BOTH | 0,      ['B'] = BOTH | 1,  ['C'] = BOTH | 2,      ['D'] = BOTH | 3,      ['E'] = BOTH | 4,
+    ['F'] = BOTH | 5,      ['G'] = BOTH | 6,  ['H'] = BOTH | 7,      ['I'] = BOTH | 8,      ['J'] = BOTH | 9,
+    ['K'] = BOTH | 10,     ['L'] = BOTH | 11, ['M'] = BOTH | 12,     ['N'] = BOTH | 13,     ['O'] = BOTH | 14,
+    ['P'] = BOTH | 15,     ['Q'] = BOTH | 16, ['R'] = BOTH | 17,     ['S'] = BOTH | 18,     ['T'] = BOTH | 19,
+    ['U'] = BOTH | 20,     ['V'] = BOTH | 21, ['W'] = BOTH | 22,     ['X'] = BOTH | 23,     ['Y'] = BOTH | 24,
+    ['Z'] = BOTH | 25,     ['a'] = BOTH | 26, ['b'] = BOTH | 27,     ['c'] = BOTH | 28,     ['d'] = BOTH | 29,
+    ['e'] = BOTH | 30,     ['f'] = BOTH | 31, ['g'] = BOTH | 32,     ['h'] = BOTH | 33,     ['i'] = BOTH | 34,
+    ['j'] = BOTH | 35,     ['k'] = BOTH | 36, ['l'] = BOTH | 37,     ['m'] = BOTH | 38,     ['n'] = BOTH | 39,
+    ['o'] = BOTH | 40,     ['p'] = BOTH | 41, ['q'] = BOTH | 42,     ['r'] = BOTH | 43,     ['s'] = BOTH | 44,
+    ['t'] = BOTH | 45,     ['u'] = BOTH | 46, ['v'] = BOTH | 47,     ['w'] = BOTH | 48,     ['x'] = BOTH | 49,
+    ['y'] = BOTH | 50,     ['z'] = BOTH | 51, ['0'] = BOTH | 52,     ['1'] = BOTH | 53,     ['2'] = BOTH | 54,
+    ['3'] = BOTH | 55,     ['4'] = BOTH | 56, ['5'] = BOTH | 57,     ['6'] = BOTH | 58,     ['7'] = BOTH | 59,
+    ['8'] = BOTH | 60,     ['9'] = BOTH | 61, ['+'] = STANDARD | 62, ['/'] = STANDARD | 63, ['-'] = URL_SAFE | 62,
+    ['_'] = URL_SAFE | 63,
+};
 
 rl_err rl_base64_decode(rl_span in, bool url, uint8_t *out, size_t cap, size_t *n)
 {
     size_t len = in.n; /* without padding */
     while (len > 0 && in.n - len < 2 && in.p[len - 1] == '=')
         len--;
-    if (len % 4 == 1 || (len != in.n && in.n % 4 != 0)) /* padding is whole or absent */
+    size_t rest = len % 4;
+    if (rest == 1 || (len != in.n && in.n % 4 != 0)) /* padding is whole or absent */
         return RL_EBADMSG;
-    if (len / 4 * 3 + (len % 4 == 0 ? 0 : len % 4 - 1) > cap)
+    if (len / 4 * 3 + (rest == 0 ? 0 : rest - 1) > cap)
         return RL_ERANGE;
 
-    uint32_t bits = 0;
-    unsigned have = 0; /* bits not yet written */
-    size_t o = 0;
-    for (size_t i = 0; i < len; i++) {
-        int v = base64_value(in.p[i], url);
-        if (v < 0)
+    const uint8_t *p = in.p, *values = base64_values;
+    const uint8_t ours = url ? URL_SAFE : STANDARD;
+    uint8_t *o = out;
+    for (size_t left = len / 4; left > 0; left--, p += 4) {
+        uint32_t a = values[p[0]], b = values[p[1]], c = values[p[2]], d = values[p[3]];
+        if (!(a & b & c & d & ours))
             return RL_EBADMSG;
-        bits = bits << 6 | (uint32_t)v;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[o++] = (uint8_t)(bits >> have);
-        }
+        uint32_t bits = (a & 63) << 18 | (b & 63) << 12 | (c & 63) << 6 | (d & 63);
+        *o++ = (uint8_t)(bits >> 16);
+        *o++ = (uint8_t)(bits >> 8);
+        *o++ = (uint8_t)bits;
     }
-    /* RFC 4648 §3.5: left-over bits are zero, so that each value has one encoding only. */
-    if ((bits & ((1u << have) - 1)) != 0)
-        return RL_EBADMSG;
-    *n = o;
+    if (rest > 0) {
+        uint32_t a = values[p[0]], b = values[p[1]], c = rest == 3 ? values[p[2]] : BOTH;
+        uint32_t bits = (a & 63) << 18 | (b & 63) << 12 | (c & 63) << 6;
+        /* RFC 4648 §3.5: left-over bits are zero, so that each value has one encoding only. */
+        if (!(a & b & c & ours) || (bits & (rest == 2 ? 0xffff : 0xff)) != 0)
+            return RL_EBADMSG;
+        *o++ = (uint8_t)(bits >> 16);
+        if (rest == 3)
+            *o++ = (uint8_t)(bits >> 8);
+    }
+    *n = (size_t)(o - out);
     return RL_OK;
 }
 

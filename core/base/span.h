@@ -31,9 +31,22 @@ static inline bool rl_span_eq(rl_span a, rl_span b)
 /* ASCII case-insensitive equality. */
 bool rl_span_ieq(rl_span a, rl_span b);
 /* Takes the first n octets off `in` into `out`; RL_EBADMSG when there are fewer. */
-rl_err rl_span_take(rl_span *in, size_t n, rl_span *out);
+static inline rl_err rl_span_take(rl_span *in, size_t n, rl_span *out)
+{
+    if (in->n < n)
+        return RL_EBADMSG;
+    *out = (rl_span){in->p, n};
+    if (n > 0) { /* an empty span may have no address to add to */
+        in->p += n;
+        in->n -= n;
+    }
+    return RL_OK;
+}
 /* RL_OK when nothing is left, RL_EBADMSG otherwise. */
-rl_err rl_span_end(const rl_span *in);
+static inline rl_err rl_span_end(const rl_span *in)
+{
+    return in->n == 0 ? RL_OK : RL_EBADMSG;
+}
 
 /* Length of the valid UTF-8 sequence (RFC 3629) at the start of s, 0 when there is none. */
 size_t rl_utf8_length(rl_span s);

@@ -40,31 +40,6 @@ rl_err rl_der_any(rl_span *in, uint8_t *tag, rl_span *contents, rl_span *whole)
     return RL_OK;
 }
 
-rl_err rl_der_expect(rl_span *in, uint8_t tag, rl_span *contents)
-{
-    rl_span rest = *in, value;
-    uint8_t found;
-    RL_TRY(rl_der_any(&rest, &found, &value, NULL));
-    if (found != tag)
-        return RL_EBADMSG;
-    *contents = value;
-    *in = rest;
-    return RL_OK;
-}
-
-bool rl_der_peek(const rl_span *in, uint8_t tag)
-{
-    return in->n > 0 && in->p[0] == tag;
-}
-rl_err rl_der_sequence(rl_span *in, rl_span *contents)
-{
-    return rl_der_expect(in, RL_DER_SEQUENCE, contents);
-}
-rl_err rl_der_octets(rl_span *in, rl_span *contents)
-{
-    return rl_der_expect(in, RL_DER_OCTET_STRING, contents);
-}
-
 /* X.690 §8.19: subidentifiers end in an octet below 0x80 and do not begin with 0x80. */
 rl_err rl_der_oid(rl_span *in, rl_span *oid_contents)
 {

@@ -28,12 +28,25 @@ enum {
 
 /* Next element of any kind: tag octet (low-tag form only), contents, and the whole element if `whole` != NULL. */
 rl_err rl_der_any(rl_span *in, uint8_t *tag, rl_span *contents, rl_span *whole);
-/* Next element, which must have `tag`. */
-rl_err rl_der_expect(rl_span *in, uint8_t tag, rl_span *contents);
 /* True when the next element has `tag` (looks only at the first octet). */
-bool rl_der_peek(const rl_span *in, uint8_t tag);
-rl_err rl_der_sequence(rl_span *in, rl_span *contents);
-rl_err rl_der_octets(rl_span *in, rl_span *contents);
+static inline bool rl_der_peek(const rl_span *in, uint8_t tag)
+{
+    return in->n > 0 && in->p[0] == tag;
+}
+/* Next element, which must have `tag`. */
+static inline rl_err rl_der_expect(rl_span *in, uint8_t tag, rl_span *contents)
+{
+    uint8_t found;
+    return rl_der_peek(in, tag) ? rl_der_any(in, &found, contents, NULL) : RL_EBADMSG;
+}
+static inline rl_err rl_der_sequence(rl_span *in, rl_span *contents)
+{
+    return rl_der_expect(in, RL_DER_SEQUENCE, contents);
+}
+static inline rl_err rl_der_octets(rl_span *in, rl_span *contents)
+{
+    return rl_der_expect(in, RL_DER_OCTET_STRING, contents);
+}
 rl_err rl_der_oid(rl_span *in, rl_span *oid_contents);
 rl_err rl_der_bool(rl_span *in, bool *value);     /* 0x00 or 0xff only */
 rl_err rl_der_uint(rl_span *in, uint64_t *value); /* minimal, non-negative; RL_ERANGE above 2^63-1 */

@@ -54,7 +54,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     http_in_added(&c->x->in, (size_t)n);
-    c->worker->event_ns = rl_mono_ns();
+    if (!c->worker->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
+        c->worker->event_ns = rl_mono_ns();
+        c->worker->now_read = true;
+    }
     http_conn_run(c);
 }
 
@@ -192,9 +195,8 @@ static void wait_for(rl_http_conn *c, http_phase phase, uint64_t ms)
  * would reset the connection and could take the answer with it. */
 static void end(rl_http_conn *c)
 {
-    uv_os_fd_t fd;
     bool unread = c->x != NULL && http_in_pending(&c->x->in) > c->x->in.seen;
-    if ((!c->linger && !unread) || uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || shutdown(fd, SHUT_WR) != 0) {
+    if ((!c->linger && !unread) || shutdown(c->fd, SHUT_WR) != 0) {
         http_conn_close(c);
         return;
     }
@@ -380,7 +382,8 @@ void http_conn_accept(http_worker *w)
     c->pending_end = &c->pending;
     uv_tcp_init(&w->loop, &c->tcp);
     link_conn(w, c);
-    if (uv_accept((uv_stream_t *)&w->listener, (uv_stream_t *)&c->tcp) != 0 || !read_peer(c)) {
+    if (uv_accept((uv_stream_t *)&w->listener, (uv_stream_t *)&c->tcp) != 0 ||
+        uv_fileno((uv_handle_t *)&c->tcp, &c->fd) != 0 || !read_peer(c)) {
         http_conn_close(c); /* the client is gone already */
         return;
     }

@@ -20,7 +20,7 @@ enum {
     HTTP_BATCH_OCTETS = 64 * 1024, /* answers gathered for one write */
     HTTP_BATCH_PARTS = 64,         /* pieces of them, bodies in place included */
     HTTP_PIECE = 64 * 1024,        /* of pending output: each must leave within the body time-out */
-    HTTP_COPY_BODY = 2048,         /* a shared body up to here is cheaper copied than sent as a piece of its own */
+    HTTP_COPY_SHARED = 2048,       /* a shared message up to here is cheaper copied than sent as a piece of its own */
     HTTP_SPARE_EXCHANGES = 64,     /* kept by a worker */
     HTTP_ARENA_LIMIT = 64 * 1024 * 1024,
     HTTP_STATUS_CLASSES = 6,
@@ -62,6 +62,7 @@ typedef enum {
 
 struct rl_http_conn {
     uv_tcp_t tcp; /* first: handle and connection are one address */
+    int fd;       /* the handle's */
     http_worker *worker;
     http_exchange *x;
     uint64_t deadline; /* of uv_now; UINT64_MAX = none */
@@ -109,7 +110,8 @@ struct http_worker {
     rl_http_conn *conns, *resume;
     http_exchange *spare;
     size_t spare_n;
-    uint64_t event_ns;                   /* when the octets at hand were read */
+    uint64_t event_ns;                   /* when the octets at hand were read, or the last answers left: see now_read */
+    bool now_read;                       /* event_ns is of this round of the loop, and near enough for its next event */
     unsigned tally[HTTP_STATUS_CLASSES]; /* answers by class since the last http_worker_count */
     unsigned tally_n;
     uint64_t date_until_ns;

@@ -3,8 +3,10 @@
  * A handler that answers before it returns adds to the batch of the read its request came with; one write then
  * takes all of them. A later answer goes to the connection's pending output, and the worker goes on with the
  * connection when the loop has seen its other events: until then the request and its arena stay. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -276,19 +278,35 @@ static bool batch_to_pending(rl_http_conn *c, size_t written)
     return ok;
 }
 
+/* Not by uv_try_write, since write(2) takes the longer way through the kernel. False when the connection broke. */
+static bool batch_send(rl_http_conn *c, ssize_t *sent)
+{
+    const http_batch *b = &c->worker->out;
+    if (b->parts_n == 1) {
+        *sent = send(c->fd, b->parts[0].bytes.p, b->parts[0].bytes.n, MSG_NOSIGNAL);
+    } else {
+        struct iovec parts[HTTP_BATCH_PARTS];
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = b->parts_n};
+        for (size_t i = 0; i < b->parts_n; i++)
+            parts[i] = (struct iovec){(void *)b->parts[i].bytes.p, b->parts[i].bytes.n};
+        *sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+    }
+    if (*sent >= 0)
+        return true;
+    *sent = 0;
+    return errno == EAGAIN;
+}
+
 static bool batch_write(rl_http_conn *c)
 {
     http_batch *b = &c->worker->out;
-    uv_buf_t bufs[HTTP_BATCH_PARTS];
     if (b->parts_n == 0)
         return true;
     http_worker_count(c->worker); /* first: who has read its answer finds it in the figures */
-    for (size_t i = 0; i < b->parts_n; i++)
-        bufs[i] = uv_buf_init((char *)b->parts[i].bytes.p, (unsigned)b->parts[i].bytes.n);
-    int n =
-        c->gone || c->pending != NULL ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, (unsigned)b->parts_n);
-    bool ok = batch_to_pending(c, n > 0 ? (size_t)n : 0);
-    return !c->gone && ok && (n >= 0 || n == UV_EAGAIN) ? true : broke(c);
+    ssize_t n = 0;
+    bool ok = c->gone || c->pending != NULL || batch_send(c, &n);
+    ok = batch_to_pending(c, (size_t)n) && ok;
+    return !c->gone && ok ? true : broke(c);
 }
 
 bool http_flush(rl_http_conn *c)
@@ -300,8 +318,10 @@ bool http_flush(rl_http_conn *c)
 
 typedef struct answer {
     int status;
-    rl_span headers, body;
-    void (*release)(void *owner); /* the body may be used in place until then */
+    rl_span lines;                /* header lines, copied */
+    rl_span rest;                 /* the body; with a release, header lines and the empty line in front of it */
+    size_t body_n;                /* last octets of `rest` */
+    void (*release)(void *owner); /* `rest` may be used in place until then */
     void *owner;
 } answer;
 
@@ -311,22 +331,25 @@ static void released(const answer *a)
         a->release(a->owner);
 }
 
+/* All that comes in front of `rest`. */
 static size_t put_lines(rl_http_conn *c, const answer *a, uint8_t *to)
 {
-    size_t n = put_head(c, a->status, a->body.n, (char *)to);
-    if (a->headers.n > 0)
-        memcpy(to + n, a->headers.p, a->headers.n);
-    n += a->headers.n;
+    size_t n = put_head(c, a->status, a->body_n, (char *)to);
+    if (a->lines.n > 0)
+        memcpy(to + n, a->lines.p, a->lines.n);
+    n += a->lines.n;
+    if (a->release != NULL)
+        return n;
     memcpy(to + n, "\r\n", 2);
     return n + 2;
 }
 
 /* Into the connection's pending output, of any size. */
-static bool answer_later(rl_http_conn *c, const answer *a, rl_span body)
+static bool answer_later(rl_http_conn *c, const answer *a, rl_span rest)
 {
-    bool in_place = a->release != NULL && body.n > HTTP_COPY_BODY;
-    size_t copied = in_place ? 0 : body.n;
-    http_pending *p = pending_add(c, HEAD_MAX + a->headers.n + 2 + copied);
+    bool in_place = a->release != NULL && rest.n > HTTP_COPY_SHARED;
+    size_t copied = in_place ? 0 : rest.n;
+    http_pending *p = pending_add(c, HEAD_MAX + a->lines.n + 2 + copied);
     http_pending *q = p != NULL && in_place ? pending_add(c, 0) : NULL;
     if (p == NULL || (in_place && q == NULL)) {
         if (p != NULL)
@@ -336,10 +359,10 @@ static bool answer_later(rl_http_conn *c, const answer *a, rl_span body)
     }
     p->left.n = put_lines(c, a, p->data);
     if (copied > 0)
-        memcpy(p->data + p->left.n, body.p, copied);
+        memcpy(p->data + p->left.n, rest.p, copied);
     p->left.n += copied;
     if (in_place) {
-        q->left = body;
+        q->left = rest;
         q->release = a->release;
         q->owner = a->owner;
     } else {
@@ -349,28 +372,28 @@ static bool answer_later(rl_http_conn *c, const answer *a, rl_span body)
 }
 
 /* Into the batch. */
-static bool answer_now(rl_http_conn *c, const answer *a, rl_span body)
+static bool answer_now(rl_http_conn *c, const answer *a, rl_span rest)
 {
     http_batch *b = &c->worker->out;
-    bool in_place = a->release != NULL && body.n > HTTP_COPY_BODY;
-    size_t need = HEAD_MAX + a->headers.n + 2 + (in_place ? 0 : body.n);
+    bool in_place = a->release != NULL && rest.n > HTTP_COPY_SHARED;
+    size_t need = HEAD_MAX + a->lines.n + 2 + (in_place ? 0 : rest.n);
     if (need > HTTP_BATCH_OCTETS - b->n || b->parts_n + 2 > HTTP_BATCH_PARTS) {
         if (!http_flush(c)) {
             released(a);
             return true; /* the connection broke: nobody waits for this */
         }
         if (need > HTTP_BATCH_OCTETS || c->pending != NULL)
-            return answer_later(c, a, body);
+            return answer_later(c, a, rest);
     }
     size_t n = put_lines(c, a, b->data + b->n);
-    if (!in_place && body.n > 0)
-        memcpy(b->data + b->n + n, body.p, body.n);
-    batch_bytes(b, in_place ? n : n + body.n);
+    if (!in_place && rest.n > 0)
+        memcpy(b->data + b->n + n, rest.p, rest.n);
+    batch_bytes(b, in_place ? n : n + rest.n);
     if (!in_place) {
         released(a);
         return true;
     }
-    b->parts[b->parts_n].bytes = body;
+    b->parts[b->parts_n].bytes = rest;
     b->parts[b->parts_n].release = a->release;
     b->parts[b->parts_n++].owner = a->owner;
     return true;
@@ -391,16 +414,17 @@ static void note(rl_http_conn *c, const answer *a)
         rl_metric_observe_ns(w->server->duration, rl_mono_ns() - x->began_ns);
     }
     log_debug("http.request", "peer", (const char *)c->peer, "target", x->req.target, "status", a->status, "octets",
-              a->body.n, "us", (rl_mono_ns() - x->began_ns) / 1000);
+              a->body_n, "us", (rl_mono_ns() - x->began_ns) / 1000);
 }
 
 static void answer_request(rl_http_conn *c, const answer *a)
 {
-    rl_span body = c->x->req.method == RL_HTTP_HEAD || !has_content(a->status) ? rl_span_of(NULL, 0) : a->body;
+    bool without_body = c->x->req.method == RL_HTTP_HEAD || !has_content(a->status);
+    rl_span rest = rl_span_of(a->rest.p, a->rest.n - (without_body ? a->body_n : 0));
     c->last = c->last || !c->x->head.keep_alive || c->worker->stopping;
     c->linger = c->linger || c->worker->stopping;
     note(c, a);
-    bool ok = c->in_handler || !c->busy ? answer_now(c, a, body) : answer_later(c, a, body);
+    bool ok = c->in_handler || !c->busy ? answer_now(c, a, rest) : answer_later(c, a, rest);
     if (!ok)
         http_conn_close(c);
 }
@@ -432,13 +456,13 @@ static void reply(rl_http_request *req, const answer *a)
 
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body)
 {
-    reply(req, &(answer){status, headers, body, NULL, NULL});
+    reply(req, &(answer){status, headers, body, body.n, NULL, NULL});
 }
 
-void rl_http_reply_shared(rl_http_request *req, int status, rl_span headers, rl_span body, void (*release)(void *owner),
-                          void *owner)
+void rl_http_reply_shared(rl_http_request *req, int status, rl_span lines, rl_span message, size_t body_n,
+                          void (*release)(void *owner), void *owner)
 {
-    reply(req, &(answer){status, headers, body, release, owner});
+    reply(req, &(answer){status, lines, message, body_n, release, owner});
 }
 
 /* RFC 9111 §4.2.2 would let caches keep some errors. */
@@ -471,7 +495,7 @@ void http_refuse(rl_http_conn *c, int status, const char *why, const char *allow
                     x->req.target);
     int n = snprintf(body, sizeof body, "%s\n", why);
     answer_request(c, &(answer){status, rl_span_of(headers, error_headers(headers, sizeof headers, x->req.txn, allow)),
-                                rl_span_of(body, (size_t)n), NULL, NULL});
+                                rl_span_of(body, (size_t)n), (size_t)n, NULL, NULL});
     rl_log_set_txn(NULL);
 }
 

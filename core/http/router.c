@@ -1,11 +1,12 @@
-/* The router: see router.h. Some forty paths, compared by length and then content, longest first: a look-up
- * touches a few cache lines, and a table that can be read beats one that must be hashed. */
+/* The router: see router.h. Some forty paths, longest first, compared by their first eight octets and then as a whole:
+ * a look-up runs over a short row of words and touches one entry, and a table that can be read beats one that must be
+ * hashed. */
 #include "http/router.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { METHODS = 6, ALLOW_MAX = 48 };
+enum { METHODS = 6, ALLOW_MAX = 48, START = sizeof(uint64_t) };
 static const char *const method_names[METHODS] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
 
 typedef struct path_entry {
@@ -16,8 +17,14 @@ typedef struct path_entry {
     char allow[ALLOW_MAX];
 } path_entry;
 
+/* The first eight octets of an entry's path: what `mask` lets through must be `octets`. */
+typedef struct path_start {
+    uint64_t octets, mask;
+} path_start;
+
 struct http_router {
     path_entry *entries; /* exact ones first, then prefixes by falling length */
+    path_start *starts;  /* of the entries, in the same order */
     size_t n;
     rl_http_route *routes;
     char allow[ALLOW_MAX];
@@ -77,6 +84,16 @@ static int by_rank(const void *a, const void *b)
     return x->n < y->n ? 1 : x->n > y->n ? -1 : strcmp(x->path, y->path);
 }
 
+static uint64_t start_of(const void *path, size_t n)
+{
+    uint64_t octets = 0;
+    if (n >= START)
+        memcpy(&octets, path, START);
+    else
+        memcpy(&octets, path, n);
+    return octets;
+}
+
 /* RFC 9110 §9.3.2: HEAD is GET without the content, unless a route says otherwise. */
 static void finish_entries(http_router *r)
 {
@@ -91,6 +108,11 @@ static void finish_entries(http_router *r)
     allow_text(all, r->allow);
     if (r->n > 0)
         qsort(r->entries, r->n, sizeof r->entries[0], by_rank);
+    for (size_t i = 0; i < r->n; i++) {
+        const path_entry *p = &r->entries[i];
+        r->starts[i].octets = start_of(p->path, p->n);
+        memset(&r->starts[i].mask, 0xff, p->prefix && p->n < START ? p->n : START);
+    }
 }
 
 rl_err http_router_new(const rl_http_route *routes, size_t n, http_router **out, rl_error *e)
@@ -101,7 +123,8 @@ rl_err http_router_new(const rl_http_route *routes, size_t n, http_router **out,
         return rl_fail(e, RL_ENOMEM, "http", "out of memory");
     r->entries = calloc(n + 1, sizeof *r->entries);
     r->routes = calloc(n + 1, sizeof *r->routes);
-    if (r->entries == NULL || r->routes == NULL) {
+    r->starts = calloc(n + 1, sizeof *r->starts);
+    if (r->entries == NULL || r->routes == NULL || r->starts == NULL) {
         err = rl_fail(e, RL_ENOMEM, "http", "out of memory");
         goto out;
     }
@@ -134,6 +157,7 @@ void http_router_free(http_router *r)
     for (size_t i = 0; i < r->n; i++)
         free((char *)r->entries[i].path);
     free(r->entries);
+    free(r->starts);
     free(r->routes);
     free(r);
 }
@@ -148,14 +172,14 @@ int http_router_find(const http_router *r, unsigned method, rl_span path, http_m
     *m = (http_match){.allow = r->allow};
     if (path.n == 1 && path.p[0] == '*')
         return 405;
+    uint64_t start = start_of(path.p, path.n);
     for (size_t i = 0; i < r->n; i++) {
         const path_entry *p = &r->entries[i];
-        if (!matches(p, path))
+        if ((start & r->starts[i].mask) != r->starts[i].octets || !matches(p, path))
             continue;
         m->allow = p->allow;
-        for (unsigned k = 0; k < METHODS; k++)
-            if (method == 1u << k)
-                m->route = p->by_method[k];
+        if (method != 0)
+            m->route = p->by_method[__builtin_ctz(method)];
         if (m->route == NULL)
             return 405;
         if (p->prefix)

@@ -64,10 +64,11 @@ rl_span rl_http_unescape(rl_http_request *req, rl_span s);
 /* Exactly one reply per request, on its worker's thread, now or later. */
 /* `headers`: ready lines "Name: value\r\n…" (Content-Type included), or empty. Body and headers are copied. */
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body);
-/* Body and header lines that outlive the request: not copied; release(owner) runs on the worker's thread when they are
- * no longer needed: for a short body, which is cheaper copied, before this returns. */
-void rl_http_reply_shared(rl_http_request *req, int status, rl_span headers, rl_span body, void (*release)(void *owner),
-                          void *owner);
+/* Octets that are ready to be sent and outlive the request: `message` is header lines, the empty line and, in its last
+ * body_n octets, the body. `lines` are copied and go in front. release(owner) runs on the worker's thread when the
+ * message is no longer needed: for a short one, which is cheaper copied, before this returns. */
+void rl_http_reply_shared(rl_http_request *req, int status, rl_span lines, rl_span message, size_t body_n,
+                          void (*release)(void *owner), void *owner);
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);
 

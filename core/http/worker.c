@@ -94,9 +94,10 @@ void http_worker_count(http_worker *w)
     const struct rl_http_server *s = w->server;
     if (w->tally_n == 0)
         return;
-    uint64_t ns = rl_mono_ns() - w->event_ns;
-    for (; w->tally_n > 0; w->tally_n--)
-        rl_metric_observe_ns(s->duration, ns);
+    uint64_t now = rl_mono_ns();
+    rl_metric_observe_many_ns(s->duration, now - w->event_ns, w->tally_n);
+    w->event_ns = now;
+    w->tally_n = 0;
     for (int i = 0; i < HTTP_STATUS_CLASSES; i++) {
         if (w->tally[i] != 0)
             rl_metric_add(s->answers[i], w->tally[i]);
@@ -132,6 +133,7 @@ static void on_tick(uv_timer_t *tick)
 static void on_after_poll(uv_check_t *after)
 {
     http_worker *w = after->data;
+    w->now_read = false;
     while (w->resume != NULL) {
         rl_http_conn *c = w->resume;
         w->resume = c->resume_next;

@@ -10,6 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from asn1crypto import core as asn1
+from asn1crypto import ocsp as asn1_ocsp
 from cryptography.x509 import ocsp
 from harness import PEM, OcspClient, base64_path, eventually, ocsp_request, ocsp_word, openssl, openssl_ocsp, verify_ocsp_signature
 
@@ -123,6 +125,34 @@ def test_get_forms_that_clients_send(module_server, certificate):
         for path in (base64.b64encode(request).decode(), base64_path(request)):
             status, _, body = module_server.http("GET", "/ocsp/" + path)
             assert status == 200 and ocsp_word(ocsp.load_der_ocsp_response(body)) == "good", path
+
+
+def lower_hex(escaped):
+    return escaped.replace("%2B", "%2b").replace("%2F", "%2f").replace("%3D", "%3d")
+
+
+def test_get_forms_of_clients_and_proxies(module_server, certificate):
+    """What ocsp/get.h takes, through the whole server: the same answer as to the plain form."""
+    for nonce in (None, b"\xff" * 31, b"\xfb\xff\xbf" * 10):
+        request = ocsp_request(certificate, module_server.ca, nonce=nonce)
+        text, escaped = base64.b64encode(request).decode(), base64_path(request)
+        forms = [lower_hex(escaped), escaped.replace("%", "%25"), text + "/", escaped + "/", text.rstrip("="),
+                 base64.urlsafe_b64encode(request).decode(), base64.urlsafe_b64encode(request).decode().rstrip("="),
+                 text.replace("+", "%20"), "%0D%0A".join(text[i:i + 64] for i in range(0, len(text), 64)) + "%0A",
+                 "ca1/" + text, "some/longer/path/" + escaped, "/" + text]
+        for path in forms:
+            for before in ("/ocsp/", "/"):
+                status, _, body = module_server.http("GET", before + path)
+                assert status == 200 and ocsp_word(ocsp.load_der_ocsp_response(body)) == "good", before + path
+
+
+def test_get_is_not_limited_to_255_octets(module_server, certificate):
+    """RFC 5019 §5 bids clients POST what is longer; who does not is answered, as far as headers go."""
+    request = ocsp_request(certificate, module_server.ca, hashes.SHA512(), nonce=b"n" * 128)
+    path = "/ocsp/" + base64_path(request)
+    assert len(path) > 255
+    status, _, body = module_server.http("GET", path)
+    assert status == 200 and ocsp_word(ocsp.load_der_ocsp_response(body)) == "good"
 
 
 def test_post_at_the_root(module_server, certificate):
@@ -271,3 +301,170 @@ def test_answers_survive_a_restart(make_server):
     server.start()
     assert server.ocsp(good) == "good" and server.ocsp(bad) == "revoked"
     assert ask(server, ocsp_request(bad, server.ca))[1].revocation_time == before
+
+
+# ---- the setting's forms of an answer ----
+def test_the_responder_is_named_by_key_or_by_name(make_server, tmp_path):
+    """RFC 6960 §4.2.1 ResponderID: the SHA-1 of the key, or the subject, of the certificate that comes along."""
+    for by, server in (("key", make_server()), ("name", make_server(REVLINE_OCSP_RESPONDER_ID="name"))):
+        certificate, _ = server.sign("host.example")
+        _, response = ask(server, ocsp_request(certificate, server.ca))
+        verify_ocsp_signature(response, server.ca)
+        responder = response.certificates[0]
+        if by == "key":
+            assert response.responder_name is None
+            assert response.responder_key_hash == x509.SubjectKeyIdentifier.from_public_key(responder.public_key()).digest
+        else:
+            assert response.responder_key_hash is None and response.responder_name == responder.subject
+        assert openssl_ocsp(server, certificate, tmp_path) == "good"
+        assert openssl_ocsp(server, certificate, tmp_path, "-no_nonce") == "good"
+
+
+def with_extensions(request, extensions=(), single=()):
+    """The request with more extensions: (name as asn1crypto has it, critical, value)."""
+    parsed = asn1_ocsp.OCSPRequest.load(request)["tbs_request"]
+    item = parsed["request_list"][0]
+    listed = lambda items: [{"extn_id": i, "critical": c, "extn_value": v} for i, c, v in items]
+    tbs = {"request_list": [{"req_cert": item["req_cert"], **({"single_request_extensions": listed(single)} if single else {})}]}
+    if extensions:
+        tbs["request_extensions"] = listed(extensions)
+    return asn1_ocsp.OCSPRequest({"tbs_request": tbs}).dump(force=True)
+
+
+def preferred(*algorithms):
+    return [{"sig_identifier": {"algorithm": a}} for a in algorithms]
+
+
+@pytest.mark.parametrize("critical", [False, True])
+@pytest.mark.parametrize("extension", [
+    ("preferred_signature_algorithms", preferred("sha256_ecdsa", "sha256_rsa")),
+    ("preferred_signature_algorithms", preferred("sha512_rsa", "sha1_dsa")),
+    ("acceptable_responses", ["basic_ocsp_response"]),
+    ("acceptable_responses", ["1.2.3.4"]),
+], ids=["ours", "others", "basic", "not-basic"])
+def test_wishes_are_understood_and_answered_from_the_cache(module_server, certificate, extension, critical):
+    """RFC 6960 §4.4.3: basic is what every client takes. §4.4.7.2.1: a supported algorithm signs, and there is one."""
+    request = ocsp_request(certificate, module_server.ca)
+    signed = lambda: module_server.metrics()["revline_ocsp_signatures_total"]
+    ask(module_server, request)
+    before = signed()
+    _, response = ask(module_server, with_extensions(request, [(extension[0], critical, extension[1])]))
+    verify_ocsp_signature(response, module_server.ca)
+    assert ocsp_word(response) == "good" and isinstance(response.signature_hash_algorithm, hashes.SHA256)
+    assert len(response.extensions) == 0 and signed() == before
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_a_service_locator_changes_nothing(module_server, certificate, critical):
+    """RFC 6960 §4.4.6: this is the responder in charge of its own certificates, and it asks no other about others."""
+    locator = asn1_ocsp.ServiceLocator.load(x509_locator(module_server.ca))
+    ours = with_extensions(ocsp_request(certificate, module_server.ca), single=[("service_locator", critical, locator)])
+    _, response = ask(module_server, ours)
+    assert ocsp_word(response) == "good" and len(response.single_extensions) == 0
+    other, issuer = stranger()
+    foreign = with_extensions(ocsp_request(other, issuer), single=[("service_locator", critical, locator)])
+    assert ask(module_server, foreign)[1].response_status == ocsp.OCSPResponseStatus.UNAUTHORIZED
+
+
+def x509_locator(issuer):
+    name = issuer.subject.public_bytes()
+    access = x509.AuthorityInformationAccess([x509.AccessDescription(
+        x509.oid.AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier("http://elsewhere.example"))]).public_bytes()
+    body = name + access
+    assert len(body) < 0x80 + 0x80
+    return b"\x30" + (bytes([len(body)]) if len(body) < 0x80 else b"\x81" + bytes([len(body)])) + body
+
+
+# ---- certificates apart from the ordinary ----
+def test_the_ca_certificate_itself_is_good(module_server, tmp_path):
+    _, response = ask(module_server, ocsp_request(module_server.ca, module_server.ca))
+    verify_ocsp_signature(response, module_server.ca)
+    assert ocsp_word(response) == "good" and response.serial_number == module_server.ca.serial_number
+    assert openssl_ocsp(module_server, module_server.ca, tmp_path) == "good"
+
+
+def request_with_serial(server, certificate, integer):
+    """A request whose serialNumber is this DER, byte for byte."""
+    plain = asn1_ocsp.OCSPRequest.load(ocsp_request(certificate, server.ca))
+    cert_id = plain["tbs_request"]["request_list"][0]["req_cert"]
+    seq = lambda *parts: (lambda body: b"\x30" + bytes([len(body)]) + body)(b"".join(parts))
+    fields = [cert_id[name].dump() for name in ("hash_algorithm", "issuer_name_hash", "issuer_key_hash")]
+    return seq(seq(seq(seq(seq(*fields, integer)))))
+
+
+@pytest.mark.parametrize("unissued,word", [("unknown", "unknown"), ("revoked", "hold")])
+def test_a_serial_that_no_certificate_has(make_server, unissued, word):
+    """Negative, zero and the longest of RFC 5280 §4.1.2.2: answered like any that was not issued, and never another's."""
+    server = make_server(REVLINE_OCSP_UNISSUED=unissued)
+    certificate, _ = server.sign("host.example")
+    magnitude = certificate.serial_number.to_bytes(16, "big").lstrip(b"\0")
+    negative = (-certificate.serial_number).to_bytes(17, "big", signed=True)
+    while negative[0] == 0xff and negative[1] >= 0x80:
+        negative = negative[1:]
+    for content in (b"\x00", b"\xff", b"\x80", negative, b"\x7f" * 20, b"\x00" + b"\xff" * 20):
+        _, response = ask(server, request_with_serial(server, certificate, bytes([2, len(content)]) + content))
+        verify_ocsp_signature(response, server.ca)
+        assert ocsp_word(response) == word, content.hex()
+        assert response.serial_number == int.from_bytes(content, "big", signed=True)
+    good = (b"\0" if magnitude[0] >= 0x80 else b"") + magnitude
+    assert ocsp_word(ask(server, request_with_serial(server, certificate, bytes([2, len(good)]) + good))[1]) == "good"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x2a", b"\x00\x00", b"\xff\x80", b"\x01" * 21], ids=bytes.hex)
+def test_a_serial_that_is_no_der_integer_of_rfc_5280_is_malformed(module_server, certificate, content):
+    """Leading zeros and ones that DER does not have, nothing at all, and more than 20 octets."""
+    body = request_with_serial(module_server, certificate, bytes([2, len(content)]) + content)
+    assert ask(module_server, body)[1].response_status == ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+def expiring(server, seconds):
+    """Certificates that end that soon: [good, revoked, on hold]."""
+    made = [server.sign(name + ".example", validity="%ds" % seconds) for name in ("good", "revoked", "hold")]
+    server.control("revoke", serial=made[1][1], reason="keyCompromise")
+    server.control("revoke", serial=made[2][1], reason="certificateHold")
+    return [certificate for certificate, _ in made]
+
+
+def words(server, certificates):
+    return [server.ocsp(c) for c in certificates]
+
+
+def test_an_expired_certificate_is_unknown_unless_it_was_revoked(make_server):
+    server = make_server(REVLINE_CERT_VALIDITY="1d")
+    certificates = expiring(server, 3)
+    assert words(server, certificates) == ["good", "revoked", "hold"]
+    eventually(lambda: words(server, certificates) == ["unknown", "revoked", "hold"], "the certificates expire")
+    for certificate in certificates:
+        assert len(ask(server, ocsp_request(certificate, server.ca))[1].single_extensions) == 0
+
+
+def archive_cutoff(response):
+    """The singleExtension of RFC 6960 §4.4.4, not critical, or None."""
+    for extension in response.single_extensions:
+        assert extension.oid.dotted_string == "1.3.6.1.5.5.7.48.1.6" and not extension.critical
+        return asn1.GeneralizedTime.load(extension.value.value).native.replace(tzinfo=None)
+
+
+def test_an_archived_status_comes_with_its_cutoff(make_server, tmp_path):
+    """RFC 6960 §4.4.4: as long as the archive reaches, the status stays what it was, with producedAt less the retention."""
+    server = make_server(REVLINE_OCSP_ARCHIVE="3650d", REVLINE_OCSP_VALIDITY_HOLD="1s", REVLINE_OCSP_VALIDITY_REVOKED="1s")
+    certificates = expiring(server, 3)
+    answers = lambda: [ask(server, ocsp_request(c, server.ca))[1] for c in certificates]
+    assert [archive_cutoff(r) for r in answers()] == [None] * 3
+    eventually(lambda: all(archive_cutoff(r) for r in answers()), "the certificates are in the archive")
+    for response, word in zip(answers(), ("good", "revoked", "hold")):
+        verify_ocsp_signature(response, server.ca)
+        assert ocsp_word(response) == word
+        assert response.produced_at - archive_cutoff(response) == datetime.timedelta(days=3650)
+        assert response.next_update > response.this_update
+    assert openssl_ocsp(server, certificates[0], tmp_path) == "good"
+    server.control("revoke", serial="%X" % certificates[0].serial_number, reason="keyCompromise")
+    response = answers()[0]
+    assert ocsp_word(response) == "revoked" and archive_cutoff(response)
+
+
+def test_a_certificate_leaves_the_archive(make_server):
+    server = make_server(REVLINE_OCSP_ARCHIVE="2s")
+    certificates = expiring(server, 2)
+    eventually(lambda: words(server, certificates) == ["unknown", "revoked", "hold"], "they are out of the archive")
+    eventually(lambda: archive_cutoff(ask(server, ocsp_request(certificates[0], server.ca))[1]) is None, "no cutoff any more")

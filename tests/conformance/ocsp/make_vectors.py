@@ -26,7 +26,8 @@ KEY_HASH = hashlib.sha1(b"key").digest()
 OIDS = {
     "sha1": "2b0e03021a", "sha256": "608648016503040201", "sha384": "608648016503040202", "sha512": "608648016503040203",
     "md5": "2a864886f70d0205", "nonce": "2b0601050507300102", "response": "2b0601050507300104", "locator": "2b0601050507300107",
-    "basic": "2b0601050507300101", "unknown": "2a0304", "ecdsa-sha256": "2a8648ce3d040302",
+    "basic": "2b0601050507300101", "pref-algs": "2b0601050507300108", "archive": "2b0601050507300106", "unknown": "2a0304",
+    "unknown-2": "2a0305", "ecdsa-sha256": "2a8648ce3d040302", "ec-key": "2a8648ce3d0201", "p256": "2a8648ce3d030107",
 }
 
 
@@ -81,18 +82,35 @@ def from_libraries():
     item = parsed["tbs_request"]["request_list"][0]
     three = asn1_ocsp.OCSPRequest({"tbs_request": {"request_list": [item, item, item]}})
     yield "rfc6960-4.1.1-asn1crypto-three", three.dump(force=True), ("ok", 3, 0)
+    preferred = [{"sig_identifier": {"algorithm": a}} for a in ("sha256_ecdsa", "sha256_rsa", "sha512_rsa")]
+    extensions = [{"extn_id": "preferred_signature_algorithms", "extn_value": preferred},
+                  {"extn_id": "acceptable_responses", "extn_value": ["basic_ocsp_response"]}]
+    preferring = asn1_ocsp.OCSPRequest({"tbs_request": {"request_list": [item], "request_extensions": extensions}})
+    yield "rfc6960-4.4.7.1-asn1crypto-preferred-algorithms", preferring.dump(force=True), ("ok", 1, 0)
+
+
+def rdn_sequence(): return seq(tlv(0x31, seq(tlv(0x06, b"\x55\x04\x03"), tlv(0x0c, b"client"))))
+def preferred(*more, curve=b""): return seq(seq(oid("ecdsa-sha256")), curve, *more)
+
+
+GENERAL_NAMES = {  # RFC 5280 §4.2.1.6
+    "other-name": tlv(0xa0, oid("unknown"), tlv(0xa0, tlv(0x0c, b"a"))), "mail": tlv(0x81, b"a@example.org"),
+    "dns-name": tlv(0x82, b"example.org"), "x400": tlv(0xa3, seq()), "name": tlv(0xa4, rdn_sequence()),
+    "edi-party": tlv(0xa5, tlv(0xa1, tlv(0x0c, b"a"))), "uri": tlv(0x86, b"http://example.org"), "ip": tlv(0x87, b"\x7f\x00\x00\x01"),
+    "registered-id": tlv(0x88, b"\x2a\x03\x04"),
+}
 
 
 def well_formed():
     serial20 = tlv(0x02, b"\x7f" * 20)
     serial21 = tlv(0x02, b"\x00" + b"\xff" * 20)
     version = tlv(0xa0, b"\x02\x01\x00")
-    requestor = tlv(0xa1, tlv(0xa4, seq(tlv(0x31, seq(tlv(0x06, b"\x55\x04\x03"), tlv(0x0c, b"client"))))))
+    requestor = tlv(0xa1, GENERAL_NAMES["name"])
     basic = seq(oid("basic"))
     yield "rfc6960-4.1.1-minimal", request(single()), (1, 0)
     yield "rfc6960-4.1.1-version-written-out", request(version, single()), (1, 0)
-    yield "rfc6960-4.1.1-requestor-name", request(requestor, single()), (1, 0)
-    yield "rfc6960-4.1.1-requestor-mail", request(tlv(0xa1, tlv(0x81, b"a@example.org")), single()), (1, 0)
+    for kind, name in GENERAL_NAMES.items():
+        yield f"rfc6960-4.1.1-requestor-{kind}", request(tlv(0xa1, name), single()), (1, 0)
     yield "rfc6960-4.1.1-at-the-limit", request(single(*[cert_id()] * MAX_IDS)), (MAX_IDS, 0)
     yield "rfc6960-4.1.1-hash-parameters-absent", request(single(cert_id(parameters=b""))), (1, 0)
     yield "rfc6960-4.1.1-unknown-hash", request(single(cert_id("md5", name=b"n" * 16, key=b"k" * 16))), (1, 0)
@@ -101,6 +119,7 @@ def well_formed():
     yield "rfc5280-4.1.2.2-serial-20-octets", request(single(cert_id(serial=serial20))), (1, 0)
     yield "rfc5280-4.1.2.2-serial-20-octets-and-sign", request(single(cert_id(serial=serial21))), (1, 0)
     yield "rfc5280-4.1.2.2-serial-negative", request(single(cert_id(serial=b"\x02\x01\x80"))), (1, 0)
+    yield "rfc6960-4.1.2-signed-by-nobody", request(single(), signature=signature()), (1, 0)
     yield "rfc6960-4.1.2-signed", request(requestor, single(), signature=signature()), (1, 0)
     yield "rfc6960-4.1.2-signed-with-certificates", request(
         requestor, single(), exts(nonce(16)), signature=signature(certs=tlv(0xa0, seq(seq(NULL), seq(NULL))), parameters=NULL)), (1, 16)
@@ -110,9 +129,28 @@ def well_formed():
     yield "rfc6960-4.4.1-nonce-of-a-single-request-is-ignored", request(
         single(extensions=single_exts(nonce(8)))), (1, 0)
     yield "rfc6960-4.4.3-acceptable-responses-critical", request(single(), exts(ext("response", basic, TRUE), nonce(32))), (1, 32)
-    yield "rfc6960-4.4.6-service-locator", request(single(extensions=single_exts(ext("locator", seq(NULL))))), (1, 0)
-    yield "rfc6960-4.4-unknown-extension", request(single(), exts(ext("unknown", b"anything"), ext("unknown", b""))), (1, 0)
+    yield "rfc6960-4.4.3-acceptable-responses-without-basic", request(single(), exts(ext("response", seq(oid("unknown"))))), (1, 0)
+    yield "rfc6960-4.4.3-acceptable-responses-none", request(single(), exts(ext("response", seq()))), (1, 0)
+    yield "rfc6960-4.4.3-acceptable-responses-of-a-single-request-are-ignored", request(
+        single(extensions=single_exts(ext("response", b"x")))), (1, 0)
+    access = seq(seq(oid("basic"), tlv(0x86, b"http://example.org")))
+    yield "rfc6960-4.4.6-service-locator", request(single(extensions=single_exts(ext("locator", seq(rdn_sequence(), access))))), (1, 0)
+    yield "rfc6960-4.4.6-service-locator-of-an-issuer", request(single(extensions=single_exts(ext("locator", seq(rdn_sequence()))))), (1, 0)
+    yield "rfc6960-4.4.6-service-locator-critical", request(
+        single(extensions=single_exts(ext("locator", seq(rdn_sequence(), access), TRUE)))), (1, 0)
+    yield "rfc6960-4.4.7.1-preferred-algorithms-critical", request(
+        single(), exts(ext("pref-algs", seq(preferred(), preferred(curve=seq(oid("ec-key"), oid("p256")))), TRUE), nonce(32))), (1, 32)
+    yield "rfc6960-4.4.7.1-preferred-algorithms-none", request(single(), exts(ext("pref-algs", seq()))), (1, 0)
+    yield "rfc6960-4.4-unknown-extension", request(single(), exts(ext("unknown", b"anything"), ext("unknown-2", b""))), (1, 0)
+    yield "rfc6960-4.4-same-extension-in-both-lists", request(
+        single(extensions=single_exts(ext("unknown", b""))), exts(ext("unknown", b""))), (1, 0)
+    # As a client writes it that always puts both lists (SIZE (1..MAX) notwithstanding).
+    yield "rfc5280-4.2-no-extension-in-either-list", request(single(extensions=single_exts()), exts()), (1, 0)
+    yield "rfc5280-4.2-extensions-at-the-limit", request(single(), exts(*many_extensions(32))), (1, 0)
     yield "rfc6960-4.4-critical-false-written-out", request(single(), exts(ext("unknown", b"x", FALSE))), (1, 0)
+
+
+def many_extensions(n): return [seq(tlv(0x06, bytes([0x2a, i])), octets(b"")) for i in range(n)]
 
 
 def refused():
@@ -156,13 +194,35 @@ def refused():
     yield "rfc9654-2.1-nonce-twice", request(single(), exts(nonce(16), nonce(16))), bad
     yield "rfc9654-2.1-nonce-not-wrapped", request(single(), exts(ext("nonce", b"n" * 16))), bad
     yield "rfc9654-2.1-nonce-trailing-octet", request(single(), exts(ext("nonce", octets(b"n" * 16) + b"\x00"))), bad
-    yield "rfc5280-4.2-no-extension-in-extensions", request(single(), exts()), bad
+    yield "rfc5280-4.2-extension-twice", request(single(), exts(ext("unknown", b"x"), nonce(8), ext("unknown", b"y"))), bad
+    yield "rfc5280-4.2-single-extension-twice", request(single(extensions=single_exts(*[ext("unknown", b"x")] * 2))), bad
+    yield "rfc5280-4.2-extensions-over-the-limit", request(single(), exts(*many_extensions(33))), "limit"
+    yield "rfc5280-4.2-extensions-empty-tag", request(single(), tlv(0xa2)), bad
+    yield "rfc6960-4.1.1-requestor-mail-constructed", request(tlv(0xa1, tlv(0xa1, b"a")), single()), bad
+    yield "rfc6960-4.1.1-requestor-name-primitive", request(tlv(0xa1, tlv(0x84, b"a")), single()), bad
+    yield "rfc6960-4.1.1-requestor-tenth-kind", request(tlv(0xa1, tlv(0x89, b"a")), single()), bad
+    yield "rfc6960-4.4.3-acceptable-responses-no-list", request(single(), exts(ext("response", oid("basic")))), bad
+    yield "rfc6960-4.4.3-acceptable-responses-no-oid", request(single(), exts(ext("response", seq(NULL)))), bad
+    yield "rfc6960-4.4.3-acceptable-responses-trailing-octet", request(single(), exts(ext("response", seq(oid("basic")) + NULL))), bad
+    yield "rfc6960-4.4.4-archive-cutoff-is-for-responses", request(
+        single(extensions=single_exts(ext("archive", tlv(0x18, b"20200101000000Z"), TRUE)))), "unsupported"
+    yield "rfc6960-4.4.6-service-locator-without-a-name", request(single(extensions=single_exts(ext("locator", seq(NULL))))), bad
+    yield "rfc6960-4.4.6-service-locator-trailing", request(
+        single(extensions=single_exts(ext("locator", seq(rdn_sequence(), seq(), seq()))))), bad
+    yield "rfc6960-4.4.6-service-locator-of-the-request-critical", request(
+        single(), exts(ext("locator", seq(rdn_sequence()), TRUE))), "unsupported"
+    yield "rfc6960-4.4.7.1-preferred-algorithms-no-list", request(single(), exts(ext("pref-algs", oid("ecdsa-sha256")))), bad
+    yield "rfc6960-4.4.7.1-preferred-algorithms-bare", request(single(), exts(ext("pref-algs", seq(seq(oid("ecdsa-sha256")))))), bad
+    yield "rfc6960-4.4.7.1-preferred-algorithms-three-parts", request(
+        single(), exts(ext("pref-algs", seq(preferred(seq(oid("ec-key")), seq(oid("ec-key"))))))), bad
+    yield "rfc6960-4.4.7.1-preferred-algorithms-of-a-single-request-critical", request(
+        single(extensions=single_exts(ext("pref-algs", seq(preferred()), TRUE)))), "unsupported"
     yield "rfc5280-4.2-extension-without-value", request(single(), exts(seq(oid("unknown")))), bad
     yield "rfc5280-4.2-extension-without-oid", request(single(), exts(seq(octets(b"x")))), bad
     yield "rfc5280-4.2-extensions-twice", request(single(), exts(nonce(8)), exts(nonce(8))), bad
     yield "rfc6960-4.4-unknown-critical-extension", request(single(), exts(ext("unknown", b"x", TRUE))), "unsupported"
     yield "rfc6960-4.4-unknown-critical-single-extension", request(
-        single(extensions=single_exts(ext("locator", seq(NULL), TRUE)))), "unsupported"
+        single(extensions=single_exts(ext("unknown", b"x", TRUE)))), "unsupported"
     yield "rfc6960-4.1.2-signature-empty", request(single(), signature=tlv(0xa0)), bad
     yield "rfc6960-4.1.2-signature-without-bits", request(single(), signature=signature(bits=b"")), bad
     yield "rfc6960-4.1.2-signature-eight-unused-bits", request(single(), signature=signature(bits=b"\x08\x00")), bad

@@ -71,9 +71,9 @@ typedef struct fixture {
     gate work_may_end;  /* /work waits for 1 */
     gate works_started; /* counts */
     gate works_done;
-    gate released; /* shared bodies given back */
-    gate handled;  /* requests that reached /echo or /big */
-    uint8_t *big;
+    gate released;          /* shared bodies given back */
+    gate handled;           /* requests that reached /echo or /big */
+    uint8_t *message, *big; /* an empty line and behind it a big body */
 } fixture;
 
 #define TEXT_PLAIN RL_SPAN_LIT("Content-Type: text/plain\r\n")
@@ -101,12 +101,12 @@ static inline void on_big(rl_http_request *req, void *ctx)
 {
     fixture *f = ctx;
     gate_add(&f->handled, 1);
-    rl_http_reply_shared(req, 200, TEXT_PLAIN, rl_span_of(f->big, BIG_BODY), give_back, f);
+    rl_http_reply_shared(req, 200, TEXT_PLAIN, rl_span_of(f->message, 2 + BIG_BODY), BIG_BODY, give_back, f);
 }
 
 static inline void on_small_shared(rl_http_request *req, void *ctx)
 {
-    rl_http_reply_shared(req, 200, TEXT_PLAIN, RL_SPAN_LIT("small"), give_back, ctx);
+    rl_http_reply_shared(req, 200, TEXT_PLAIN, RL_SPAN_LIT("X-Ready: yes\r\n\r\nsmall"), 5, give_back, ctx);
 }
 
 static inline void on_big_copy(rl_http_request *req, void *ctx)
@@ -162,8 +162,10 @@ static inline fixture *fixture_new(void)
     const gate closed = GATE_CLOSED;
     assert_non_null(f);
     f->work_may_end = f->works_started = f->works_done = f->released = f->handled = closed;
-    f->big = malloc(BIG_BODY);
-    assert_non_null(f->big);
+    f->message = malloc(2 + BIG_BODY);
+    assert_non_null(f->message);
+    memcpy(f->message, "\r\n", 2);
+    f->big = f->message + 2;
     for (size_t i = 0; i < BIG_BODY; i++)
         f->big[i] = (uint8_t)('a' + i % 23);
     f->settings.http.listen = (char *)"127.0.0.1:0";
@@ -199,7 +201,7 @@ static inline void fixture_free(fixture *f)
 {
     if (f->server != NULL)
         rl_http_server_stop(f->server, 10 * 1000);
-    free(f->big);
+    free(f->message);
     free(f);
 }
 

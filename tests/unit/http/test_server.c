@@ -289,6 +289,8 @@ static void test_shared_body_is_sent_in_place_and_given_back_once(void **state)
     assert_memory_equal(c.body, f->big, BIG_BODY);
     client_read(&c, false);
     assert_string_equal(c.body, "small");
+    assert_has(c.head, "\r\nContent-Length: 5\r\n");
+    assert_has(c.head, "\r\nContent-Type: text/plain\r\nX-Ready: yes\r\n");
     client_read(&c, false);
     assert_memory_equal(c.body, f->big, BIG_BODY);
     client_read(&c, true);

@@ -200,6 +200,12 @@ static void test_get_paths_decode_however_they_are_encoded(void **state)
         {"MAP%2B", "\x30\x03\xfe", 3},
         {"MAP%2b", "\x30\x03\xfe", 3},
         {"MAP-", "\x30\x03\xfe", 3},
+        {"MAP%20", "\x30\x03\xfe", 3},
+        {"MAP%252B", "\x30\x03\xfe", 3},
+        {"MAP%252b", "\x30\x03\xfe", 3},
+        {"MAP7%252F%77%253D%3D", "\x30\x03\xfb\xff", 4},
+        {"MA%0D%0AP7%0a/w=%3D%0A", "\x30\x03\xfb\xff", 4},
+        {"MAP7/w==/", "\x30\x03\xfb\xff", 4},
     };
     uint8_t memory[64];
     rl_span der;
@@ -215,8 +221,9 @@ static void test_get_paths_decode_however_they_are_encoded(void **state)
 static void test_get_paths_that_are_no_base64_are_refused(void **state)
 {
     static const char *const paths[] = {
-        "",      "/",      "M",         "MAP7/",    "MAP7/w=", "MAP7/w===",   "MAP7/w==M", "MAP 7",
-        "MAP7%", "MAP7%2", "MAP7%2x4w", "MAP7/x==", "MA P7",   "MAP7\x80/4w", "%00AP7",    "favicon.ico"};
+        "",      "/",      "M",          "MAP7/",    "MAP7/w=", "MAP7/w===",   "MAP7/w==M", "MAP 7",
+        "MAP7%", "MAP7%2", "MAP7%2x4w",  "MAP7/x==", "MA P7",   "MAP7\x80/4w", "%00AP7",    "favicon.ico",
+        "=",     "==",     "MAP%25252B", "MAP%252",  "%25",     "MAP%0",       "%0D%0A",    "//=="};
     uint8_t memory[64];
     rl_span der;
     (void)state;
@@ -224,6 +231,152 @@ static void test_get_paths_that_are_no_base64_are_refused(void **state)
         if (ocsp_get_decode(rl_span_str(paths[i]), memory, sizeof(memory), &der) == RL_OK)
             fail_msg("'%s' was taken", paths[i]);
     assert_int_equal(ocsp_get_decode(RL_SPAN_LIT("MAP7"), memory, 3, &der), RL_ERANGE);
+}
+
+/* ---- bent GET paths: requests of libcrypto, whose serial number brings the slashes ---- */
+/* A request with a serial number of 16 octets; freed with OPENSSL_free. */
+static rl_span request_about(const uint8_t serial[16])
+{
+    X509 *cert = make_issuer();
+    BIGNUM *number = BN_bin2bn(serial, 16, NULL);
+    BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert));
+    OCSP_REQUEST *made = OCSP_REQUEST_new();
+    unsigned char *der = NULL;
+    OCSP_request_add0_id(made, OCSP_cert_to_id(EVP_sha1(), cert, cert));
+    int n = i2d_OCSP_REQUEST(made, &der);
+    OCSP_REQUEST_free(made);
+    BN_free(number);
+    X509_free(cert);
+    return rl_span_of(der, (size_t)n);
+}
+
+static size_t slashes(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += *text == '/';
+    return n;
+}
+
+/* Calls `fn` with requests whose base64 has `count` slashes in all and two of them side by side or not. */
+static void each_request_with(size_t count, bool pair, void (*fn)(rl_span der, const char *text))
+{
+    uint8_t serial[16];
+    char text[512];
+    unsigned found = 0;
+    srand(1);
+    while (found < 8) {
+        for (size_t i = 0; i < sizeof(serial); i++)
+            serial[i] = (uint8_t)(0x40 | (rand() % 3 == 0 ? 0xff : rand()));
+        serial[0] &= 0x7f;
+        rl_span der = request_about(serial);
+        assert_int_equal(rl_base64_encode(der, false, text, sizeof(text)), RL_OK);
+        if (slashes(text) == count && (strstr(text, "//") != NULL) == pair && !strstr(text, "///")) {
+            fn(der, text);
+            found++;
+        }
+        OPENSSL_free((void *)der.p);
+    }
+}
+
+static void assert_decodes(const char *path, rl_span expected)
+{
+    uint8_t *exact = malloc(strlen(path)); /* AddressSanitizer sees an octet too far */
+    rl_span der;
+    if (ocsp_get_decode(rl_span_str(path), exact, strlen(path), &der) != RL_OK)
+        fail_msg("%s does not decode", path);
+    if (!rl_span_eq(der, expected))
+        fail_msg("%s decodes to something else", path);
+    free(exact);
+}
+
+/* Every form of the text with everything else that may be around it. */
+static void check_forms(rl_span der, const char *text)
+{
+    static const char *const forms[] = {"%s",          "/%s",          "//%s",           "%s/", "%s//", "ca1/%s",
+                                        "/a/b+/c-/%s", "M/MA/MEU/%s/", "ocsp/ca%%201/%s"};
+    char path[1024], escaped[1024] = "", twice[1024] = "", wrapped[1024] = "";
+    for (const char *c = text; *c; c++) {
+        bool special = *c == '+' || *c == '/' || *c == '=';
+        sprintf(escaped + strlen(escaped), special ? "%%%02x" : "%c", *c);
+        sprintf(twice + strlen(twice), special ? "%%25%02X" : "%c", *c);
+        sprintf(wrapped + strlen(wrapped), *c == '+' ? "%%20" : "%c", *c);
+        if ((c - text) % 64 == 63)
+            strcat(wrapped, "%0D%0A");
+    }
+    strcat(wrapped, "%0d%0a");
+    const char *const texts[] = {text, escaped, twice, wrapped};
+    for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++)
+        for (size_t t = 0; t < 4; t++) {
+            snprintf(path, sizeof(path), forms[f], texts[t]);
+            assert_decodes(path, der);
+        }
+    char bare[512];
+    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(text, "="), text);
+    assert_decodes(bare, der);
+}
+
+static void test_get_paths_decode_whatever_is_around_them(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 4; n++)
+        each_request_with(n, false, check_forms);
+    each_request_with(2, true, check_forms);
+}
+
+/* The text without one slash of its pair, and with one doubled. */
+static void check_merged(rl_span der, const char *text)
+{
+    const char *pair = strstr(text, "//");
+    char path[512];
+    snprintf(path, sizeof(path), "%.*s%s", (int)(pair - text), text, pair + 1);
+    assert_decodes(path, der);
+    path[strcspn(path, "=")] = 0;
+    assert_decodes(path, der);
+}
+
+static void check_doubled(rl_span der, const char *text)
+{
+    const char *slash = strchr(text, '/');
+    char path[512];
+    snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - text), text, slash);
+    assert_decodes(path, der);
+    path[strcspn(path, "=")] = 0;
+    assert_decodes(path, der);
+}
+
+static void test_a_slash_lost_or_won_is_mended_when_there_is_one_place_for_it(void **state)
+{
+    (void)state;
+    each_request_with(2, true, check_merged);
+    each_request_with(1, false, check_doubled);
+}
+
+/* Two places within the serial number make two requests: neither is taken. */
+static void test_a_slash_that_may_be_in_two_places_is_not_guessed(void **state)
+{
+    static const uint8_t serial[16] = {0x41, 0x55, 0xff, 0xff, 0xff, 0x55, 0x55, 0x55,
+                                       0x55, 0xff, 0x55, 0x55, 0x55, 0xff, 0x55, 0x55};
+    rl_span der = request_about(serial), read;
+    char text[512], path[512];
+    uint8_t memory[512];
+    ocsp_request r;
+    (void)state;
+    assert_int_equal(rl_base64_encode(der, false, text, sizeof(text)), RL_OK);
+    const char *pair = strstr(text, "//");
+    assert_non_null(pair);
+    assert_true(slashes(text) > 3);
+    snprintf(path, sizeof(path), "%.*s%s", (int)(pair - text), text, pair + 1);
+    const char *last = strrchr(path, '/');
+    char other[512];
+    size_t n;
+    snprintf(other, sizeof(other), "%.*s/%s", (int)(last - path), path, last);
+    assert_int_equal(rl_base64_decode(rl_span_str(other), false, memory, sizeof(memory), &n), RL_OK);
+    assert_int_equal(ocsp_request_parse(rl_span_of(memory, n), MAX_IDS, &r), RL_OK);
+    assert_memory_not_equal(memory, der.p, der.n);
+    if (ocsp_get_decode(rl_span_str(path), memory, sizeof(memory), &read) == RL_OK)
+        assert_int_not_equal(ocsp_request_parse(read, MAX_IDS, &r), RL_OK);
+    OPENSSL_free((void *)der.p);
 }
 
 int main(void)
@@ -236,6 +389,9 @@ int main(void)
         cmocka_unit_test(test_the_ceiling_holds_whatever_the_caller_allows),
         cmocka_unit_test(test_get_paths_decode_however_they_are_encoded),
         cmocka_unit_test(test_get_paths_that_are_no_base64_are_refused),
+        cmocka_unit_test(test_get_paths_decode_whatever_is_around_them),
+        cmocka_unit_test(test_a_slash_lost_or_won_is_mended_when_there_is_one_place_for_it),
+        cmocka_unit_test(test_a_slash_that_may_be_in_two_places_is_not_guessed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,7 +161,11 @@ static void test_revoked_carries_time_and_reason(void **state)
         {RL_REASON_UNSPECIFIED, -1}, {RL_REASON_KEY_COMPROMISE, 1}, {RL_REASON_HOLD, 6}, {RL_REASON_AA_COMPROMISE, 10}};
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        ocsp_single single = {id_der, OCSP_REVOKED, 1700000000, cases[i].reason, 1800000000};
+        ocsp_single single = {.cert_id = id_der,
+                              .status = OCSP_REVOKED,
+                              .revoked_at = 1700000000,
+                              .reason = cases[i].reason,
+                              .next_update = 1800000000};
         ocsp_response r = {.singles = &single, .singles_n = 1, .produced_at = 1750000000};
         OCSP_BASICRESP *basic = build_and_read(&r, &who);
         int status, reason;
@@ -208,7 +212,8 @@ static void test_extended_revoke_says_so(void **state)
     ocsp_identity who = identity_of(&ca);
     OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), ca.cert, ca.cert);
     rl_span id_der = cert_id_der(id);
-    ocsp_single single = {id_der, OCSP_REVOKED, 0, RL_REASON_HOLD, 1800000000};
+    ocsp_single single = {
+        .cert_id = id_der, .status = OCSP_REVOKED, .reason = RL_REASON_HOLD, .next_update = 1800000000};
     ocsp_response r = {.singles = &single, .singles_n = 1, .produced_at = 1750000000, .extended_revoke = true};
     (void)state;
     OCSP_BASICRESP *basic = build_and_read(&r, &who);
@@ -230,17 +235,83 @@ static void test_extended_revoke_says_so(void **state)
     free_party(&ca);
 }
 
+/* RFC 6960 §4.2.1: byName is the signer's subject, by which libcrypto finds the certificate. */
+static void test_the_responder_can_be_named_by_its_subject(void **state)
+{
+    party ca = make_party(RL_KEY_EC_P256, "CA", NULL), delegate = make_party(RL_KEY_EC_P256, "responder", &ca);
+    ocsp_identity who = identity_of(&delegate);
+    unsigned char *name = NULL;
+    int name_n = i2d_X509_NAME(X509_get_subject_name(delegate.cert), &name);
+    who.name = rl_span_of(name, (size_t)name_n);
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha256(), delegate.cert, ca.cert);
+    rl_span id_der = cert_id_der(id);
+    int64_t now = time(NULL);
+    ocsp_single single = {.cert_id = id_der, .status = OCSP_GOOD, .next_update = now + 600};
+    ocsp_response r = {.singles = &single, .singles_n = 1, .produced_at = now};
+    const ASN1_OCTET_STRING *by_key;
+    const X509_NAME *by_name;
+    (void)state;
+    OCSP_BASICRESP *basic = build_and_read(&r, &who);
+    assert_verifies(basic, &ca);
+    assert_int_equal(OCSP_resp_get0_id(basic, &by_key, &by_name), 1);
+    assert_null(by_key);
+    assert_int_equal(X509_NAME_cmp(by_name, X509_get_subject_name(delegate.cert)), 0);
+    OCSP_BASICRESP_free(basic);
+    OPENSSL_free(name);
+    OPENSSL_free((void *)id_der.p);
+    OCSP_CERTID_free(id);
+    free_party(&delegate);
+    free_party(&ca);
+}
+
+/* RFC 6960 §4.4.4: a GeneralizedTime among the singleExtensions. */
+static void test_an_archived_status_carries_its_cutoff(void **state)
+{
+    party ca = make_party(RL_KEY_EC_P256, "CA", NULL);
+    ocsp_identity who = identity_of(&ca);
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), ca.cert, ca.cert);
+    rl_span id_der = cert_id_der(id);
+    (void)state;
+    for (int archived = 0; archived < 2; archived++) {
+        ocsp_single single = {.cert_id = id_der,
+                              .status = OCSP_GOOD,
+                              .next_update = 1800000000,
+                              .archived = archived,
+                              .archive_cutoff = 1500000000};
+        ocsp_response r = {.singles = &single, .singles_n = 1, .produced_at = 1750000000};
+        OCSP_BASICRESP *basic = build_and_read(&r, &who);
+        OCSP_SINGLERESP *read = OCSP_resp_get0(basic, 0);
+        assert_int_equal(OCSP_SINGLERESP_get_ext_count(read), archived);
+        int critical;
+        ASN1_GENERALIZEDTIME *cutoff =
+            OCSP_SINGLERESP_get1_ext_d2i(read, NID_id_pkix_OCSP_archiveCutoff, &critical, NULL);
+        assert_int_equal(cutoff != NULL, archived);
+        if (archived) {
+            assert_int_equal(critical, 0);
+            assert_time(cutoff, 1500000000);
+        }
+        ASN1_GENERALIZEDTIME_free(cutoff);
+        OCSP_BASICRESP_free(basic);
+    }
+    OPENSSL_free((void *)id_der.p);
+    OCSP_CERTID_free(id);
+    free_party(&ca);
+}
+
 static void test_as_many_singles_as_a_request_can_have(void **state)
 {
     party ca = make_party(RL_KEY_RSA4096, "CA", NULL); /* the longest signature */
     ocsp_identity who = identity_of(&ca);
+    unsigned char *name = NULL;
+    who.name = rl_span_of(NULL, (size_t)i2d_X509_NAME(X509_get_subject_name(ca.cert), &name));
+    who.name.p = name;
     OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha512(), ca.cert, ca.cert); /* the longest CertID */
     rl_span id_der = cert_id_der(id);
     ocsp_single singles[OCSP_CERT_IDS_MAX];
     uint8_t nonce[128] = {1};
     (void)state;
     for (size_t i = 0; i < OCSP_CERT_IDS_MAX; i++)
-        singles[i] = (ocsp_single){id_der, OCSP_REVOKED, 1700000000, RL_REASON_HOLD, 1800000000};
+        singles[i] = (ocsp_single){id_der, OCSP_REVOKED, 1700000000, RL_REASON_HOLD, 1800000000, true, 1600000000};
     ocsp_response r = {singles, OCSP_CERT_IDS_MAX, 1750000000, rl_span_of(nonce, sizeof(nonce)), true};
     OCSP_BASICRESP *basic = build_and_read(&r, &who);
     assert_int_equal(OCSP_resp_count(basic), OCSP_CERT_IDS_MAX);
@@ -250,6 +321,7 @@ static void test_as_many_singles_as_a_request_can_have(void **state)
     rl_span out;
     assert_int_equal(ocsp_response_build(&r, &who, small, sizeof(small), &out, NULL), RL_ERANGE);
     OCSP_BASICRESP_free(basic);
+    OPENSSL_free(name);
     OPENSSL_free((void *)id_der.p);
     OCSP_CERTID_free(id);
     free_party(&ca);
@@ -336,6 +408,48 @@ static void test_decisions(void **state)
     }
 }
 
+/* A retention interval of 1000 seconds; NOW less that is the cutoff (RFC 6960 §4.4.4). */
+static void test_decisions_with_an_archive(void **state)
+{
+    enum { NOW = 1000000, KEPT = 1000, END = NOW + 5000 };
+    static const struct {
+        const char *what;
+        rl_cert_status record; /* status, reason, revoked_at, not_before, not_after */
+        ocsp_cert_status status;
+        rl_reason reason;
+        bool archived;
+        int64_t next_update;
+    } cases[] = {
+        {"valid", {RL_STATUS_GOOD, 0, 0, 0, NOW + 7}, OCSP_GOOD, 0, false, NOW + 7},
+        {"valid and revoked", {RL_STATUS_REVOKED, 4, 78, 0, NOW + 7}, OCSP_REVOKED, 4, false, END},
+        {"expired this second", {RL_STATUS_GOOD, 0, 0, 0, NOW}, OCSP_GOOD, 0, true, NOW + 600},
+        {"the archive's last second", {RL_STATUS_GOOD, 0, 0, 0, NOW - KEPT + 1}, OCSP_GOOD, 0, true, NOW + 1},
+        {"out of the archive", {RL_STATUS_GOOD, 0, 0, 0, NOW - KEPT}, OCSP_UNKNOWN, 0, false, NOW + 60},
+        {"expired and revoked", {RL_STATUS_REVOKED, 1, 78, 0, NOW - 5}, OCSP_REVOKED, 1, true, END},
+        {"expired on hold", {RL_STATUS_HOLD, 6, 78, 0, NOW - 5}, OCSP_REVOKED, 6, true, NOW + 300},
+        {"revoked, out of the archive", {RL_STATUS_REVOKED, 1, 78, 0, NOW - KEPT}, OCSP_REVOKED, 1, false, END},
+        {"on hold, out of the archive", {RL_STATUS_HOLD, 6, 78, 0, 5}, OCSP_REVOKED, 6, false, NOW + 300},
+    };
+    rl_settings s = {.ocsp = {.validity_good = 600000,
+                              .validity_hold = 300000,
+                              .validity_revoked = 86400000,
+                              .validity_unknown = 60000,
+                              .archive = KEPT * 1000}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ocsp_single out;
+        ocsp_decide(&s, &cases[i].record, NOW, END, &out);
+        if (out.status != cases[i].status || out.reason != cases[i].reason || out.archived != cases[i].archived ||
+            out.archive_cutoff != (out.archived ? NOW - KEPT : 0) || out.next_update != cases[i].next_update)
+            fail_msg("%s: status %d, reason %d, cutoff %lld, next update %+lld", cases[i].what, out.status, out.reason,
+                     (long long)out.archive_cutoff, (long long)(out.next_update - NOW));
+    }
+    ocsp_single out;
+    ocsp_decide(&s, NULL, NOW, END, &out);
+    assert_int_equal(out.status, OCSP_UNKNOWN);
+    assert_false(out.archived);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,9 +457,12 @@ int main(void)
         cmocka_unit_test(test_revoked_carries_time_and_reason),
         cmocka_unit_test(test_the_nonce_comes_back_as_the_client_sent_it),
         cmocka_unit_test(test_extended_revoke_says_so),
+        cmocka_unit_test(test_the_responder_can_be_named_by_its_subject),
+        cmocka_unit_test(test_an_archived_status_carries_its_cutoff),
         cmocka_unit_test(test_as_many_singles_as_a_request_can_have),
         cmocka_unit_test(test_error_answers),
         cmocka_unit_test(test_decisions),
+        cmocka_unit_test(test_decisions_with_an_archive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
