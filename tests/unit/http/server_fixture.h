@@ -185,7 +185,7 @@ static inline rl_err fixture_try(fixture *f, rl_error *e)
         {RL_HTTP_GET, "/small", false, 0, on_small_shared, f},
         {RL_HTTP_GET, "/copy", false, 0, on_big_copy, f},
         {RL_HTTP_GET, "/status/", true, 0, on_status, f},
-        {RL_HTTP_GET | RL_HTTP_POST, "/work/", true, 1024, on_work, f},
+        {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f},
     };
     return rl_http_server_start(&f->settings, routes, sizeof routes / sizeof routes[0], &f->server, e);
 }

@@ -258,18 +258,18 @@ static void test_works_above_the_pools_limit_are_busy(void **state)
     f->pool.limit = 2;
     for (int i = 0; i < 2; i++) {
         client_open(&c[i], f);
-        client_send(&c[i], "POST /work/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+        client_send(&c[i], "POST /slow/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
         gate_wait(&f->works_started, i + 1);
     }
     client_open(&c[2], f);
-    assert_int_equal(client_ask(&c[2], "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\n"), 503);
+    assert_int_equal(client_ask(&c[2], "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n"), 503);
     assert_string_equal(c[2].body, "busy\n");
     gate_add(&f->work_may_end, 1);
     for (int i = 0; i < 2; i++) {
         client_read(&c[i], false);
         assert_string_equal(c[i].body, "worked x");
     }
-    assert_int_equal(client_ask(&c[2], "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(client_ask(&c[2], "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     assert_int_equal(atomic_load(&f->pool.pending), 0);
     for (int i = 0; i < 3; i++)
         client_close(&c[i]);

@@ -103,9 +103,9 @@ static void test_pipelined_requests_wait_for_the_one_at_work(void **state)
     client_open(&c, f);
     client_open(&other, f);
     client_send(&c, "GET /echo/1 HTTP/1.1\r\nHost: h\r\n\r\n"
-                    "GET /work/2 HTTP/1.1\r\nHost: h\r\n\r\n"
+                    "GET /slow/2 HTTP/1.1\r\nHost: h\r\n\r\n"
                     "GET /echo/3 HTTP/1.1\r\nHost: h\r\n\r\n"
-                    "GET /work/4 HTTP/1.1\r\nHost: h\r\n\r\n"
+                    "GET /slow/4 HTTP/1.1\r\nHost: h\r\n\r\n"
                     "GET /echo/5 HTTP/1.1\r\nHost: h\r\n\r\n");
     client_read(&c, false);
     assert_has(c.body, "rest=1 ");
@@ -325,7 +325,7 @@ static void test_big_answer_may_come_from_work(void **state)
     client c;
     gate_add(&f->work_may_end, 1);
     client_open(&c, f);
-    client_send(&c, "GET /work/big HTTP/1.1\r\nHost: h\r\n\r\nGET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_send(&c, "GET /slow/big HTTP/1.1\r\nHost: h\r\n\r\nGET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
     client_read(&c, false);
     assert_memory_equal(c.body, f->big, BIG_BODY);
     client_read(&c, false);
@@ -368,7 +368,7 @@ static void test_answers_are_counted_by_class(void **state)
     gate_add(&((fixture *)*state)->work_may_end, 1);
     client_open(&c, *state);
     client_ask(&c, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
-    client_ask(&c, "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_ask(&c, "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n");
     client_ask(&c, "GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_int_equal(rl_metric_value(ok) - ok_before, 2);
     assert_int_equal(rl_metric_value(wrong) - wrong_before, 1);

@@ -62,7 +62,7 @@ static void test_stop_lets_running_requests_finish(void **state)
     /* One segment: with the first answer the second request's beginning is known to be there. */
     client_send(&sending, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\nGET /echo/late HTTP/1.1\r\n");
     client_read(&sending, false);
-    client_send(&working, "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\nGET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_send(&working, "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\nGET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
     gate_wait(&f->works_started, 1);
     stop_begin(&s, f, CLIENT_PATIENCE_S * 1000);
     assert_ended(&idle); /* the stop is on */
@@ -103,7 +103,7 @@ static void test_stop_waits_for_a_work_even_when_its_client_was_cut(void **state
     client c;
     stopper s;
     client_open(&c, f);
-    client_send(&c, "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_send(&c, "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n");
     gate_wait(&f->works_started, 1);
     stop_begin(&s, f, 0);
     assert_ended(&c);
@@ -129,7 +129,7 @@ static void test_client_may_leave_while_its_work_runs(void **state)
     for (int i = 0; i < 4; i++) {
         client_open(&c[i], f);
         client_send(&c[i],
-                    i < 2 ? "GET /work/x HTTP/1.1\r\nHost: h\r\n\r\n" : "GET /work/big HTTP/1.1\r\nHost: h\r\n\r\n");
+                    i < 2 ? "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n" : "GET /slow/big HTTP/1.1\r\nHost: h\r\n\r\n");
         gate_wait(&f->works_started, i + 1);
     }
     for (int i = 0; i < 4; i++)
