@@ -23,6 +23,7 @@
 #include <sys/random.h>
 
 #include "base/metrics.h"
+#include "crypto/der.h"
 
 enum {
     SHARDS_MAX = 64,
@@ -30,8 +31,8 @@ enum {
     ENTRY_TYPICAL = 2048,       /* octets: with a 2048-bit RSA responder; sizes the bucket arrays */
     LINE = 64,                  /* octets of a cache line */
     ALLOCATOR_OVERHEAD = LINE,
-    FETCHED_AHEAD = 1280, /* octets of an entry asked of the memory at once: about what a P-256 answer has */
-    HAND_STEPS = 32,      /* marked entries the hand passes in one go; then the next goes, marked or not */
+    FETCHED_AHEAD = 640, /* octets of an entry asked of the memory at once: about what one with a P-256 signature has */
+    HAND_STEPS = 32,     /* marked entries the hand passes in one go; then the next goes, marked or not */
     STAMPS = 1 << 16,
 };
 
@@ -52,13 +53,81 @@ struct ocsp_cache {
     shard shards[];
 };
 
-/* ---- entries ---- */
-ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, int64_t next_update, unsigned outcome)
+/* ---- the certificates that answers end with ----
+ * One copy for each signer, of which there are two during a rollover, and some more from before a restart. */
+typedef struct certs {
+    size_t users; /* entries; under certs_lock */
+    struct certs *next;
+    size_t n;
+    uint8_t octets[];
+} certs;
+static pthread_mutex_t certs_lock = PTHREAD_MUTEX_INITIALIZER;
+static certs *all_certs;
+
+/* RFC 6960 §4.2.1: what follows signature in BasicOCSPResponse, when it ends where the whole ends; else empty. */
+static rl_span find_certs(rl_span response)
 {
+    rl_span in = response, field, bytes, basic;
+    uint8_t tag;
+    bool ok = rl_der_sequence(&in, &field) == RL_OK && rl_der_any(&field, &tag, &bytes, NULL) == RL_OK &&
+              rl_der_expect(&field, RL_DER_CONTEXT_CONSTRUCTED(0), &bytes) == RL_OK &&
+              rl_der_sequence(&bytes, &bytes) == RL_OK && rl_der_oid(&bytes, &field) == RL_OK &&
+              rl_der_octets(&bytes, &field) == RL_OK && rl_der_sequence(&field, &basic) == RL_OK;
+    for (unsigned i = 0; ok && i < 3; i++) /* tbsResponseData, signatureAlgorithm, signature */
+        ok = rl_der_any(&basic, &tag, &field, NULL) == RL_OK;
+    return ok && basic.n > 0 && basic.p + basic.n == response.p + response.n ? basic : (rl_span){0};
+}
+
+/* Takes part in the copy of these octets; NULL on exhaustion. */
+static certs *certs_share(rl_span octets)
+{
+    pthread_mutex_lock(&certs_lock);
+    certs *s = all_certs;
+    while (s && !rl_span_eq(rl_span_of(s->octets, s->n), octets))
+        s = s->next;
+    if (!s && (s = malloc(sizeof(*s) + octets.n)) != NULL) {
+        *s = (certs){.n = octets.n, .next = all_certs};
+        memcpy(s->octets, octets.p, octets.n);
+        all_certs = s;
+    }
+    if (s)
+        s->users++;
+    pthread_mutex_unlock(&certs_lock);
+    return s;
+}
+
+static void certs_leave(rl_span octets)
+{
+    certs *s = octets.p ? (certs *)((uintptr_t)octets.p - offsetof(certs, octets)) : NULL;
+    if (!s)
+        return;
+    pthread_mutex_lock(&certs_lock);
+    bool last = --s->users == 0;
+    if (last) {
+        certs **link = &all_certs;
+        while (*link != s)
+            link = &(*link)->next;
+        *link = s->next;
+    }
+    pthread_mutex_unlock(&certs_lock);
+    if (last)
+        free(s);
+}
+
+/* ---- entries ---- */
+ocsp_entry *ocsp_entry_new(rl_span response, rl_span headers, int64_t this_update, int64_t next_update,
+                           unsigned outcome)
+{
+    rl_span end = find_certs(response), body = rl_span_of(response.p, response.n - end.n);
+    certs *shared = end.n ? certs_share(end) : NULL;
+    if (end.n && !shared)
+        return NULL;
     size_t size = (sizeof(ocsp_entry) + headers.n + 2 + body.n + LINE - 1) / LINE * LINE;
     ocsp_entry *e = aligned_alloc(LINE, size);
-    if (!e)
+    if (!e) {
+        certs_leave(shared ? rl_span_of(shared->octets, 0) : (rl_span){0});
         return NULL;
+    }
     uint8_t *octets = (uint8_t *)(e + 1), *at = octets + headers.n + 2;
     if (headers.n)
         memcpy(octets, headers.p, headers.n);
@@ -70,6 +139,7 @@ ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, i
         .serve_until = next_update,
         .headers = {octets, headers.n},
         .body = {at, body.n},
+        .certs = shared ? rl_span_of(shared->octets, shared->n) : (rl_span){0},
         .outcome = outcome,
         .cost = size + ALLOCATOR_OVERHEAD,
     };
@@ -80,8 +150,10 @@ ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, i
 void ocsp_entry_drop(void *entry)
 {
     ocsp_entry *e = entry;
-    if (e && atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) == 1)
-        free(e);
+    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    certs_leave(e->certs);
+    free(e);
 }
 
 static ocsp_entry *entry_ref(ocsp_entry *e)
@@ -171,9 +243,13 @@ static _Atomic uint32_t *stamp_of(const ocsp_cache *c, uint64_t hash)
 {
     return &c->stamps[hash % STAMPS];
 }
+static size_t shard_at(const ocsp_cache *c, uint64_t hash)
+{
+    return (hash >> 16) & (c->shards_n - 1);
+}
 static shard *shard_of(ocsp_cache *c, uint64_t hash)
 {
-    return &c->shards[(hash >> 16) & (c->shards_n - 1)];
+    return &c->shards[shard_at(c, hash)];
 }
 static ocsp_entry **bucket_of(const ocsp_cache *c, const shard *s, uint64_t hash)
 {
@@ -192,11 +268,17 @@ static bool same_key(const ocsp_key *a, const ocsp_key *b)
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
+/* Links are written under the shard's lock. ocsp_cache_fetch reads one without: for the address only. */
+static void set_link(ocsp_entry **link, ocsp_entry *e)
+{
+    __atomic_store_n(link, e, __ATOMIC_RELAXED);
+}
+
 /* Takes the entry at `link` out of its bucket and the ring, and gives up the table's reference. */
 static void unlink_entry(shard *s, ocsp_entry **link)
 {
     ocsp_entry *e = *link;
-    *link = e->chain;
+    set_link(link, e->chain);
     e->hand_prev->hand_next = e->hand_next;
     e->hand_next->hand_prev = e->hand_prev;
     if (s->hand == e)
@@ -210,7 +292,7 @@ static void unlink_entry(shard *s, ocsp_entry **link)
 static void link_entry(shard *s, ocsp_entry **bucket, ocsp_entry *e)
 {
     e->chain = *bucket;
-    *bucket = e;
+    set_link(bucket, e);
     if (s->hand) {
         e->hand_next = s->hand;
         e->hand_prev = s->hand->hand_prev;
@@ -235,19 +317,34 @@ static void fetch_ahead(const ocsp_entry *e)
         __builtin_prefetch((const void *)((uintptr_t)e + at));
 }
 
-ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now)
+uint64_t ocsp_cache_look(const ocsp_cache *c, const ocsp_key *key)
 {
     uint64_t hash = hash_key(c, key);
+    __builtin_prefetch(bucket_of(c, &c->shards[shard_at(c, hash)], hash));
+    return hash;
+}
+
+void ocsp_cache_fetch(const ocsp_cache *c, uint64_t hash)
+{
+    fetch_ahead(__atomic_load_n(bucket_of(c, &c->shards[shard_at(c, hash)], hash), __ATOMIC_RELAXED));
+}
+
+ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now)
+{
+    return ocsp_cache_get_at(c, ocsp_cache_look(c, key), key, now);
+}
+
+ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t hash, const ocsp_key *key, int64_t now)
+{
     shard *s = shard_of(c, hash);
     ocsp_entry **link = bucket_of(c, s, hash), *found = NULL;
-    __builtin_prefetch(link);
     pthread_mutex_lock(&s->lock);
-    fetch_ahead(*link);
     while (*link && !same_key(&(*link)->key, key))
         link = &(*link)->chain;
     if (*link && is_fresh(*link, now)) {
         found = entry_ref(*link);
-        found->used = true;
+        if (!found->used)
+            found->used = true; /* unread memory is not written for nothing */
     } else if (*link) {
         unlink_entry(s, link);
     }

@@ -22,8 +22,9 @@ typedef struct ocsp_key {
     uint8_t zero[2]; /* instead of padding, whose octets are nobody's */
 } ocsp_key;
 
-/* Begins at a cache line, the first of which is all that a look-up compares; what is sent lies behind the second in
- * one piece. With many entries each line that a request touches comes from main memory. */
+/* Begins at a cache line, the first of which is all that a look-up compares; what is its own of what is sent lies
+ * behind the second in one piece. With many entries each line that a request touches comes from main memory, and the
+ * signer's certificate, the better half of an answer, from a memory that is warm. */
 typedef struct ocsp_entry {
     ocsp_key key; /* key, chain, used, the ring and cost are the cache's own, under the shard's lock */
     _Atomic uint32_t refs;
@@ -31,22 +32,24 @@ typedef struct ocsp_entry {
     int64_t this_update, next_update; /* Unix seconds */
     int64_t serve_until; /* from here on the cache has it no more; next_update, unless set earlier before put */
 
-    rl_span headers;  /* the header lines that do not change with the time of sending; an empty line follows */
-    rl_span body;     /* the OCSPResponse */
+    rl_span headers;  /* the header lines that do not change with the time of sending; an empty line follows, and: */
+    rl_span body;     /* the OCSPResponse up to its certificates. They come last: */
+    rl_span certs;    /* shared by all answers of one signer. Empty for what is no answer with certificates */
     unsigned outcome; /* what it says: for the caller's metrics */
     bool used;
     struct ocsp_entry *hand_next, *hand_prev;
     size_t cost;
 } ocsp_entry;
 
-/* Headers, empty line and body. */
+/* Headers, empty line and the body's own part. */
 static inline rl_span ocsp_entry_message(const ocsp_entry *e)
 {
     return rl_span_of(e->headers.p, e->headers.n + 2 + e->body.n);
 }
 
-/* One reference, the caller's. Copies; NULL on exhaustion. */
-ocsp_entry *ocsp_entry_new(rl_span body, rl_span headers, int64_t this_update, int64_t next_update, unsigned outcome);
+/* One reference, the caller's. Copies; NULL on exhaustion. `response` is a whole OCSPResponse. */
+ocsp_entry *ocsp_entry_new(rl_span response, rl_span headers, int64_t this_update, int64_t next_update,
+                           unsigned outcome);
 void ocsp_entry_drop(void *entry); /* a reference; NULL is allowed */
 
 /* At most `limit` octets of entries and buckets. */
@@ -55,6 +58,11 @@ void ocsp_cache_free(ocsp_cache *c);
 
 /* A new reference, or NULL. Allocates nothing. */
 ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now);
+/* The same in steps, between which the memory comes: look asks for the bucket and fetch for the entry in it; fetch and
+ * get_at take what look gave. */
+uint64_t ocsp_cache_look(const ocsp_cache *c, const ocsp_key *key);
+void ocsp_cache_fetch(const ocsp_cache *c, uint64_t at);
+ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t at, const ocsp_key *key, int64_t now);
 
 /* ---- the invariant's three parts; cache.c says why they suffice ---- */
 /* Take before reading the certificate's status. */

@@ -10,7 +10,7 @@
 #include "ocsp/ocsp_priv.h"
 
 /* A certificate would have to change that often while its answer is signed. */
-enum { ATTEMPTS_MAX = 16, CACHE_CONTROL_MAX = 96 };
+enum { ATTEMPTS_MAX = 16 };
 
 #define CACHE_CONTROL_BEFORE "Cache-Control: max-age="
 #define CACHE_CONTROL_AFTER  ",public,no-transform,must-revalidate\r\n"
@@ -31,7 +31,7 @@ static void reply_error(rl_http_request *req, rl_ocsp *o, ocsp_response_status s
 }
 
 /* RFC 5019 §6.2: max-age counts from now to nextUpdate. */
-static rl_span cache_control(int64_t left, char line[CACHE_CONTROL_MAX])
+static size_t cache_control(int64_t left, char line[RL_HTTP_LINES_MAX])
 {
     char *at = line, digits[20];
     size_t first = sizeof(digits);
@@ -42,7 +42,7 @@ static rl_span cache_control(int64_t left, char line[CACHE_CONTROL_MAX])
     at = mempcpy(at, CACHE_CONTROL_BEFORE, sizeof(CACHE_CONTROL_BEFORE) - 1);
     at = mempcpy(at, digits + first, sizeof(digits) - first);
     at = mempcpy(at, CACHE_CONTROL_AFTER, sizeof(CACHE_CONTROL_AFTER) - 1);
-    return rl_span_of(line, (size_t)(at - line));
+    return (size_t)(at - line);
 }
 
 /* RFC 9110 §13.1.2: the client holds this very answer. Tags are hexadecimal in quotes, so a plain search finds one
@@ -63,14 +63,25 @@ static bool client_has_it(const rl_http_request *req, const ocsp_entry *entry)
     return rl_time_parse_http(text, &since) == RL_OK && entry->this_update <= since;
 }
 
+/* With the caller's reference. */
+static void share_entry(ocsp_entry *entry, int64_t now, bool for_caches, rl_http_shared *out)
+{
+    out->lines_n = for_caches ? cache_control(entry->next_update - now, out->lines) : 0;
+    out->message = ocsp_entry_message(entry);
+    out->tail = entry->certs;
+    out->body_n = entry->body.n + entry->certs.n;
+    out->release = ocsp_entry_drop;
+    out->owner = entry;
+}
+
 /* Sends and gives up the caller's reference. */
 static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, int64_t now, bool for_caches)
 {
-    char line[CACHE_CONTROL_MAX];
-    rl_span lines = for_caches ? cache_control(entry->next_update - now, line) : (rl_span){0};
+    rl_http_shared shared;
     int status = for_caches && client_has_it(req, entry) ? 304 : 200;
     rl_metric_add(o->responses[entry->outcome], 1);
-    rl_http_reply_shared(req, status, lines, ocsp_entry_message(entry), entry->body.n, ocsp_entry_drop, entry);
+    share_entry(entry, now, for_caches, &shared);
+    rl_http_reply_shared(req, status, &shared);
 }
 
 /* ---- the miss path's two ends ---- */
@@ -186,6 +197,55 @@ static void answer(rl_http_request *req, rl_ocsp *o, rl_span der)
         reply_error(req, o, OCSP_INTERNAL_ERROR);
 }
 
+/* ---- looking up ahead ---- */
+typedef struct note {
+    ocsp_key key;
+    uint64_t at;
+} note;
+_Static_assert(sizeof(note) <= RL_HTTP_NOTE_MAX, "a note has that much room");
+
+static bool look(rl_ocsp *o, rl_span der, note *n)
+{
+    ocsp_request request;
+    ocsp_question q;
+    const rl_settings *s = o->context.settings;
+    if (ocsp_request_parse(der, (size_t)s->ocsp.max_cert_ids, &request) != RL_OK || request.ids_n != 1 ||
+        (request.nonce.p && s->ocsp.nonce == RL_NONCE_ECHO))
+        return false;
+    ocsp_question_set(&q, o->context.ca, &request.ids[0]);
+    if (!q.ours || !q.can_exist)
+        return false;
+    ocsp_question_key(&q, &request.ids[0], &n->key);
+    n->at = ocsp_cache_look(o->context.cache, &n->key);
+    return true;
+}
+
+static void fetch(void *arg, void *ctx)
+{
+    const rl_ocsp *o = ctx;
+    const note *n = arg;
+    ocsp_cache_fetch(o->context.cache, n->at);
+}
+
+static bool find(const void *arg, rl_http_shared *found, void *ctx)
+{
+    rl_ocsp *o = ctx;
+    const note *n = arg;
+    int64_t now = rl_wall_s();
+    ocsp_entry *entry = ocsp_cache_get_at(o->context.cache, n->at, &n->key, now);
+    if (!entry)
+        return false;
+    rl_metric_add(o->hits, 1);
+    rl_metric_add(o->responses[entry->outcome], 1);
+    share_entry(entry, now, true, found);
+    return true;
+}
+
+static bool look_post(rl_http_request *req, void *n, void *ctx)
+{
+    return look(ctx, req->body, n);
+}
+
 /* The media type is not asked for: where POST is OCSP's, the body is a request or malformed. */
 void ocsp_handle_post(rl_http_request *req, void *ctx)
 {
@@ -201,6 +261,15 @@ static rl_span decode_path(rl_http_request *req)
         return (rl_span){0};
     return der;
 }
+
+/* Not what may be answered with 304. */
+static bool look_get(rl_http_request *req, void *n, void *ctx)
+{
+    return !rl_http_header(req, "If-None-Match").p && !rl_http_header(req, "If-Modified-Since").p &&
+           look(ctx, decode_path(req), n);
+}
+
+const rl_http_lookup ocsp_lookup_post = {look_post, fetch, find}, ocsp_lookup_get = {look_get, fetch, find};
 
 /* What does not decode is an empty request: malformedRequest. */
 void ocsp_handle_get(rl_http_request *req, void *ctx)

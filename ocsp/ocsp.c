@@ -108,11 +108,11 @@ size_t rl_ocsp_routes(rl_ocsp *o, rl_http_route *routes, size_t cap)
     const size_t limit = (size_t)o->context.settings->http.ocsp_body_limit;
     const unsigned other = RL_HTTP_GET | RL_HTTP_POST | RL_HTTP_PUT | RL_HTTP_PATCH | RL_HTTP_DELETE;
     const rl_http_route own[] = {
-        {RL_HTTP_POST, "/ocsp", false, limit, ocsp_handle_post, o},
-        {RL_HTTP_POST, "/ocsp/", true, limit, ocsp_handle_post, o},
-        {RL_HTTP_GET, "/ocsp/", true, 0, ocsp_handle_get, o},
-        {RL_HTTP_POST, "/", false, limit, ocsp_handle_post, o},
-        {other, "/", true, limit, ocsp_handle_root, o}, /* what nobody else takes: 404 for every method */
+        {RL_HTTP_POST, "/ocsp", false, limit, ocsp_handle_post, o, &ocsp_lookup_post},
+        {RL_HTTP_POST, "/ocsp/", true, limit, ocsp_handle_post, o, &ocsp_lookup_post},
+        {RL_HTTP_GET, "/ocsp/", true, 0, ocsp_handle_get, o, &ocsp_lookup_get},
+        {RL_HTTP_POST, "/", false, limit, ocsp_handle_post, o, &ocsp_lookup_post},
+        {other, "/", true, limit, ocsp_handle_root, o, NULL}, /* what nobody else takes: 404 for every method */
     };
     size_t n = sizeof(own) / sizeof(own[0]);
     if (n > cap)

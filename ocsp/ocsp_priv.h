@@ -11,6 +11,8 @@ struct rl_ocsp {
     rl_metric *responses[OCSP_OUTCOMES], *hits, *misses;
 };
 
+/* Of cached answers: for the two handlers below. */
+extern const rl_http_lookup ocsp_lookup_post, ocsp_lookup_get;
 void ocsp_handle_post(rl_http_request *req, void *ctx);
 void ocsp_handle_get(rl_http_request *req, void *ctx);
 /* Everything that no other route takes: 404 unless it is an OCSP request. */

@@ -119,9 +119,19 @@ struct batch {
 static rl_err put_batch(rl_store_txn *t, void *arg, rl_error *e)
 {
     struct batch *b = arg;
+    rl_buf body = {0};
+    rl_err err = RL_OK;
     (void)e;
-    for (size_t i = 0; i < b->n; i++) {
+    for (size_t i = 0; err == RL_OK && i < b->n; i++) {
         const ocsp_entry *entry = b->items[i].entry;
+        if (!ocsp_cache_is_current(b->w->cache, &b->items[i].id, b->items[i].stamp))
+            continue;
+        body.n = 0;
+        err = rl_buf_append(&body, entry->body.p, entry->body.n);
+        if (err == RL_OK)
+            err = rl_buf_append(&body, entry->certs.p, entry->certs.n);
+        if (err != RL_OK)
+            break;
         const rl_response_record r = {.maker = RL_SPAN_LIT(REVLINE_VERSION),
                                       .form = b->items[i].form,
                                       .outcome = (uint8_t)entry->outcome,
@@ -129,15 +139,14 @@ static rl_err put_batch(rl_store_txn *t, void *arg, rl_error *e)
                                       .next_update = entry->next_update,
                                       .serve_until = entry->serve_until,
                                       .headers = entry->headers,
-                                      .body = entry->body};
-        if (!ocsp_cache_is_current(b->w->cache, &b->items[i].id, b->items[i].stamp))
-            continue;
-        rl_err err = rl_txn_put_response(t, &b->items[i].id, &r);
-        if (err != RL_OK && err != RL_EBUSY && err != RL_ENOTFOUND)
-            return err;
+                                      .body = rl_buf_span(&body)};
+        err = rl_txn_put_response(t, &b->items[i].id, &r);
         b->put += err == RL_OK;
+        if (err == RL_EBUSY || err == RL_ENOTFOUND)
+            err = RL_OK;
     }
-    return RL_OK;
+    rl_buf_free(&body);
+    return err;
 }
 
 /* What is in the cache of the next keys. */

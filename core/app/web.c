@@ -140,9 +140,12 @@ static void homepage(rl_http_request *req, void *ctx)
 size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap)
 {
     const rl_http_route own[] = {
-        {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app}, {RL_HTTP_GET, "/probe", false, 0, probe, app},
-        {RL_HTTP_GET, "/probe/ready", false, 0, probe, app}, {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app},
-        {RL_HTTP_GET, "/metrics", false, 0, metrics, app},   {RL_HTTP_GET, "/", false, 0, homepage, app},
+        {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app, NULL},
+        {RL_HTTP_GET, "/probe", false, 0, probe, app, NULL},
+        {RL_HTTP_GET, "/probe/ready", false, 0, probe, app, NULL},
+        {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app, NULL},
+        {RL_HTTP_GET, "/metrics", false, 0, metrics, app, NULL},
+        {RL_HTTP_GET, "/", false, 0, homepage, app, NULL},
     };
     size_t n = sizeof(own) / sizeof(own[0]);
     if (n > cap)

@@ -24,7 +24,11 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     uint8_t *at = w->out.data; /* to be thrown away */
     size_t n = sizeof w->out.data;
     (void)suggested;
-    if (c->phase != PHASE_LINGER) {
+    if (c->ahead_n > 0)
+        http_ahead_answer(w);
+    if (c->gone) {
+        n = 0;
+    } else if (c->phase != PHASE_LINGER) {
         if (c->x == NULL)
             c->x = http_exchange_take(w);
         n = c->x != NULL ? http_in_room(&c->x->in, &at) : 0; /* 0 is told to on_read as UV_ENOBUFS */
@@ -35,7 +39,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 /* An idle connection has no exchange. */
 static void give_back_empty(rl_http_conn *c)
 {
-    if (c->x == NULL || c->busy || c->x->begun || http_in_pending(&c->x->in) > 0)
+    if (c->x == NULL || c->busy || c->ahead_n > 0 || c->x->begun || http_in_pending(&c->x->in) > 0)
         return;
     http_exchange_give(c->worker, c->x);
     c->x = NULL;
@@ -101,6 +105,15 @@ static void request_end(rl_http_conn *c)
     http_in_consume(&c->x->in);
 }
 
+/* Earlier requests of the connection that were looked up ahead are answered first. False when one of them has to be
+ * read again, and all that follows it with it. */
+static bool in_turn(rl_http_conn *c)
+{
+    if (c->ahead_n > 0)
+        http_ahead_answer(c->worker);
+    return !c->again && !c->gone;
+}
+
 /* Also when the buffer has moved: spans, path and rest are read from it again. */
 static int read_head(rl_http_conn *c, const char **why, const char **allow)
 {
@@ -131,6 +144,8 @@ static void take_head(rl_http_conn *c)
             why = "request body too large";
         }
     }
+    if ((status != 0 || x->head.expects_continue) && !in_turn(c))
+        return;
     if (status != 0) {
         /* A body that nobody wants is not read: the connection ends instead. */
         bool last = status == 400 || status >= 500 || in->framing != HTTP_BODY_NONE || !x->head.keep_alive;
@@ -151,6 +166,14 @@ static void handle(rl_http_conn *c)
     if (x->in.moved)
         (void)read_head(c, &why, &allow); /* the same answer as before: 0 */
     x->req.body = http_in_body(&x->in);
+    if (http_ahead_look(c)) {
+        request_end(c);
+        if (c->worker->ahead_n == HTTP_AHEAD_MAX)
+            http_ahead_answer(c->worker);
+        return;
+    }
+    if (!in_turn(c))
+        return;
     c->busy = c->in_handler = true;
     rl_log_set_txn(x->req.txn);
     x->route->handler(&x->req, x->route->ctx);
@@ -173,6 +196,8 @@ static bool step(rl_http_conn *c)
         handle(c);
         return true;
     case HTTP_IN_BAD:
+        if (!in_turn(c))
+            return true;
         if (!c->x->begun)
             request_begin(c);
         http_refuse(c, c->x->in.status, c->x->in.why, NULL, true);
@@ -206,7 +231,7 @@ static void end(rl_http_conn *c)
     wait_for(c, PHASE_LINGER, HTTP_LINGER_MS);
 }
 
-static void settle(rl_http_conn *c)
+void http_conn_settle(rl_http_conn *c)
 {
     const http_limits *l = &c->worker->server->limits;
     if (c->busy || c->pending != NULL) {
@@ -233,17 +258,35 @@ static bool may_parse(const rl_http_conn *c)
     return c->x != NULL && !c->busy && c->pending == NULL && !c->last && !c->gone;
 }
 
-void http_conn_run(rl_http_conn *c)
+/* False when the connection broke. */
+static bool run(rl_http_conn *c)
 {
+    http_worker *w = c->worker;
     bool more = true;
     if (!http_flush(c))
-        return;
+        return false;
     while (more && may_parse(c)) {
         more = step(c);
-        if ((!more || !may_parse(c)) && !http_flush(c))
-            return;
+        if (more && may_parse(c))
+            continue;
+        if (c->ahead_n > 0 && w->ahead_n >= HTTP_AHEAD_ENOUGH)
+            http_ahead_answer(w);
+        more = more || c->again;
+        if (!http_flush(c))
+            return false;
     }
-    settle(c);
+    return true;
+}
+
+void http_conn_run(rl_http_conn *c)
+{
+    http_worker *w = c->worker;
+    rl_http_conn *outer = w->running;
+    w->running = c;
+    bool ok = run(c);
+    w->running = outer;
+    if (ok && c->ahead_n == 0)
+        http_conn_settle(c);
 }
 
 void http_conn_resume(rl_http_conn *c)

@@ -22,6 +22,9 @@ enum {
     HTTP_PIECE = 64 * 1024,        /* of pending output: each must leave within the body time-out */
     HTTP_COPY_SHARED = 2048,       /* a shared message up to here is cheaper copied than sent as a piece of its own */
     HTTP_SPARE_EXCHANGES = 64,     /* kept by a worker */
+    HTTP_AHEAD_MAX = 32,           /* requests looked up ahead */
+    HTTP_AHEAD_ENOUGH = 16,        /* … of which so many hide the memory's time */
+    HTTP_AHEAD_FETCH = 6,          /* answers fetched while one is found */
     HTTP_ARENA_LIMIT = 64 * 1024 * 1024,
     HTTP_STATUS_CLASSES = 6,
     HTTP_PEER_TEXT = 48,
@@ -68,6 +71,8 @@ struct rl_http_conn {
     uint64_t deadline; /* of uv_now; UINT64_MAX = none */
     http_phase phase;
     bool reading;
+    unsigned ahead_n; /* its requests in the worker's `ahead`: `x` stays, for one may have to be read again */
+    bool again;       /* the next request is such a one */
     bool busy;        /* a request is with its handler: `x` stays where it is */
     bool in_handler;  /* … and the handler has not returned */
     bool resuming;    /* in the worker's list of answered connections */
@@ -83,6 +88,14 @@ struct rl_http_conn {
     rl_http_conn *next, *prev, *resume_next;
     char peer[HTTP_PEER_TEXT];
 };
+
+/* A request that was looked up and is not answered yet: ahead.c. */
+typedef struct http_ahead {
+    rl_http_conn *conn; /* NULL: taken back */
+    const rl_http_route *route;
+    size_t start, fill; /* of its http_in */
+    _Alignas(8) uint8_t note[RL_HTTP_NOTE_MAX];
+} http_ahead;
 
 /* The answers to the requests of one read, of one connection at a time. */
 typedef struct http_batch {
@@ -108,6 +121,10 @@ struct http_worker {
     bool stopping;
     bool accept_owed; /* a connection waits for memory; libuv brings no other before it is taken */
     rl_http_conn *conns, *resume;
+    rl_http_conn *running; /* in http_conn_run, which goes on with it */
+    http_ahead ahead[HTTP_AHEAD_MAX];
+    size_t ahead_n;
+    bool answering_ahead;
     http_exchange *spare;
     size_t spare_n;
     uint64_t event_ns;                   /* when the octets at hand were read, or the last answers left: see now_read */
@@ -167,7 +184,18 @@ void http_conn_stop(rl_http_conn *c);
 void http_conn_close(rl_http_conn *c);
 void http_conn_free(rl_http_conn *c);
 
+/* Waits for what is missing, when all that is buffered is answered or waits for its answer. */
+void http_conn_settle(rl_http_conn *c);
+
+/* ---- ahead.c ---- */
+/* True when the complete request at hand was noted: it can be consumed. */
+bool http_ahead_look(rl_http_conn *c);
+/* Answers all that was noted, in order, and settles the connections but the running one. */
+void http_ahead_answer(http_worker *w);
+
 /* ---- reply.c ---- */
+/* Adds the answer to a request that is not the connection's current one. */
+void http_reply_found(rl_http_conn *c, const rl_http_shared *found);
 /* Answers the current request with an error; the connection ends after it when `last`. */
 void http_refuse(rl_http_conn *c, int status, const char *why, const char *allow, bool last);
 void http_continue(rl_http_conn *c); /* 100 */

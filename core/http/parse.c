@@ -195,6 +195,13 @@ void http_in_consume(http_in *in)
     }
 }
 
+void http_in_rewind(http_in *in, size_t start, size_t fill)
+{
+    in->start = start;
+    in->fill = fill;
+    request_reset(in);
+}
+
 /* ---- the head ---- */
 
 /* RFC 9110 §5.6.2. A table: every octet of every name passes here. */

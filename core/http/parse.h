@@ -86,6 +86,8 @@ static inline void http_in_added(http_in *in, size_t n)
 http_in_event http_in_next(http_in *in);
 /* Drops the finished request; what follows it in the buffer is the next one. */
 void http_in_consume(http_in *in);
+/* Back to a consumed request. `start` and `fill` are from before, and nothing was read or moved since. */
+void http_in_rewind(http_in *in, size_t start, size_t fill);
 /* Octets behind `start`. */
 static inline size_t http_in_pending(const http_in *in)
 {

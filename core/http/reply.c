@@ -91,6 +91,17 @@ static const char *reason_phrase(int status)
     }
 }
 
+typedef struct answer {
+    int status;
+    rl_span lines;                /* header lines, copied */
+    rl_span rest;                 /* the body; with a release, header lines and the empty line in front of it */
+    rl_span tail;                 /* the end of the body, behind `rest` */
+    size_t body_n;                /* last octets of both */
+    void (*release)(void *owner); /* both may be used in place until then */
+    void *owner;
+    bool http_1_0; /* asked in */
+} answer;
+
 /* ---- the head ---- */
 
 /* The Date line changes once a second; Content-Length follows it in nearly every answer. */
@@ -137,19 +148,19 @@ static bool has_content(int status)
 }
 
 /* At most HEAD_MAX octets; the handler's lines and the empty line follow. */
-static size_t put_head(rl_http_conn *c, int status, size_t body_n, char *to)
+static size_t put_head(rl_http_conn *c, const answer *a, char *to)
 {
     http_worker *w = c->worker;
-    char *at = put_status(to, status);
+    char *at = put_status(to, a->status);
     if (w->event_ns >= w->date_until_ns)
         refresh_date(w);
-    if (has_content(status))
-        at = PUT(put_number(put(at, w->date, w->date_n), body_n), "\r\n");
+    if (has_content(a->status))
+        at = PUT(put_number(put(at, w->date, w->date_n), a->body_n), "\r\n");
     else
         at = put(at, w->date, w->date_n - (sizeof "Content-Length: " - 1));
     if (c->last)
         at = PUT(at, "Connection: close\r\n");
-    else if (c->x->req.http_minor == 0)
+    else if (a->http_1_0)
         at = PUT(at, "Connection: keep-alive\r\n");
     return (size_t)(at - to);
 }
@@ -316,15 +327,6 @@ bool http_flush(rl_http_conn *c)
 
 /* ---- replies ---- */
 
-typedef struct answer {
-    int status;
-    rl_span lines;                /* header lines, copied */
-    rl_span rest;                 /* the body; with a release, header lines and the empty line in front of it */
-    size_t body_n;                /* last octets of `rest` */
-    void (*release)(void *owner); /* `rest` may be used in place until then */
-    void *owner;
-} answer;
-
 static void released(const answer *a)
 {
     if (a->release != NULL)
@@ -334,7 +336,7 @@ static void released(const answer *a)
 /* All that comes in front of `rest`. */
 static size_t put_lines(rl_http_conn *c, const answer *a, uint8_t *to)
 {
-    size_t n = put_head(c, a->status, a->body_n, (char *)to);
+    size_t n = put_head(c, a, (char *)to);
     if (a->lines.n > 0)
         memcpy(to + n, a->lines.p, a->lines.n);
     n += a->lines.n;
@@ -344,11 +346,29 @@ static size_t put_lines(rl_http_conn *c, const answer *a, uint8_t *to)
     return n + 2;
 }
 
-/* Into the connection's pending output, of any size. */
-static bool answer_later(rl_http_conn *c, const answer *a, rl_span rest)
+static size_t length(const answer *a)
 {
-    bool in_place = a->release != NULL && rest.n > HTTP_COPY_SHARED;
-    size_t copied = in_place ? 0 : rest.n;
+    return a->rest.n + a->tail.n;
+}
+
+static bool goes_in_place(const answer *a)
+{
+    return a->release != NULL && a->tail.n == 0 && a->rest.n > HTTP_COPY_SHARED;
+}
+
+static void put_rest(const answer *a, uint8_t *to)
+{
+    if (a->rest.n > 0)
+        memcpy(to, a->rest.p, a->rest.n);
+    if (a->tail.n > 0)
+        memcpy(to + a->rest.n, a->tail.p, a->tail.n);
+}
+
+/* Into the connection's pending output, of any size. */
+static bool answer_later(rl_http_conn *c, const answer *a)
+{
+    bool in_place = goes_in_place(a);
+    size_t copied = in_place ? 0 : length(a);
     http_pending *p = pending_add(c, HEAD_MAX + a->lines.n + 2 + copied);
     http_pending *q = p != NULL && in_place ? pending_add(c, 0) : NULL;
     if (p == NULL || (in_place && q == NULL)) {
@@ -358,11 +378,11 @@ static bool answer_later(rl_http_conn *c, const answer *a, rl_span rest)
         return false;
     }
     p->left.n = put_lines(c, a, p->data);
-    if (copied > 0)
-        memcpy(p->data + p->left.n, rest.p, copied);
+    if (!in_place)
+        put_rest(a, p->data + p->left.n);
     p->left.n += copied;
     if (in_place) {
-        q->left = rest;
+        q->left = a->rest;
         q->release = a->release;
         q->owner = a->owner;
     } else {
@@ -372,28 +392,29 @@ static bool answer_later(rl_http_conn *c, const answer *a, rl_span rest)
 }
 
 /* Into the batch. */
-static bool answer_now(rl_http_conn *c, const answer *a, rl_span rest)
+static bool answer_now(rl_http_conn *c, const answer *a)
 {
     http_batch *b = &c->worker->out;
-    bool in_place = a->release != NULL && rest.n > HTTP_COPY_SHARED;
-    size_t need = HEAD_MAX + a->lines.n + 2 + (in_place ? 0 : rest.n);
+    bool in_place = goes_in_place(a);
+    size_t copied = in_place ? 0 : length(a);
+    size_t need = HEAD_MAX + a->lines.n + 2 + copied;
     if (need > HTTP_BATCH_OCTETS - b->n || b->parts_n + 2 > HTTP_BATCH_PARTS) {
         if (!http_flush(c)) {
             released(a);
             return true; /* the connection broke: nobody waits for this */
         }
         if (need > HTTP_BATCH_OCTETS || c->pending != NULL)
-            return answer_later(c, a, rest);
+            return answer_later(c, a);
     }
     size_t n = put_lines(c, a, b->data + b->n);
-    if (!in_place && rest.n > 0)
-        memcpy(b->data + b->n + n, rest.p, rest.n);
-    batch_bytes(b, in_place ? n : n + rest.n);
+    if (!in_place)
+        put_rest(a, b->data + b->n + n);
+    batch_bytes(b, n + copied);
     if (!in_place) {
         released(a);
         return true;
     }
-    b->parts[b->parts_n].bytes = rest;
+    b->parts[b->parts_n].bytes = a->rest;
     b->parts[b->parts_n].release = a->release;
     b->parts[b->parts_n++].owner = a->owner;
     return true;
@@ -417,21 +438,45 @@ static void note(rl_http_conn *c, const answer *a)
               a->body_n, "us", (rl_mono_ns() - x->began_ns) / 1000);
 }
 
-static void answer_request(rl_http_conn *c, const answer *a)
+static void answer_request(rl_http_conn *c, answer *a)
 {
     bool without_body = c->x->req.method == RL_HTTP_HEAD || !has_content(a->status);
-    rl_span rest = rl_span_of(a->rest.p, a->rest.n - (without_body ? a->body_n : 0));
+    if (without_body) {
+        a->rest.n -= a->body_n - a->tail.n;
+        a->tail.n = 0;
+    }
     c->last = c->last || !c->x->head.keep_alive || c->worker->stopping;
     c->linger = c->linger || c->worker->stopping;
     note(c, a);
-    bool ok = c->in_handler || !c->busy ? answer_now(c, a, rest) : answer_later(c, a, rest);
+    bool ok = c->in_handler || !c->busy ? answer_now(c, a) : answer_later(c, a);
     if (!ok)
         http_conn_close(c);
 }
 
-static void reply(rl_http_request *req, const answer *a)
+static answer of_shared(int status, const rl_http_shared *s)
+{
+    return (answer){.status = status,
+                    .lines = rl_span_of(s->lines, s->lines_n),
+                    .rest = s->message,
+                    .tail = s->tail,
+                    .body_n = s->body_n,
+                    .release = s->release,
+                    .owner = s->owner};
+}
+
+void http_reply_found(rl_http_conn *c, const rl_http_shared *found)
+{
+    const answer a = of_shared(200, found);
+    c->worker->tally[2]++;
+    c->worker->tally_n++;
+    if (!answer_now(c, &a))
+        http_conn_close(c);
+}
+
+static void reply(rl_http_request *req, answer *a)
 {
     rl_http_conn *c = req->conn;
+    a->http_1_0 = req->http_minor == 0;
     if (c == NULL || !c->busy) {
         log_error("http.second_reply", "status", a->status);
         released(a);
@@ -456,13 +501,13 @@ static void reply(rl_http_request *req, const answer *a)
 
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body)
 {
-    reply(req, &(answer){status, headers, body, body.n, NULL, NULL});
+    reply(req, &(answer){.status = status, .lines = headers, .rest = body, .body_n = body.n});
 }
 
-void rl_http_reply_shared(rl_http_request *req, int status, rl_span lines, rl_span message, size_t body_n,
-                          void (*release)(void *owner), void *owner)
+void rl_http_reply_shared(rl_http_request *req, int status, const rl_http_shared *shared)
 {
-    reply(req, &(answer){status, lines, message, body_n, release, owner});
+    answer a = of_shared(status, shared);
+    reply(req, &a);
 }
 
 /* RFC 9111 §4.2.2 would let caches keep some errors. */
@@ -494,8 +539,11 @@ void http_refuse(rl_http_conn *c, int status, const char *why, const char *allow
     log_client_warn("http.refused", "status", status, "reason", why, "peer", (const char *)c->peer, "target",
                     x->req.target);
     int n = snprintf(body, sizeof body, "%s\n", why);
-    answer_request(c, &(answer){status, rl_span_of(headers, error_headers(headers, sizeof headers, x->req.txn, allow)),
-                                rl_span_of(body, (size_t)n), (size_t)n, NULL, NULL});
+    answer_request(c, &(answer){.status = status,
+                                .lines = rl_span_of(headers, error_headers(headers, sizeof headers, x->req.txn, allow)),
+                                .rest = rl_span_of(body, (size_t)n),
+                                .body_n = (size_t)n,
+                                .http_1_0 = x->req.http_minor == 0});
     rl_log_set_txn(NULL);
 }
 

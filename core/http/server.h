@@ -44,6 +44,33 @@ typedef struct rl_http_request {
 
 typedef void (*rl_http_handler)(rl_http_request *req, void *ctx);
 
+/* Octets that are ready to be sent and outlive the request: `message` is header lines, the empty line and the body's
+ * beginning, `tail` the rest of the body. `lines` go in front. release(owner) is called on the worker's thread when
+ * neither is needed any more: for a short one, which is cheaper copied, at once. */
+enum { RL_HTTP_LINES_MAX = 96 };
+typedef struct rl_http_shared {
+    char lines[RL_HTTP_LINES_MAX];
+    size_t lines_n;
+    rl_span message, tail;
+    size_t body_n; /* octets of both that are body */
+    void (*release)(void *owner);
+    void *owner;
+} rl_http_shared;
+
+/* Answers that are in memory already, which may be cold: with a look-up a route has them found in steps, so that the
+ * memory of many answers comes at the same time. They run on the worker's thread and reply nothing themselves. */
+enum { RL_HTTP_NOTE_MAX = 48 };
+
+typedef struct rl_http_lookup {
+    /* Notes what to look for and asks the memory for the way to it. Of the request only the note stays. False: not from
+     * memory; then the handler has it. Not called for HEAD or HTTP/1.0. */
+    bool (*look)(rl_http_request *req, void *note, void *ctx);
+    /* The way has come: asks for the answer. */
+    void (*fetch)(void *note, void *ctx);
+    /* The answer has come: finds it. False: it has gone; then the request is read again and the handler has it. */
+    bool (*find)(const void *note, rl_http_shared *found, void *ctx);
+} rl_http_lookup;
+
 typedef struct rl_http_route {
     unsigned methods; /* OR of rl_http_method; GET implies HEAD */
     const char *path; /* exact, or with `prefix` everything that starts with it */
@@ -51,6 +78,7 @@ typedef struct rl_http_route {
     size_t body_limit; /* octets; above: 413 */
     rl_http_handler handler;
     void *ctx;
+    const rl_http_lookup *lookup; /* or NULL */
 } rl_http_route;
 
 /* First header of that name (ASCII case-insensitive), or an empty span with p == NULL. */
@@ -64,11 +92,7 @@ rl_span rl_http_unescape(rl_http_request *req, rl_span s);
 /* Exactly one reply per request, on its worker's thread, now or later. */
 /* `headers`: ready lines "Name: value\r\n…" (Content-Type included), or empty. Body and headers are copied. */
 void rl_http_reply(rl_http_request *req, int status, rl_span headers, rl_span body);
-/* Octets that are ready to be sent and outlive the request: `message` is header lines, the empty line and, in its last
- * body_n octets, the body. `lines` are copied and go in front. release(owner) runs on the worker's thread when the
- * message is no longer needed: for a short one, which is cheaper copied, before this returns. */
-void rl_http_reply_shared(rl_http_request *req, int status, rl_span lines, rl_span message, size_t body_n,
-                          void (*release)(void *owner), void *owner);
+void rl_http_reply_shared(rl_http_request *req, int status, const rl_http_shared *shared);
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);
 

@@ -17,10 +17,10 @@ static void handler(rl_http_request *req, void *ctx)
 static http_router *router(void)
 {
     static const rl_http_route routes[] = {
-        {RL_HTTP_GET, "/", false, 0, handler, NULL},
-        {RL_HTTP_GET, "/ocsp/", true, 0, handler, NULL},
-        {RL_HTTP_POST, "/ocsp", false, BODY_LIMIT, handler, NULL},
-        {RL_HTTP_GET | RL_HTTP_POST, "/static", false, BODY_LIMIT, handler, NULL},
+        {RL_HTTP_GET, "/", false, 0, handler, NULL, NULL},
+        {RL_HTTP_GET, "/ocsp/", true, 0, handler, NULL, NULL},
+        {RL_HTTP_POST, "/ocsp", false, BODY_LIMIT, handler, NULL, NULL},
+        {RL_HTTP_GET | RL_HTTP_POST, "/static", false, BODY_LIMIT, handler, NULL, NULL},
     };
     static http_router *r;
     if (r == NULL && http_router_new(routes, sizeof routes / sizeof routes[0], &r, NULL) != RL_OK)

@@ -97,16 +97,23 @@ static inline void give_back(void *owner)
     gate_add(&((fixture *)owner)->released, 1);
 }
 
+static inline void share(rl_http_request *req, rl_span message, rl_span tail, size_t body_n, void *f)
+{
+    rl_http_shared shared = {.message = message, .tail = tail, .body_n = body_n, .release = give_back, .owner = f};
+    shared.lines_n = (size_t)snprintf(shared.lines, sizeof shared.lines, "Content-Type: text/plain\r\n");
+    rl_http_reply_shared(req, 200, &shared);
+}
+
 static inline void on_big(rl_http_request *req, void *ctx)
 {
     fixture *f = ctx;
     gate_add(&f->handled, 1);
-    rl_http_reply_shared(req, 200, TEXT_PLAIN, rl_span_of(f->message, 2 + BIG_BODY), BIG_BODY, give_back, f);
+    share(req, rl_span_of(f->message, 2 + BIG_BODY), (rl_span){0}, BIG_BODY, f);
 }
 
 static inline void on_small_shared(rl_http_request *req, void *ctx)
 {
-    rl_http_reply_shared(req, 200, TEXT_PLAIN, RL_SPAN_LIT("X-Ready: yes\r\n\r\nsmall"), 5, give_back, ctx);
+    share(req, RL_SPAN_LIT("X-Ready: yes\r\n\r\nsm"), RL_SPAN_LIT("all"), 5, ctx);
 }
 
 static inline void on_big_copy(rl_http_request *req, void *ctx)
@@ -179,13 +186,13 @@ static inline fixture *fixture_new(void)
 static inline rl_err fixture_try(fixture *f, rl_error *e)
 {
     const rl_http_route routes[] = {
-        {RL_HTTP_GET | RL_HTTP_POST, "/echo", false, 100 * 1024, on_echo, f},
-        {RL_HTTP_GET, "/echo/", true, 0, on_echo, f},
-        {RL_HTTP_GET, "/big", false, 0, on_big, f},
-        {RL_HTTP_GET, "/small", false, 0, on_small_shared, f},
-        {RL_HTTP_GET, "/copy", false, 0, on_big_copy, f},
-        {RL_HTTP_GET, "/status/", true, 0, on_status, f},
-        {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f},
+        {RL_HTTP_GET | RL_HTTP_POST, "/echo", false, 100 * 1024, on_echo, f, NULL},
+        {RL_HTTP_GET, "/echo/", true, 0, on_echo, f, NULL},
+        {RL_HTTP_GET, "/big", false, 0, on_big, f, NULL},
+        {RL_HTTP_GET, "/small", false, 0, on_small_shared, f, NULL},
+        {RL_HTTP_GET, "/copy", false, 0, on_big_copy, f, NULL},
+        {RL_HTTP_GET, "/status/", true, 0, on_status, f, NULL},
+        {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f, NULL},
     };
     return rl_http_server_start(&f->settings, routes, sizeof routes / sizeof routes[0], &f->server, e);
 }

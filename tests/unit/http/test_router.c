@@ -17,14 +17,14 @@ static void handler(rl_http_request *req, void *ctx)
 static int names[8]; /* a route is known by its ctx */
 
 static const rl_http_route routes[] = {
-    {RL_HTTP_GET, "/", false, 0, handler, &names[0]},
-    {RL_HTTP_GET, "/ocsp/", true, 0, handler, &names[1]},
-    {RL_HTTP_POST, "/ocsp", false, 0, handler, &names[2]},
-    {RL_HTTP_GET, "/", true, 0, handler, &names[3]},
-    {RL_HTTP_POST, "/", false, 0, handler, &names[4]},
-    {RL_HTTP_GET | RL_HTTP_DELETE, "/ocsp/special", false, 0, handler, &names[5]},
-    {RL_HTTP_GET, "/ocsp/sp", true, 0, handler, &names[6]},
-    {RL_HTTP_PUT | RL_HTTP_PATCH, "/edit", false, 0, handler, &names[7]},
+    {RL_HTTP_GET, "/", false, 0, handler, &names[0], NULL},
+    {RL_HTTP_GET, "/ocsp/", true, 0, handler, &names[1], NULL},
+    {RL_HTTP_POST, "/ocsp", false, 0, handler, &names[2], NULL},
+    {RL_HTTP_GET, "/", true, 0, handler, &names[3], NULL},
+    {RL_HTTP_POST, "/", false, 0, handler, &names[4], NULL},
+    {RL_HTTP_GET | RL_HTTP_DELETE, "/ocsp/special", false, 0, handler, &names[5], NULL},
+    {RL_HTTP_GET, "/ocsp/sp", true, 0, handler, &names[6], NULL},
+    {RL_HTTP_PUT | RL_HTTP_PATCH, "/edit", false, 0, handler, &names[7], NULL},
 };
 
 static http_router *made(void)
@@ -112,11 +112,12 @@ static void test_unknown_path_is_404(void **state)
 static void test_senseless_routes_are_refused(void **state)
 {
     const rl_http_route bad[][2] = {
-        {{RL_HTTP_GET, "/a", false, 0, handler, NULL}, {RL_HTTP_GET | RL_HTTP_POST, "/a", false, 0, handler, NULL}},
-        {{RL_HTTP_GET, "/a", false, 0, handler, NULL}, {RL_HTTP_GET, "b", false, 0, handler, NULL}},
-        {{RL_HTTP_GET, "/a", false, 0, handler, NULL}, {0, "/b", false, 0, handler, NULL}},
-        {{RL_HTTP_GET, "/a", false, 0, handler, NULL}, {RL_HTTP_GET, "/b", false, 0, NULL, NULL}},
-        {{RL_HTTP_GET, "/a", false, 0, handler, NULL}, {RL_HTTP_GET, NULL, false, 0, handler, NULL}},
+        {{RL_HTTP_GET, "/a", false, 0, handler, NULL, NULL},
+         {RL_HTTP_GET | RL_HTTP_POST, "/a", false, 0, handler, NULL, NULL}},
+        {{RL_HTTP_GET, "/a", false, 0, handler, NULL, NULL}, {RL_HTTP_GET, "b", false, 0, handler, NULL, NULL}},
+        {{RL_HTTP_GET, "/a", false, 0, handler, NULL, NULL}, {0, "/b", false, 0, handler, NULL, NULL}},
+        {{RL_HTTP_GET, "/a", false, 0, handler, NULL, NULL}, {RL_HTTP_GET, "/b", false, 0, NULL, NULL, NULL}},
+        {{RL_HTTP_GET, "/a", false, 0, handler, NULL, NULL}, {RL_HTTP_GET, NULL, false, 0, handler, NULL, NULL}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -74,7 +74,7 @@ static inline void harness_open(harness *h, const char *const *more)
     assert_ok(rl_ca_open(h->store, &h->settings, &h->ca, &h->e), &h->e);
     assert_ok(rl_ocsp_open(h->store, h->ca, &h->settings, &h->ocsp, &h->e), &h->e);
     n = rl_ocsp_routes(h->ocsp, routes, 7);
-    routes[n++] = (rl_http_route){RL_HTTP_GET, "/block", false, 0, harness_block, NULL};
+    routes[n++] = (rl_http_route){RL_HTTP_GET, "/block", false, 0, harness_block, NULL, NULL};
     sem_init(&blocked, 0, 0);
     sem_init(&let_go, 0, 0);
     assert_ok(rl_http_server_start(&h->settings, routes, n, &h->http, &h->e), &h->e);
