@@ -134,6 +134,8 @@ typedef struct rl_issuer_record {
     struct {
         uint8_t name[64], key[64];
     } hashes[4]; /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
+    uint8_t *delegate; /* DER: the certificate that a foreign issuer gave our responder key; NULL = none */
+    size_t delegate_n;
 } rl_issuer_record;
 rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out);
 rl_err rl_issuer_decode(rl_span in, rl_issuer_record *r);

@@ -60,17 +60,32 @@ void rl_object_clear(rl_object_record *r)
 }
 
 /* ---- issuer ---- */
-enum { I_CERT = 1, I_KEY_REF, I_CRL_NUMBER, I_HASHES };
+enum { I_CERT = 1, I_KEY_REF, I_CRL_NUMBER, I_HASHES, I_DELEGATE };
 
 rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out)
 {
     rl_pack_writer w;
-    rl_pack_begin(&w, out, 4);
+    rl_pack_begin(&w, out, 5);
     rl_pack_put_bin(&w, I_CERT, r->cert, r->cert_n);
     rl_pack_put_text(&w, I_KEY_REF, r->key_ref);
     rl_pack_put_uint(&w, I_CRL_NUMBER, r->crl_number);
     rl_pack_put_bin(&w, I_HASHES, r->hashes, sizeof(r->hashes));
+    rl_pack_put_bin(&w, I_DELEGATE, r->delegate ? r->delegate : (const uint8_t *)"", r->delegate_n);
     return rl_pack_finish(&w);
+}
+
+/* A copy, once. */
+static rl_err take_octets(const rl_pack_value *v, uint8_t **out, size_t *n)
+{
+    if (v->kind != RL_PACK_BYTES || *out)
+        return RL_ECORRUPT;
+    if (v->bytes.n == 0)
+        return RL_OK;
+    if (!(*out = malloc(v->bytes.n)))
+        return RL_ENOMEM;
+    memcpy(*out, v->bytes.p, v->bytes.n);
+    *n = v->bytes.n;
+    return RL_OK;
 }
 
 static rl_err take_issuer(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
@@ -79,13 +94,9 @@ static rl_err take_issuer(uint64_t key, const rl_pack_value *v, rl_span *rest, v
     (void)rest;
     switch (key) {
     case I_CERT:
-        if (v->kind != RL_PACK_BYTES || v->bytes.n == 0 || r->cert)
-            return RL_ECORRUPT;
-        if (!(r->cert = malloc(v->bytes.n)))
-            return RL_ENOMEM;
-        memcpy(r->cert, v->bytes.p, v->bytes.n);
-        r->cert_n = v->bytes.n;
-        return RL_OK;
+        return v->bytes.n == 0 ? RL_ECORRUPT : take_octets(v, &r->cert, &r->cert_n);
+    case I_DELEGATE:
+        return take_octets(v, &r->delegate, &r->delegate_n);
     case I_KEY_REF:
         return rl_pack_text(v, &r->key_ref);
     case I_CRL_NUMBER:
@@ -113,6 +124,7 @@ void rl_issuer_clear(rl_issuer_record *r)
 {
     free(r->cert);
     free(r->key_ref);
+    free(r->delegate);
     *r = (rl_issuer_record){0};
 }
 

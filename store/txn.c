@@ -82,6 +82,12 @@ rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
     GET_INTO(CF_CURSOR, rl_key_cursor(source, &k), rl_cursor_decode, out);
 }
 
+rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out)
+{
+    rl_key k = rl_key_u32(id);
+    GET_INTO(CF_ISSUER, RL_OK, rl_issuer_decode, out);
+}
+
 /* ---- bindings ---- */
 /* Up to `cap` certificates behind a binding prefix, those after `after` (whole key) only. */
 static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap,

@@ -1,16 +1,17 @@
-/* Issuers and their keys: the first root, loading, looking up; the SCEP recipient of an EC CA.
+/* Issuers and their keys: the roots of our own, loading, looking up; the SCEP recipient of an EC CA.
  *
  * Keys are files in the data folder, certificates are in the store. A key file is made before its certificate is
  * stored; a crash in between leaves a key without a certificate, which the next call takes and goes on with. */
 #include "ca/ca_priv.h"
 
+#include <ctype.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 
-#define ROOT_KEY "ca-1.key"
+#define KEY_FILE "file:" /* of a key reference: the rest is a file's name in the data folder */
 #define RA_KEY   "scep-ra.key"
 /* Where the RA's certificate is found again. Transactions of requests are printable, so none can have this name. */
 #define RA_TRANSACTION "\x01scep-ra"
@@ -22,8 +23,7 @@ rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial)
     return id;
 }
 
-/* The key in a file of the data folder; made as `type` when there is none. */
-static rl_err key_file(const rl_settings *s, const char *name, rl_key_type type, rl_signer **out, rl_error *e)
+rl_err ca_key_file(const rl_settings *s, const char *name, rl_key_type type, rl_signer **out, rl_error *e)
 {
     rl_buf path = {0};
     rl_err err = rl_buf_printf(&path, "%s/%s", s->data_dir, name);
@@ -40,7 +40,7 @@ static rl_err key_file(const rl_settings *s, const char *name, rl_key_type type,
     return err;
 }
 
-/* ---- the first root ---- */
+/* ---- roots of our own ---- */
 struct root {
     rl_issuer_record issuer;
     rl_cert_record record;
@@ -58,7 +58,7 @@ static rl_err store_root(rl_store_txn *t, void *arg, rl_error *e)
     return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the root cannot be stored: %s", rl_err_name(err));
 }
 
-static rl_err hash_issuer(const X509 *cert, rl_issuer_record *r)
+rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r)
 {
     for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
         RL_TRY(rl_x509_name_hash(cert, (rl_hash)h, r->hashes[h].name));
@@ -67,60 +67,108 @@ static rl_err hash_issuer(const X509 *cert, rl_issuer_record *r)
     return RL_OK;
 }
 
-static rl_err make_root(const rl_settings *s, rl_signer *signer, struct root *root, rl_error *e)
+/* The certificate of `signer`, self-signed, as issuer `id`. */
+static rl_err make_root(const rl_settings *s, rl_issuer_id id, rl_signer *signer, const X509_NAME *subject,
+                        struct root *root, rl_error *e)
 {
     int64_t now = rl_wall_s();
-    ca_template t = {.key = rl_signer_pkey(signer),
+    ca_template t = {.subject = subject,
+                     .key = rl_signer_pkey(signer),
                      .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN | KU_DIGITAL_SIGNATURE,
                      .not_before = now - s->ca.clock_skew / 1000,
                      .not_after = now + s->ca.validity / 1000};
-    X509_NAME *subject;
     X509 *cert = NULL;
     if (rl_signer_is_rsa(signer)) /* it receives SCEP envelopes (RFC 8894 §2.1.2) */
         t.key_usage |= KU_KEY_ENCIPHERMENT;
-    RL_TRY(rl_name_parse(s->ca.subject, &subject, e));
-    t.subject = subject;
     rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
     if (err == RL_OK)
         err = ca_build_root(signer, &t, &cert, e);
     if (err == RL_OK)
         err = rl_x509_to_der(cert, &root->issuer.cert, &root->issuer.cert_n, e);
-    if (err == RL_OK && hash_issuer(cert, &root->issuer) != RL_OK)
+    if (err == RL_OK && ca_hash_issuer(cert, &root->issuer) != RL_OK)
         err = rl_fail_openssl(e, "ca", "the root's hashes cannot be made");
-    if (err == RL_OK && (ca_record(&t, "ca", "init", now, &root->record) != RL_OK ||
-                         !(root->issuer.key_ref = strdup("file:" ROOT_KEY))))
+    if (err == RL_OK && ca_record(&t, "ca", "init", now, &root->record) != RL_OK)
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
-    root->id = ca_cert_id(1, &t.serial);
+    root->id = ca_cert_id(id, &t.serial);
     X509_free(cert);
-    X509_NAME_free(subject);
     return err;
 }
 
-static bool found_one(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
+/* Key file first, then issuer and certificate in one transaction. */
+static rl_err add_root(rl_store *store, const rl_settings *s, rl_issuer_id id, const X509_NAME *subject, rl_error *e)
 {
-    (void)id;
-    (void)r;
-    *(bool *)ctx = true;
-    return false;
-}
-
-rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
-{
-    bool exists = false;
+    char reference[32];
     rl_signer *signer;
     struct root root = {0};
-    rl_err err = rl_store_each_issuer(store, found_one, &exists);
-    if (err != RL_OK)
-        return rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
-    if (exists)
-        return rl_fail(e, RL_EEXISTS, "ca", "there is a CA already in '%s'", s->data_dir);
-    RL_TRY(key_file(s, ROOT_KEY, s->ca.key, &signer, e));
-    err = make_root(s, signer, &root, e);
+    snprintf(reference, sizeof(reference), KEY_FILE "ca-%u.key", id);
+    RL_TRY(ca_key_file(s, reference + strlen(KEY_FILE), s->ca.key, &signer, e));
+    rl_err err = make_root(s, id, signer, subject, &root, e);
+    if (err == RL_OK && !(root.issuer.key_ref = strdup(reference)))
+        err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     if (err == RL_OK)
         err = rl_store_run(store, store_root, &root, e);
     rl_issuer_clear(&root.issuer);
     rl_cert_clear(&root.record);
     rl_signer_free(signer);
+    return err;
+}
+
+/* What is stored of the issuers: how many, and the subject of the newest of our own. */
+struct stored {
+    rl_issuer_id last;
+    X509_NAME *subject;
+};
+
+static bool see_stored(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
+{
+    struct stored *stored = ctx;
+    X509 *cert = NULL;
+    stored->last = id;
+    if (r->key_ref && r->key_ref[0] && rl_x509_from_der(rl_span_of(r->cert, r->cert_n), &cert, NULL) == RL_OK) {
+        X509_NAME_free(stored->subject);
+        stored->subject = X509_NAME_dup(X509_get_subject_name(cert));
+    }
+    X509_free(cert);
+    return true;
+}
+
+static rl_err read_stored(rl_store *store, struct stored *stored, rl_error *e)
+{
+    rl_err err = rl_store_each_issuer(store, see_stored, stored);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
+}
+
+rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
+{
+    struct stored stored = {0};
+    X509_NAME *subject = NULL;
+    rl_err err = read_stored(store, &stored, e);
+    if (err == RL_OK && stored.last)
+        err = rl_fail(e, RL_EEXISTS, "ca", "there is a CA already in '%s'", s->data_dir);
+    if (err == RL_OK)
+        err = rl_name_parse(s->ca.subject, &subject, e);
+    if (err == RL_OK)
+        err = add_root(store, s, 1, subject, e);
+    X509_NAME_free(stored.subject);
+    X509_NAME_free(subject);
+    return err;
+}
+
+rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subject, rl_error *e)
+{
+    struct stored stored = {0};
+    X509_NAME *other = NULL;
+    rl_err err = read_stored(store, &stored, e);
+    if (err == RL_OK && !stored.subject)
+        err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
+    if (err == RL_OK && stored.last >= RL_CA_ISSUERS_MAX)
+        err = rl_fail(e, RL_ERANGE, "ca", "there are %d issuers already, and no more are possible", RL_CA_ISSUERS_MAX);
+    if (err == RL_OK && subject)
+        err = rl_name_parse(subject, &other, e);
+    if (err == RL_OK)
+        err = add_root(store, s, stored.last + 1, other ? other : stored.subject, e);
+    X509_NAME_free(stored.subject);
+    X509_NAME_free(other);
     return err;
 }
 
@@ -195,7 +243,7 @@ static rl_err open_ra(rl_ca *ca, rl_error *e)
 {
     struct ra ra = {0};
     rl_err err = RL_OK;
-    RL_TRY(key_file(ca->settings, RA_KEY, RL_KEY_RSA2048, &ca->ra_signer, e));
+    RL_TRY(ca_key_file(ca->settings, RA_KEY, RL_KEY_RSA2048, &ca->ra_signer, e));
     ca->ra_cert = stored_ra(ca, &ra);
     if (!ca->ra_cert)
         err = make_ra(ca, &ra, e);
@@ -218,33 +266,62 @@ struct opening {
     rl_error *e;
 };
 
-static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r, rl_error *e)
+static rl_err load_key(const rl_ca *ca, rl_issuer *i, const char *reference, rl_error *e)
 {
-    static const char kind[] = "file:";
-    rl_issuer *i = &ca->issuers[ca->issuers_n];
-    if (ca->issuers_n == CA_ISSUERS_MAX)
-        return rl_fail(e, RL_ERANGE, "ca", "there are more than %d issuers", CA_ISSUERS_MAX);
-    if (strncmp(r->key_ref, kind, sizeof(kind) - 1) != 0)
-        return rl_fail(e, RL_EUNSUPPORTED, "ca", "issuer %u keeps its key in '%s': only files are known", id,
-                       r->key_ref);
-    uint8_t *der = malloc(r->cert_n ? r->cert_n : 1);
-    if (!der)
-        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
-    memcpy(der, r->cert, r->cert_n);
-    *i = (rl_issuer){.id = id, .der = rl_span_of(der, r->cert_n)};
-    ca->issuers_n++; /* from here on rl_ca_close frees it */
-    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
-        memcpy(i->name_hash[h], r->hashes[h].name, RL_HASH_MAX);
-        memcpy(i->key_hash[h], r->hashes[h].key, RL_HASH_MAX);
-    }
-    if (rl_x509_from_der(i->der, &i->cert, NULL) != RL_OK)
-        return rl_fail(e, RL_ECORRUPT, "ca", "issuer %u's stored certificate cannot be read", id);
-    rl_err err = key_file(ca->settings, r->key_ref + sizeof(kind) - 1, RL_KEY_AUTO, &i->signer, e);
+    if (!reference || !reference[0])
+        return RL_OK; /* a foreign issuer's */
+    if (strncmp(reference, KEY_FILE, strlen(KEY_FILE)) != 0)
+        return rl_fail(e, RL_EUNSUPPORTED, "ca", "issuer %u keeps its key in '%s': only files are known", i->id,
+                       reference);
+    rl_err err = ca_key_file(ca->settings, reference + strlen(KEY_FILE), RL_KEY_AUTO, &i->signer, e);
     if (err != RL_OK)
         return err == RL_ENOTFOUND ? RL_EIO : err; /* RL_ENOTFOUND would say that there is no CA */
     if (X509_check_private_key(i->cert, rl_signer_pkey(i->signer)) != 1)
         return rl_fail_openssl(e, "ca", "the CA's key file holds another key than its certificate's");
-    X509_check_purpose(i->cert, -1, 0); /* decodes the extensions now, so that threads only read them later */
+    return RL_OK;
+}
+
+static void clear_issuer(rl_issuer *i)
+{
+    X509_free(i->cert);
+    rl_signer_free(i->signer);
+    free((void *)i->der.p);
+    *i = (rl_issuer){0};
+}
+
+/* The next issuer; nobody sees it before it is whole. */
+static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r, rl_error *e)
+{
+    size_t n = atomic_load_explicit(&ca->issuers_n, memory_order_relaxed);
+    if (n == RL_CA_ISSUERS_MAX)
+        return rl_fail(e, RL_ERANGE, "ca", "there are more than %d issuers", RL_CA_ISSUERS_MAX);
+    if (id != n + 1)
+        return rl_fail(e, RL_ECORRUPT, "ca", "issuer %zu is missing in the database", n + 1);
+    uint8_t *der = malloc(r->cert_n ? r->cert_n : 1);
+    if (!der)
+        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    memcpy(der, r->cert, r->cert_n);
+    rl_issuer *i = &ca->issuers[n];
+    *i = (rl_issuer){.id = id, .der = rl_span_of(der, r->cert_n)};
+    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
+        memcpy(i->name_hash[h], r->hashes[h].name, RL_HASH_MAX);
+        memcpy(i->key_hash[h], r->hashes[h].key, RL_HASH_MAX);
+    }
+    rl_err err = rl_x509_from_der(i->der, &i->cert, NULL) == RL_OK
+                     ? RL_OK
+                     : rl_fail(e, RL_ECORRUPT, "ca", "issuer %u's stored certificate cannot be read", id);
+    if (err == RL_OK)
+        err = load_key(ca, i, r->key_ref, e);
+    if (err != RL_OK) {
+        clear_issuer(i);
+        return err;
+    }
+    /* Decodes extensions and key now, so that threads only read them later. */
+    X509_check_purpose(i->cert, -1, 0);
+    X509_get0_pubkey(i->cert);
+    if (i->signer)
+        ca->own = i; /* while opening only: a running CA gets no issuer of its own */
+    atomic_store_explicit(&ca->issuers_n, n + 1, memory_order_release);
     return RL_OK;
 }
 
@@ -255,6 +332,24 @@ static bool load_one(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
     return o->err == RL_OK;
 }
 
+rl_err ca_grow(rl_ca *ca, rl_issuer_id last, rl_error *e)
+{
+    rl_err err = RL_OK;
+    pthread_mutex_lock(&ca->growing);
+    for (rl_issuer_id id; err == RL_OK && (id = (rl_issuer_id)rl_ca_issuers(ca) + 1) <= last;) {
+        rl_issuer_record r;
+        err = rl_store_issuer(ca->store, id, &r);
+        if (err != RL_OK) {
+            rl_fail(e, err, "ca", "issuer %u cannot be read: %s", id, rl_err_name(err));
+            break;
+        }
+        err = load_issuer(ca, id, &r, e);
+        rl_issuer_clear(&r);
+    }
+    pthread_mutex_unlock(&ca->growing);
+    return err;
+}
+
 rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e)
 {
     rl_ca *ca = calloc(1, sizeof(*ca));
@@ -263,14 +358,15 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
         return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     ca->store = store;
     ca->settings = s;
+    pthread_mutex_init(&ca->growing, NULL);
     rl_err err = rl_store_each_issuer(store, load_one, &o);
     if (err != RL_OK)
         rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
     else
         err = o.err;
-    if (err == RL_OK && ca->issuers_n == 0)
+    if (err == RL_OK && !ca->own)
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
-    if (err == RL_OK && !rl_signer_is_rsa(rl_ca_issuer(ca)->signer))
+    if (err == RL_OK && !rl_signer_is_rsa(ca->own->signer))
         err = open_ra(ca, e);
     if (err != RL_OK) {
         rl_ca_close(ca);
@@ -284,30 +380,100 @@ void rl_ca_close(rl_ca *ca)
 {
     if (!ca)
         return;
-    for (size_t i = 0; i < ca->issuers_n; i++) {
-        X509_free(ca->issuers[i].cert);
-        rl_signer_free(ca->issuers[i].signer);
-        free((void *)ca->issuers[i].der.p);
-    }
+    for (size_t i = 0; i < rl_ca_issuers(ca); i++)
+        clear_issuer(&ca->issuers[i]);
     X509_free(ca->ra_cert);
     rl_signer_free(ca->ra_signer);
+    pthread_mutex_destroy(&ca->growing);
     free(ca);
 }
 
 /* ---- looking up ---- */
 const rl_issuer *rl_ca_issuer(const rl_ca *ca)
 {
-    return &ca->issuers[ca->issuers_n - 1];
+    return ca->own;
+}
+
+size_t rl_ca_issuers(const rl_ca *ca)
+{
+    return atomic_load_explicit(&ca->issuers_n, memory_order_acquire);
+}
+
+const rl_issuer *rl_ca_by_id(const rl_ca *ca, rl_issuer_id id)
+{
+    return id >= 1 && id <= rl_ca_issuers(ca) ? &ca->issuers[id - 1] : NULL;
 }
 
 const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash)
 {
-    size_t n = rl_hash_size(h);
-    for (size_t i = 0; i < ca->issuers_n; i++)
+    size_t n = rl_hash_size(h), issuers_n = rl_ca_issuers(ca);
+    for (size_t i = 0; i < issuers_n; i++)
         if (rl_span_eq(key_hash, rl_span_of(ca->issuers[i].key_hash[h], n)) &&
             rl_span_eq(name_hash, rl_span_of(ca->issuers[i].name_hash[h], n)))
             return &ca->issuers[i];
     return NULL;
+}
+
+const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert)
+{
+    for (size_t i = 0; i < rl_ca_issuers(ca); i++) {
+        X509 *issuer = ca->issuers[i].cert;
+        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
+            X509_verify(cert, X509_get0_pubkey(issuer)) == 1)
+            return &ca->issuers[i];
+    }
+    ERR_clear_error();
+    return NULL;
+}
+
+static bool has_cn(const rl_issuer *i, const char *text)
+{
+    rl_identity identity = {0};
+    bool same = rl_identity_read(X509_get_subject_name(i->cert), NULL, &identity, NULL) == RL_OK && identity.cn &&
+                strcmp(identity.cn, text) == 0;
+    rl_identity_free(&identity);
+    return same;
+}
+
+/* Hexadecimal digits without regard to case and colons. */
+static bool same_fingerprint(const rl_issuer *i, const char *text)
+{
+    char fingerprint[3 * 32];
+    const char *f = fingerprint;
+    rl_issuer_fingerprint(i, fingerprint);
+    for (;; f++, text++) {
+        f += *f == ':';
+        text += *text == ':';
+        if (!*f || !*text)
+            return *f == *text;
+        if (*f != toupper((unsigned char)*text))
+            return false;
+    }
+}
+
+rl_err rl_ca_lookup(const rl_ca *ca, const char *text, const rl_issuer **out, rl_error *e)
+{
+    char number[16];
+    *out = NULL;
+    for (size_t k = 0; k < rl_ca_issuers(ca); k++) {
+        const rl_issuer *i = &ca->issuers[k];
+        snprintf(number, sizeof(number), "%u", i->id);
+        if (strcmp(number, text) == 0 || same_fingerprint(i, text)) {
+            *out = i;
+            return RL_OK;
+        }
+    }
+    for (size_t k = 0; k < rl_ca_issuers(ca); k++) {
+        if (!has_cn(&ca->issuers[k], text))
+            continue;
+        if (*out)
+            return rl_fail(e, RL_EINVAL, "issuer", "issuers %u and %u are both called '%s': give the number",
+                           (*out)->id, ca->issuers[k].id, text);
+        *out = &ca->issuers[k];
+    }
+    return *out ? RL_OK
+                : rl_fail(e, RL_ENOTFOUND, "issuer",
+                          "'%s' is no issuer known here by number, fingerprint or common name", text);
 }
 
 void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32])

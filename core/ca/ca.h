@@ -1,7 +1,9 @@
-/* The certificate authority: its issuers and keys, certificate profiles as data, issuing.
+/* The certificate authority: its issuers and keys, certificate profiles as data, issuing; and the foreign issuers for
+ * which the responder answers.
  *
- * An rl_ca is immutable after opening; issuing may run on any number of threads. A certificate exists only
- * once it is in the store: nothing is handed out before its transaction was acknowledged. */
+ * An rl_ca may be used by any number of threads. Once open it changes in one way only: imported issuers are added
+ * behind those that are there. A certificate exists only once it is in the store: nothing is handed out before its
+ * transaction was acknowledged. */
 #ifndef RL_CA_CA_H
 #define RL_CA_CA_H
 
@@ -12,12 +14,15 @@
 
 typedef struct rl_ca rl_ca;
 
-/* An issuer in memory; borrowed from the rl_ca, lives as long as it. */
+/* Issuers are numbered from 1 without gaps. */
+enum { RL_CA_ISSUERS_MAX = 64 };
+
+/* An issuer in memory; borrowed from the rl_ca, lives as long as it and never changes. */
 typedef struct rl_issuer {
     rl_issuer_id id;
     X509 *cert;
     rl_span der;
-    rl_signer *signer;
+    rl_signer *signer; /* NULL: a foreign issuer, whose key is elsewhere */
     uint8_t name_hash[RL_HASH_COUNT][RL_HASH_MAX];
     uint8_t key_hash[RL_HASH_COUNT][RL_HASH_MAX];
 } rl_issuer;
@@ -26,19 +31,54 @@ typedef struct rl_issuer {
  * certificate. A crash between key file and store is mended at the next call. RL_EEXISTS when there is an issuer
  * already. */
 rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e);
+/* A new key (`data_dir`/ca-ID.key) and root for a CA that exists, which issues from the next opening on. The subject is
+ * the present one's, or `subject`; the rest is as the settings say. Not while an rl_ca is open. */
+rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subject, rl_error *e);
 /* Loads issuers and keys. RL_ENOTFOUND when there is none yet (call rl_ca_init). An EC CA also has an RSA recipient
  * (registration authority) certificate for SCEP envelopes, valid as long as the CA: made at the first opening, key
  * file scep-ra.key. `s` is borrowed. */
 rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e);
 void rl_ca_close(rl_ca *ca);
 
-const rl_issuer *rl_ca_issuer(const rl_ca *ca); /* the one that issues now */
-/* The issuer of a CertID, NULL when it is none of ours. Hashes have rl_hash_size(h) octets. */
+const rl_issuer *rl_ca_issuer(const rl_ca *ca); /* the one that issues now: the newest with a key of ours */
+/* How many there are now, and the one with this number: NULL when there is none. */
+size_t rl_ca_issuers(const rl_ca *ca);
+const rl_issuer *rl_ca_by_id(const rl_ca *ca, rl_issuer_id id);
+/* The issuer of a CertID, own or foreign; NULL when it is not known. Hashes have rl_hash_size(h) octets. Takes no lock.
+ */
 const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash);
 /* SHA-256 of the certificate's DER as "AA:BB:…". */
 void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32]);
+/* By what a person calls it: its number, SHA-256 fingerprint (colons or not) or the CN of its subject. RL_ENOTFOUND;
+ * RL_EINVAL when several have the CN. */
+rl_err rl_ca_lookup(const rl_ca *ca, const char *text, const rl_issuer **out, rl_error *e);
+/* Whose signature is on `cert`: the issuer with that name whose key verifies it, NULL when it is not known. */
+const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert);
 /* Who decrypts and signs SCEP messages: the CA itself when its key is RSA, else the RA. Borrowed. */
 void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
+
+/* ---- import.c: other CAs' certificates ---- */
+typedef struct rl_ca_imported {
+    const rl_issuer *issuer; /* a CA certificate: the issuer that it is; else NULL */
+    rl_cert_id cert;         /* its record; .issuer == 0: a CA certificate whose own issuer is not known has none */
+    bool new_issuer, new_cert;
+} rl_ca_imported;
+/* Takes all certificates or none, in one transaction; `out` has room for n. A CA certificate becomes a foreign issuer,
+ * and any certificate whose issuer is known, or comes along, gets a record below it (profile "imported", good). What is
+ * there already stays as it is. RL_EINVAL: a CA that may not sign certificates; RL_ENOTFOUND: an end-entity certificate
+ * of an unknown issuer; RL_ERANGE: too many issuers, or a serial number that RFC 5280 does not allow. Blocks for the
+ * WAL sync. */
+rl_err rl_ca_import(rl_ca *ca, X509 *const *certs, size_t n, rl_ca_imported *out, rl_error *e);
+
+/* ---- delegate.c: what a foreign issuer lets our responder say ----
+ * Its key is in `data_dir`/ocsp-ID.key, the certificate that the foreign CA gave it in the issuer's record. */
+/* A PKCS#10 request in PEM (malloced); the key is made at the first call. RL_EINVAL for an issuer of our own. */
+rl_err rl_ca_delegate_request(const rl_ca *ca, const rl_issuer *issuer, char **pem, rl_error *e);
+/* Keeps the certificate and tells whose it is: signed by a foreign issuer, for our key, allowed to sign OCSP answers
+ * (RFC 6960 §4.2.2.2), valid at `now`. RL_EINVAL or RL_ENOTFOUND when it is not. */
+rl_err rl_ca_delegate_install(rl_ca *ca, X509 *cert, int64_t now, const rl_issuer **issuer, rl_error *e);
+/* The installed certificate and its key; the caller frees both. RL_ENOTFOUND when there is none. */
+rl_err rl_ca_delegate_load(const rl_ca *ca, const rl_issuer *issuer, X509 **cert, rl_signer **signer, rl_error *e);
 
 typedef enum {
     RL_PROFILE_SERVER,

@@ -3,19 +3,31 @@
 #define RL_CA_CA_PRIV_H
 
 #include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "ca/ca.h"
-
-enum { CA_ISSUERS_MAX = 16 };
 
 struct rl_ca {
     rl_store *store;
     const rl_settings *settings;
-    rl_issuer issuers[CA_ISSUERS_MAX];
-    size_t issuers_n;
-    X509 *ra_cert; /* NULL for an RSA CA, which receives SCEP envelopes itself */
+    /* Issuer 1 first. An entry is written before the count includes it and not touched again, so that readers need no
+     * lock; `growing` is for those who add one. */
+    rl_issuer issuers[RL_CA_ISSUERS_MAX];
+    _Atomic size_t issuers_n;
+    pthread_mutex_t growing;
+    const rl_issuer *own; /* the one that issues */
+    X509 *ra_cert;        /* NULL for an RSA CA, which receives SCEP envelopes itself */
     rl_signer *ra_signer;
 };
+
+/* ---- ca.c ---- */
+/* Takes over the issuers that were stored since: those up to `last`. */
+rl_err ca_grow(rl_ca *ca, rl_issuer_id last, rl_error *e);
+/* The key in a file of the data folder; made as `type` when there is none, RL_ENOTFOUND for RL_KEY_AUTO. */
+rl_err ca_key_file(const rl_settings *s, const char *name, rl_key_type type, rl_signer **out, rl_error *e);
+/* Name and key hashes of a CA certificate. */
+rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r);
 
 /* What a certificate is built from; nothing here is owned. */
 typedef struct ca_template {
