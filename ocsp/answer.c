@@ -14,11 +14,14 @@ void ocsp_question_set(ocsp_question *q, const rl_ca *ca, const ocsp_cert_id *id
     *q = (ocsp_question){.cert_id = id->whole};
     const rl_issuer *issuer =
         id->known_hash ? rl_ca_find(ca, id->hash, id->issuer_name_hash, id->issuer_key_hash) : NULL;
-    q->ours = issuer && issuer == rl_ca_issuer(ca);
-    if (!q->ours || rl_serial_from_der(id->serial, &serial) != RL_OK)
+    if (!issuer)
+        return;
+    q->ours = true;
+    q->foreign = !issuer->signer;
+    q->cert.issuer = issuer->id;
+    if (rl_serial_from_der(id->serial, &serial) != RL_OK)
         return;
     q->can_exist = true;
-    q->cert.issuer = issuer->id;
     q->cert.serial_n = serial.n;
     memcpy(q->cert.serial, serial.b, serial.n);
 }
@@ -75,26 +78,35 @@ void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now
         out->next_update = until;
 }
 
-/* One certificate's part. The stamp comes before the read. */
-static rl_err read_single(ocsp_job *job, ocsp_question *q, int64_t until, int64_t now, ocsp_single *out,
+/* RFC 6960 §2.2: nothing is known of it here. */
+static void say_unknown(const rl_settings *s, int64_t now, int64_t until, ocsp_single *out)
+{
+    out->status = OCSP_UNKNOWN;
+    out->next_update = now + s->ocsp.validity_unknown / 1000;
+    if (out->next_update > until)
+        out->next_update = until;
+}
+
+/* One certificate's part. The stamp comes before the read. A delegate speaks for its own issuer alone. */
+static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *delegate, int64_t now, ocsp_single *out,
                           bool *extended_revoke)
 {
     const ocsp_context *c = job->context;
     rl_cert_status record;
     rl_err err = RL_ENOTFOUND;
-    *out = (ocsp_single){.cert_id = q->cert_id, .status = OCSP_UNKNOWN};
-    if (!q->ours) { /* RFC 6960 §2.2: an issuer that is not served here */
-        out->next_update = now + c->settings->ocsp.validity_unknown / 1000;
-        out->next_update = out->next_update < until ? out->next_update : until;
-        return RL_OK;
-    }
-    if (q->can_exist) {
+    *out = (ocsp_single){.cert_id = q->cert_id};
+    q->stamped = q->can_exist && q->cert.issuer == delegate->issuer;
+    if (q->stamped) {
         q->stamp = ocsp_cache_stamp(c->cache, &q->cert);
         err = rl_store_cert_status(c->store, &q->cert, &record);
     }
     if (err != RL_OK && err != RL_ENOTFOUND)
         return err;
-    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, until, out);
+    if (err == RL_ENOTFOUND && (q->foreign || q->cert.issuer != delegate->issuer)) {
+        say_unknown(c->settings, now, delegate->not_after, out);
+        return RL_OK;
+    }
+    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, delegate->not_after, out);
     *extended_revoke |= err == RL_ENOTFOUND && out->status == OCSP_REVOKED;
     return RL_OK;
 }
@@ -163,15 +175,40 @@ static rl_err sign(const ocsp_job *job, const ocsp_response *r, const ocsp_deleg
     return err;
 }
 
+static bool is_valid(const ocsp_delegate *d, int64_t now)
+{
+    return now >= d->not_before && now < d->not_after;
+}
+
+/* An answer has one signer (RFC 6960 §4.2.1): the delegate of the first issuer asked about that has a valid one. One of
+ * our own that is not valid is replaced within moments (RL_EBUSY); without any there is nobody to answer (RL_EDENIED,
+ * §2.3: unauthorized). */
+static rl_err choose_delegate(const ocsp_job *job, ocsp_delegate **out, rl_error *e)
+{
+    int64_t now = rl_wall_s();
+    rl_err err = RL_EDENIED;
+    for (size_t i = 0; i < job->n; i++) {
+        const ocsp_question *q = &job->questions[i];
+        *out = q->ours ? ocsp_responder_current(job->context->responder, q->cert.issuer) : NULL;
+        if (*out && is_valid(*out, now))
+            return RL_OK;
+        if (*out && !(*out)->installed)
+            err = RL_EBUSY;
+        ocsp_delegate_drop(*out);
+    }
+    return err == RL_EDENIED
+               ? err
+               : rl_fail(e, err, "ocsp", "the responder certificate is not valid now and could not be renewed yet");
+}
+
 static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
 {
     ocsp_single singles[OCSP_CERT_IDS_MAX];
     ocsp_response r = {.singles = singles, .singles_n = job->n, .produced_at = rl_wall_s(), .nonce = job->nonce};
-    if (r.produced_at < delegate->not_before || r.produced_at >= delegate->not_after)
-        return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate is not valid now and could not be renewed yet");
+    if (!is_valid(delegate, r.produced_at))
+        return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate has expired just now");
     for (size_t i = 0; i < job->n; i++) {
-        rl_err err =
-            read_single(job, &job->questions[i], delegate->not_after, r.produced_at, &singles[i], &r.extended_revoke);
+        rl_err err = read_single(job, &job->questions[i], delegate, r.produced_at, &singles[i], &r.extended_revoke);
         if (err != RL_OK)
             return rl_fail(e, err, "ocsp", "the certificate's status cannot be read: %s", rl_err_name(err));
     }
@@ -181,12 +218,17 @@ static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
 void ocsp_job_run(ocsp_job *job)
 {
     rl_error e = {0};
-    ocsp_delegate *delegate = ocsp_responder_current(job->context->responder);
+    ocsp_delegate *delegate = NULL;
     job->attempts++;
     job->entry = NULL;
-    rl_err err = answer(job, delegate, &e);
-    ocsp_delegate_drop(delegate);
-    if (err != RL_OK) {
+    rl_err err = choose_delegate(job, &delegate, &e);
+    if (err == RL_OK) {
+        err = answer(job, delegate, &e);
+        ocsp_delegate_drop(delegate);
+    }
+    if (err == RL_EDENIED) {
+        job->failure = OCSP_UNAUTHORIZED;
+    } else if (err != RL_OK) {
         job->failure = err == RL_EBUSY ? OCSP_TRY_LATER : OCSP_INTERNAL_ERROR;
         log_client_warn("ocsp.answer", "error", e.message);
     } else if (job->cacheable) {
@@ -199,7 +241,7 @@ void ocsp_job_run(ocsp_job *job)
 bool ocsp_job_is_current(const ocsp_job *job)
 {
     for (size_t i = 0; i < job->n; i++)
-        if (job->questions[i].can_exist &&
+        if (job->questions[i].stamped &&
             !ocsp_cache_is_current(job->context->cache, &job->questions[i].cert, job->questions[i].stamp))
             return false;
     return true;

@@ -36,16 +36,18 @@ typedef struct ocsp_context {
 /* One CertID of the request. */
 typedef struct ocsp_question {
     rl_span cert_id;
-    bool ours;       /* the issuer is this CA */
+    bool ours;       /* the issuer is known here: cert.issuer */
+    bool foreign;    /* and another's: what it has issued beside what was imported is not known */
     bool can_exist;  /* and the serial number is one that a certificate may have */
-    rl_cert_id cert; /* when can_exist */
+    rl_cert_id cert; /* whole when can_exist */
+    bool stamped;    /* the answer rests on the store as it was at: */
     uint32_t stamp;
 } ocsp_question;
 
 typedef struct ocsp_job {
     ocsp_context *context;
     rl_span nonce;  /* to be repeated; .p == NULL: none */
-    bool cacheable; /* one certificate of ours and no nonce: `key` is set */
+    bool cacheable; /* one certificate of a known issuer and no nonce: `key` is set */
     ocsp_key key;
     unsigned attempts;
     ocsp_entry *entry;            /* the result, one reference; NULL: */

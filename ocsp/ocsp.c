@@ -27,17 +27,18 @@ static int64_t cache_bytes(void *ctx)
     return (int64_t)bytes;
 }
 
-static int64_t responder_not_after(rl_ocsp *o)
+int64_t rl_ocsp_delegate_not_after(rl_ocsp *o, const rl_issuer *issuer)
 {
-    ocsp_delegate *d = ocsp_responder_current(o->context.responder);
-    int64_t end = d->not_after;
+    ocsp_delegate *d = ocsp_responder_current(o->context.responder, issuer->id);
+    int64_t end = d ? d->not_after : 0;
     ocsp_delegate_drop(d);
     return end;
 }
 
 static int64_t responder_end(void *ctx)
 {
-    return responder_not_after(ctx);
+    rl_ocsp *o = ctx;
+    return rl_ocsp_delegate_not_after(o, rl_ca_issuer(o->context.ca));
 }
 
 static void register_metrics(rl_ocsp *o)
@@ -103,6 +104,11 @@ void rl_ocsp_close(rl_ocsp *o)
     free(o);
 }
 
+rl_err rl_ocsp_take_delegate(rl_ocsp *o, const rl_issuer *issuer, rl_error *e)
+{
+    return ocsp_responder_reload(o->context.responder, issuer, e);
+}
+
 size_t rl_ocsp_routes(rl_ocsp *o, rl_http_route *routes, size_t cap)
 {
     const size_t limit = (size_t)o->context.settings->http.ocsp_body_limit;
@@ -128,5 +134,5 @@ void rl_ocsp_figures_read(rl_ocsp *o, rl_ocsp_figures *out)
     out->misses = (uint64_t)rl_metric_value(o->misses);
     out->evictions = ocsp_cache_evictions(o->context.cache);
     out->signatures = (uint64_t)rl_metric_value(o->context.signatures);
-    out->responder_not_after = responder_not_after(o);
+    out->responder_not_after = rl_ocsp_delegate_not_after(o, rl_ca_issuer(o->context.ca));
 }

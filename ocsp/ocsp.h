@@ -9,11 +9,17 @@
 
 typedef struct rl_ocsp rl_ocsp;
 
-/* Makes the first delegated responder certificate for each issuer and registers as the store's commit listener: call
- * before the first write of other parts. A thread of its own rolls the responder certificate over well before it ends.
+/* Makes the first delegated responder certificate for each issuer of our own and registers as the store's commit
+ * listener: call before the first write of other parts. A thread of its own rolls the responder certificate over well
+ * before it ends.
  */
 rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **out, rl_error *e);
 void rl_ocsp_close(rl_ocsp *o);
+
+/* The certificate that was installed for a foreign issuer now: what is signed from here on is signed by its key. */
+rl_err rl_ocsp_take_delegate(rl_ocsp *o, const rl_issuer *issuer, rl_error *e);
+/* End of the certificate that signs for this issuer, Unix seconds; 0: there is none. */
+int64_t rl_ocsp_delegate_not_after(rl_ocsp *o, const rl_issuer *issuer);
 
 /* POST /ocsp, GET /ocsp/{base64}, and the same at "/": fills up to `cap` routes, returns how many. GET "/" without a
  * path behind it is not among them. The last is the prefix "/", which takes every path that has no other route: what

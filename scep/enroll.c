@@ -151,8 +151,8 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     rl_err err = issue(s, p, r, &issued, &cert, &e);
     if (blame(err, &e, why)) {
         answer_refusal(s, p, r, why, peer, out);
-    } else if (err != RL_OK ||
-               (err = scep_reply_success(&s->self, r, cert, rl_ca_issuer(s->ca)->cert, &out->body, &e)) != RL_OK) {
+    } else if (err != RL_OK || (err = scep_reply_success(&s->self, r, cert, rl_ca_by_id(s->ca, issued.id.issuer)->cert,
+                                                         &out->body, &e)) != RL_OK) {
         log_error("scep.failed", "profile", rl_profile_get(p->certificate)->name, "transaction", r->transaction,
                   "error", e.message[0] ? e.message : rl_err_name(err), "peer", peer);
         fail(out, err);

@@ -26,6 +26,12 @@ typedef struct rl_app {
  * `request` is {"command": "revoke", …}; on success `reply` is a new object. Any thread; may block on the store. */
 rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
+/* ---- commands_issuers.c: those about issuers, and other CAs' certificates ---- */
+rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_import(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
 /* ---- control.c: `data_dir`/control.sock, one JSON object a line each way ---- */
 typedef struct rl_control rl_control;
 /* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */

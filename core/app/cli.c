@@ -16,7 +16,7 @@ enum { CSR_MAX = 128 * 1024 };
 
 extern char **environ;
 
-static int fail(const cli_call *call, const rl_error *e)
+int cli_fail(const cli_call *call, const rl_error *e)
 {
     if (call->json) {
         json_t *out = json_pack("{s:s,s:s}", "error", rl_err_name(e->code), "message", e->message);
@@ -28,7 +28,7 @@ static int fail(const cli_call *call, const rl_error *e)
     return 1;
 }
 
-static int print_json(const json_t *value)
+int cli_print_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(2));
     printf("\n");
@@ -47,7 +47,7 @@ int cli_run(const cli_command *c, cli_call *call)
     int code = 1;
     call->settings = &settings;
     bool reference = strcmp(c->name, "config") == 0 && json_object_get(call->options, "markdown");
-    if (reference || strcmp(c->name, "ocsp") == 0)
+    if (reference || (strcmp(c->name, "ocsp") == 0 && !cli_ocsp_manages(call)))
         return c->run(call); /* the reference and an OCSP client need no environment */
     if (rl_settings_load(&settings, environ, &errors) != RL_OK) {
         fprintf(stderr, "%.*s", (int)errors.n, errors.p ? (const char *)errors.p : "out of memory\n");
@@ -61,7 +61,7 @@ int cli_run(const cli_command *c, cli_call *call)
 }
 
 /* Asks the running server; when there is none, opens the database here. */
-static rl_err ask(cli_call *call, json_t *request, json_t **reply, rl_error *e)
+rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e)
 {
     rl_err err = rl_control_ask(call->settings->data_dir, request, reply, e);
     if (err == RL_ENOTFOUND && e->domain && strcmp(e->domain, "control") == 0) {
@@ -85,12 +85,12 @@ static json_t *request_of(const cli_call *call)
     return request;
 }
 
-static int ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply))
+int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply))
 {
     rl_error e = {0};
     json_t *reply = NULL;
-    rl_err err = ask(call, request, &reply, &e);
-    int code = err != RL_OK ? fail(call, &e) : call->json ? print_json(reply) : print(call, reply);
+    rl_err err = cli_ask(call, request, &reply, &e);
+    int code = err != RL_OK ? cli_fail(call, &e) : call->json ? cli_print_json(reply) : print(call, reply);
     json_decref(reply);
     json_decref(request);
     return code;
@@ -155,19 +155,28 @@ int cli_init(cli_call *call)
                 option(call, "key"));
         return 2;
     }
+    bool roll_over = json_object_get(call->options, "rollover") != NULL;
     rl_err err = rl_app_open(&app, s, false, &e);
     if (err == RL_OK) {
+        err = roll_over ? rl_ca_roll_over(app.store, s, option(call, "subject"), &e)
+                        : rl_fail(&e, RL_EEXISTS, "init", "there is a CA in %s already: --rollover gives it a new key",
+                                  s->data_dir);
         rl_app_close(&app);
-        rl_fail(&e, RL_EEXISTS, "init", "there is a CA in %s already", s->data_dir);
-        return fail(call, &e);
+        if (err != RL_OK)
+            return cli_fail(call, &e);
+    } else if (roll_over) {
+        if (err == RL_EBUSY)
+            rl_fail(&e, err, "init", "a server is running on %s: stop it first, it takes a new key up when it starts",
+                    s->data_dir);
+        return cli_fail(call, &e);
     }
     e = (rl_error){0};
-    if ((err = rl_app_open(&app, s, true, &e)) != RL_OK)
-        return fail(call, &e);
+    if ((err = rl_app_open(&app, s, !roll_over, &e)) != RL_OK)
+        return cli_fail(call, &e);
     json_t *reply = NULL, *request = json_pack("{s:s}", "command", "ca");
     err = rl_command_run(&app, request, &reply, &e);
     rl_app_close(&app);
-    int code = err != RL_OK ? fail(call, &e) : call->json ? print_json(reply) : print_ca(call, reply);
+    int code = err != RL_OK ? cli_fail(call, &e) : call->json ? cli_print_json(reply) : print_ca(call, reply);
     json_decref(reply);
     json_decref(request);
     return code;
@@ -218,16 +227,16 @@ static json_t *serial_request(const cli_call *call)
 
 int cli_show(cli_call *call)
 {
-    return ask_and(call, serial_request(call), print_cert);
+    return cli_ask_and(call, serial_request(call), print_cert);
 }
 int cli_change(cli_call *call)
 {
-    return ask_and(call, serial_request(call), print_cert);
+    return cli_ask_and(call, serial_request(call), print_cert);
 }
 
 int cli_list(cli_call *call)
 {
-    return ask_and(call, request_of(call), print_list);
+    return cli_ask_and(call, request_of(call), print_list);
 }
 
 /* Writes a file whole, made anew with `mode`; never over an existing key. */
@@ -251,7 +260,7 @@ static int print_signed(const cli_call *call, const json_t *reply)
         return 0;
     }
     if (write_file(out, O_TRUNC, 0644, pem, strlen(pem), &e) != RL_OK)
-        return fail(call, &e);
+        return cli_fail(call, &e);
     printf("serial  %s\n", rl_json_str(reply, "serial"));
     return 0;
 }
@@ -263,17 +272,17 @@ static int sign(cli_call *call, const char *csr_pem)
     json_t *reply = NULL, *request = request_of(call);
     json_object_set_new(request, "command", json_string("sign"));
     json_object_set_new(request, "csr", json_string(csr_pem));
-    rl_err err = ask(call, request, &reply, &e);
+    rl_err err = cli_ask(call, request, &reply, &e);
     int code = 0;
     if (err != RL_OK)
-        code = fail(call, &e);
+        code = cli_fail(call, &e);
     else if (!call->json)
         code = print_signed(call, reply);
     else if (option(call, "out") && write_file(option(call, "out"), O_TRUNC, 0644, rl_json_str(reply, "certificate"),
                                                strlen(rl_json_str(reply, "certificate")), &e) != RL_OK)
-        code = fail(call, &e);
+        code = cli_fail(call, &e);
     else
-        code = print_json(reply);
+        code = cli_print_json(reply);
     json_decref(reply);
     json_decref(request);
     return code;
@@ -312,7 +321,7 @@ int cli_sign(cli_call *call)
     rl_error e = {0};
     char *pem = NULL;
     if (read_csr(call->operands[0], &pem, &e) != RL_OK)
-        return fail(call, &e);
+        return cli_fail(call, &e);
     int code = sign(call, pem);
     free(pem);
     return code;
@@ -337,7 +346,7 @@ int cli_issue(cli_call *call)
         err = rl_signer_save(key, key_out, &e);
     int code = 1;
     if (err != RL_OK)
-        fail(call, &e);
+        cli_fail(call, &e);
     else if ((code = sign(call, csr)) != 0)
         unlink(key_out); /* a key without a certificate is of no use, and would be in the way of the next try */
     rl_signer_free(key);
@@ -358,7 +367,7 @@ int cli_sync(cli_call *call)
     json_t *request = request_of(call);
     if (call->operands_n)
         json_object_set_new(request, "source", json_string(call->operands[0]));
-    return ask_and(call, request, print_sync);
+    return cli_ask_and(call, request, print_sync);
 }
 
 static void print_source(const char *name, const json_t *s)
@@ -393,5 +402,5 @@ static int print_status(const cli_call *call, const json_t *reply)
 
 int cli_status(cli_call *call)
 {
-    return ask_and(call, request_of(call), print_status);
+    return cli_ask_and(call, request_of(call), print_status);
 }

@@ -10,9 +10,11 @@ typedef struct cli_option {
     const char *help;
 } cli_option;
 
+enum { CLI_OPERANDS_MAX = 1000 };
+
 typedef struct cli_call {
     const char *command;
-    const char *operands[1];
+    const char *operands[CLI_OPERANDS_MAX];
     size_t operands_n;
     json_t *options; /* name → string, true, or a list of strings */
     bool json;
@@ -30,6 +32,20 @@ typedef struct cli_command {
 /* Loads the settings, for the commands that need any, and runs. */
 int cli_run(const cli_command *c, cli_call *call);
 
+/* ---- cli.c: for the commands in files of their own ---- */
+/* Says what went wrong; the exit code. */
+int cli_fail(const cli_call *call, const rl_error *e);
+int cli_print_json(const json_t *value);
+/* Asks the running server; when there is none, opens the database here. */
+rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e);
+/* Likewise, and prints the reply, as JSON or by `print`; takes over `request`. The exit code. */
+int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply));
+
+/* ---- cli_import.c ---- */
+/* The certificates of a file, PEM (any number) or DER (one), as base64 of DER. RL_EBADMSG when it holds none, or one
+ * that cannot be read. */
+rl_err cli_read_certs(const char *path, json_t **out, rl_error *e);
+
 /* cli_csr.c: a signed request in PEM (malloced). `sans`: a string, a list of strings, or NULL. */
 rl_err cli_make_csr(const rl_signer *key, const char *cn, const json_t *sans, char **pem, rl_error *e);
 
@@ -44,5 +60,11 @@ int cli_show(cli_call *call);
 int cli_list(cli_call *call);
 int cli_sync(cli_call *call);
 int cli_ocsp(cli_call *call);
+int cli_import(cli_call *call);
+int cli_issuers(cli_call *call);
+
+/* cli_issuers.c: `revline ocsp csr` and `revline ocsp install`. */
+bool cli_ocsp_manages(const cli_call *call); /* it is one of them: settings and database are needed */
+int cli_ocsp_manage(cli_call *call);
 
 #endif

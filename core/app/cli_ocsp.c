@@ -55,6 +55,8 @@ static int check_usage(const cli_call *call)
         if (json_is_array(value))
             return usage("an option is given twice", name);
     }
+    if (call->operands_n > 1)
+        return usage("too many operands", call->operands[1]);
     if (given(call, "nonce") && given(call, "no-nonce"))
         return usage("--nonce and --no-nonce exclude each other", NULL);
     if (given(call, "trust") && !given(call, "issuer"))
@@ -448,6 +450,8 @@ int cli_ocsp(cli_call *call)
     rl_duration timeout = TIMEOUT_MS;
     rl_buf answer = {0};
     rl_error e = {0};
+    if (cli_ocsp_manages(call))
+        return cli_ocsp_manage(call);
     int wrong = check_call(call, &timeout);
     if (wrong)
         return wrong;

@@ -9,6 +9,43 @@
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000 };
 
+/* ---- which certificate ---- */
+/* The issuer that was named; 0: none was. */
+static rl_err named_issuer(rl_app *app, const json_t *request, rl_issuer_id *id, rl_error *e)
+{
+    const json_t *value = json_object_get(request, "issuer");
+    char number[24];
+    const rl_issuer *issuer = NULL;
+    *id = 0;
+    if (!value)
+        return RL_OK;
+    snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+    RL_TRY(rl_ca_lookup(app->ca, json_is_string(value) ? json_string_value(value) : number, &issuer, e));
+    *id = issuer->id;
+    return RL_OK;
+}
+
+/* Of an issuer that was named, or else of the only one that has this serial number. None has it: the CA's. */
+static rl_err choose_issuer(rl_app *app, const json_t *request, const char *text, rl_cert_id *id, rl_error *e)
+{
+    rl_cert_status status;
+    rl_issuer_id found = 0;
+    RL_TRY(named_issuer(app, request, &id->issuer, e));
+    if (id->issuer)
+        return RL_OK;
+    for (id->issuer = 1; id->issuer <= rl_ca_issuers(app->ca); id->issuer++) {
+        if (rl_store_cert_status(app->store, id, &status) != RL_OK)
+            continue;
+        if (found)
+            return rl_fail(e, RL_EINVAL, "serial",
+                           "issuers %u and %u both have a certificate with the serial number %s: say which (--issuer)",
+                           found, id->issuer, text);
+        found = id->issuer;
+    }
+    id->issuer = found ? found : rl_ca_issuer(app->ca)->id;
+    return RL_OK;
+}
+
 static rl_err read_id(rl_app *app, const json_t *request, const char *key, rl_cert_id *id, rl_error *e)
 {
     const char *text = rl_json_str(request, key);
@@ -16,9 +53,9 @@ static rl_err read_id(rl_app *app, const json_t *request, const char *key, rl_ce
     if (!text || rl_serial_from_text(text, &serial) != RL_OK)
         return rl_fail(e, RL_EINVAL, "serial", "'%s' is not a serial number (hexadecimal, 1 to 20 octets)",
                        text ? text : "");
-    *id = (rl_cert_id){.issuer = rl_ca_issuer(app->ca)->id, .serial_n = serial.n};
+    *id = (rl_cert_id){.serial_n = serial.n};
     memcpy(id->serial, serial.b, serial.n);
-    return RL_OK;
+    return choose_issuer(app, request, text, id, e);
 }
 
 static void serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
@@ -116,12 +153,15 @@ struct list {
     json_t *items;
     size_t limit;
     const char *status;
+    rl_issuer_id issuer; /* 0: all */
     bool more;
 };
 
 static bool list_one(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
 {
     struct list *l = ctx;
+    if (l->issuer && id->issuer != l->issuer)
+        return id->issuer < l->issuer; /* they come by issuer */
     if (l->status && strcmp(l->status, rl_status_name(r->status)) != 0)
         return true;
     if (json_array_size(l->items) == l->limit) {
@@ -130,6 +170,23 @@ static bool list_one(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
     }
     json_array_append_new(l->items, cert_json(id, r));
     return true;
+}
+
+/* "ISSUER/SERIAL", as a page's `next` is written, or a serial number. */
+static rl_err read_after(rl_app *app, const json_t *request, rl_cert_id *after, rl_error *e)
+{
+    const char *text = rl_json_str(request, "after"), *slash = strchr(text, '/');
+    if (!slash)
+        return read_id(app, request, "after", after, e);
+    json_t *parts = json_pack("{s:s#,s:s}", "issuer", text, (int)(slash - text), "after", slash + 1);
+    rl_err err = parts ? read_id(app, parts, "after", after, e) : RL_ENOMEM;
+    json_decref(parts);
+    return err;
+}
+
+static json_t *next_json(const json_t *last)
+{
+    return json_sprintf("%d/%s", (int)rl_json_int(last, "issuer", 0), rl_json_str(last, "serial"));
 }
 
 static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
@@ -142,8 +199,14 @@ static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_er
         return rl_fail(e, RL_EINVAL, "list", "limit must be 1 to %d", LIST_MAX);
     if (l.status && strcmp(l.status, "good") != 0 && strcmp(l.status, "hold") != 0 && strcmp(l.status, "revoked") != 0)
         return rl_fail(e, RL_EINVAL, "list", "status '%s' is none of good, hold, revoked", l.status);
+    RL_TRY(named_issuer(app, request, &l.issuer, e));
+    if (l.issuer) { /* behind every serial number of the one before */
+        after = (rl_cert_id){.issuer = l.issuer - 1, .serial_n = RL_STORE_SERIAL_MAX};
+        memset(after.serial, 0xff, sizeof(after.serial));
+        from = &after;
+    }
     if (rl_json_str(request, "after")) {
-        RL_TRY(read_id(app, request, "after", &after, e));
+        RL_TRY(read_after(app, request, &after, e));
         from = &after;
     }
     l.limit = (size_t)limit;
@@ -153,9 +216,7 @@ static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_er
         json_decref(l.items);
         return rl_fail(e, err, "store", "the certificates cannot be read: %s", rl_err_name(err));
     }
-    json_t *next = json_null();
-    if (l.more)
-        next = json_incref(json_object_get(json_array_get(l.items, l.limit - 1), "serial"));
+    json_t *next = l.more ? next_json(json_array_get(l.items, l.limit - 1)) : json_null();
     *reply = json_pack("{s:o,s:o}", "items", l.items, "next", next);
     return *reply ? RL_OK : RL_ENOMEM;
 }
@@ -248,8 +309,18 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
     static const struct {
         const char *name;
         rl_err (*run)(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
-    } commands[] = {{"show", cmd_show}, {"list", cmd_list}, {"revoke", cmd_revoke}, {"unrevoke", cmd_revoke},
-                    {"sign", cmd_sign}, {"sync", cmd_sync}, {"status", cmd_status}, {"ca", cmd_ca}};
+    } commands[] = {{"show", cmd_show},
+                    {"list", cmd_list},
+                    {"revoke", cmd_revoke},
+                    {"unrevoke", cmd_revoke},
+                    {"sign", cmd_sign},
+                    {"sync", cmd_sync},
+                    {"status", cmd_status},
+                    {"ca", cmd_ca},
+                    {"issuers", rl_command_issuers},
+                    {"import", rl_command_import},
+                    {"ocsp-csr", rl_command_ocsp_csr},
+                    {"ocsp-install", rl_command_ocsp_install}};
     const char *name = rl_json_str(request, "command");
     for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(name, commands[i].name) == 0)

@@ -17,7 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 
-enum { REQUEST_MAX = 256 * 1024, REPLY_MAX = 64 * 1024 * 1024, CLIENT_TIMEOUT_S = 5, ASK_TIMEOUT_S = 120 };
+enum { REQUEST_MAX = 16 * 1024 * 1024, REPLY_MAX = 64 * 1024 * 1024, CLIENT_TIMEOUT_S = 5, ASK_TIMEOUT_S = 120 };
 
 struct rl_control {
     rl_app *app;

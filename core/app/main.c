@@ -10,7 +10,10 @@ static const cli_option serve_options[] = {
 static const cli_option init_options[] = {
     {"subject", "NAME", "subject of the root CA (default: REVLINE_CA_SUBJECT)"},
     {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
-    {0}};
+    {"rollover", NULL, "give a CA that exists a new key and certificate, with the same subject"},
+    {NULL, NULL,
+     "After a rollover new certificates come from the new key. Those of the old one stay valid, and are answered for\n"
+     "by OCSP as before. The server has to be stopped meanwhile.\n"}};
 static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
 static const cli_option issue_options[] = {
@@ -27,11 +30,23 @@ static const cli_option sign_options[] = {{"profile", "NAME", "server, client (d
                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
                                           {0}};
 static const cli_option revoke_options[] = {
-    {"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"}, {0}};
-static const cli_option list_options[] = {{"status", "STATUS", "only good, hold or revoked"},
-                                          {"limit", "N", "at most N (default 50, at most 1000)"},
-                                          {"after", "SERIAL", "go on behind this serial number"},
-                                          {0}};
+    {"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"},
+    {"issuer", "ISSUER", "the CA, when several have such a certificate: number, fingerprint or common name"},
+    {0}};
+static const cli_option serial_options[] = {
+    {"issuer", "ISSUER", "the CA, when several have such a certificate: number, fingerprint or common name"}, {0}};
+static const cli_option import_options[] = {
+    {NULL, NULL,
+     "A CA's certificate makes its issuer known here, one for which OCSP is answered once it has certified our\n"
+     "responder: revline ocsp csr. Any other certificate is taken in below its issuer, which must be known or come\n"
+     "along, and is good until it is revoked. Of each file all certificates are taken or none, and what is known\n"
+     "already stays as it is.\n"}};
+static const cli_option list_options[] = {
+    {"status", "STATUS", "only good, hold or revoked"},
+    {"limit", "N", "at most N (default 50, at most 1000)"},
+    {"issuer", "ISSUER", "only this CA's: number, fingerprint or common name"},
+    {"after", "SERIAL", "go on behind this one, as \"more\" or \"next\" names it"},
+    {0}};
 static const cli_option sync_options[] = {{"full", NULL, "compare the whole source"}, {0}};
 
 static const cli_option ocsp_options[] = {
@@ -50,22 +65,29 @@ static const cli_option ocsp_options[] = {
      "The answer is believed when the issuer or its delegate signed it, it has not expired, is about the\n"
      "certificate, and has no other nonce than was sent. No settings and no data folder are needed.\n\n"
      "Exit status: 0 good, 3 revoked (a hold, too), 4 unknown, 1 no answer, or one that is not believed or not\n"
-     "verified, 2 wrong usage.\n"}};
+     "verified, 2 wrong usage.\n\n"
+     "Two words come before a file of that name, for answering in the place of another CA (revline import):\n"
+     "  revline ocsp csr ISSUER    prints the request for our responder's certificate; ISSUER is a number, a\n"
+     "                             fingerprint or a common name, see revline issuers\n"
+     "  revline ocsp install CERT  takes the certificate that the CA made of it (PEM or DER), and answers by it\n"}};
 
 static const cli_command commands[] = {
     {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},
-    {"init", "", 0, 0, "make the root CA", init_options, cli_init},
+    {"init", "", 0, 0, "make the root CA, or give it a new key", init_options, cli_init},
     {"config", "", 0, 0, "every setting: value, default, range, where it came from, meaning", config_options,
      cli_config},
     {"status", "", 0, 0, "the state of every part", no_options, cli_status},
     {"issue", "", 0, 0, "a certificate by form, with a new key", issue_options, cli_issue},
     {"sign", "CSR", 1, 1, "a certificate from a certificate request (PEM or DER)", sign_options, cli_sign},
     {"revoke", "SERIAL", 1, 1, "revoke a certificate", revoke_options, cli_change},
-    {"unrevoke", "SERIAL", 1, 1, "take a certificate off manual hold", no_options, cli_change},
-    {"show", "SERIAL", 1, 1, "one certificate", no_options, cli_show},
+    {"unrevoke", "SERIAL", 1, 1, "take a certificate off manual hold", serial_options, cli_change},
+    {"show", "SERIAL", 1, 1, "one certificate", serial_options, cli_show},
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
+    {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
+    {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates (PEM or DER)", import_options,
+     cli_import},
     {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user) or all of them now", sync_options, cli_sync},
-    {"ocsp", "[URL|FILE]", 0, 1, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
+    {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

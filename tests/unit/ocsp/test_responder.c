@@ -373,7 +373,7 @@ static void test_the_responder_rolls_over_at_half_of_its_life(void **state)
     harness_revoke(&h, serial, RL_REASON_SUPERSEDED);
     client_post(&h, "/ocsp", plain, &r);
     assert_int_equal(responder_serial(&r), first);
-    ocsp_delegate *in_flight = ocsp_responder_current(h.ocsp->context.responder);
+    ocsp_delegate *in_flight = ocsp_responder_current(h.ocsp->context.responder, 1);
     atomic_store(&shift_ms, h.settings.ocsp.responder_validity / 2 + 2000);
     do {
         sched_yield();
@@ -569,7 +569,7 @@ static void *ask_all_the_time(void *arg)
 
 static ocsp_delegate *delegate_now(void)
 {
-    return ocsp_responder_current(h.ocsp->context.responder);
+    return ocsp_responder_current(h.ocsp->context.responder, 1);
 }
 
 static void wait_for_delegate_made_since(int64_t when)

@@ -1,0 +1,166 @@
+/* `revline import`: looks at what a file holds and sends it to the server, or into the database. */
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/cli.h"
+#include "base/json.h"
+
+enum { FILE_MAX = 10 * 1024 * 1024 };
+
+static rl_err read_file(const char *path, rl_buf *out, rl_error *e)
+{
+    char chunk[16 * 1024];
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    rl_err err = RL_OK;
+    size_t n;
+    if (!f)
+        return rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
+    out->limit = FILE_MAX;
+    while (err == RL_OK && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
+        err = rl_buf_append(out, chunk, n);
+    if (err != RL_OK)
+        rl_fail(e, err, "import", "'%s' is larger than the %d octets allowed", path, FILE_MAX);
+    else if (ferror(f))
+        err = rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
+    if (f != stdin)
+        fclose(f);
+    return err;
+}
+
+/* ---- certificates ---- */
+static rl_err push_cert(const X509 *cert, json_t *out, rl_error *e)
+{
+    uint8_t *der = NULL;
+    size_t n = 0;
+    RL_TRY(rl_x509_to_der(cert, &der, &n, e));
+    size_t cap = 4 * (n / 3 + 1) + 1;
+    char *text = malloc(cap);
+    rl_err err = text ? rl_base64_encode(rl_span_of(der, n), false, text, cap) : RL_ENOMEM;
+    if (err == RL_OK && json_array_append_new(out, json_string(text)) != 0)
+        err = RL_ENOMEM;
+    free(text);
+    free(der);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "out of memory");
+}
+
+/* Other PEM blocks are passed over. */
+static rl_err push_pem(rl_span text, json_t *out, rl_error *e)
+{
+    BIO *bio = BIO_new_mem_buf(text.p, (int)text.n);
+    X509 *cert;
+    rl_err err = bio ? RL_OK : rl_fail(e, RL_ENOMEM, "import", "out of memory");
+    /* With an (empty) pass phrase at hand OpenSSL asks nobody at a terminal for one. */
+    while (err == RL_OK && (cert = PEM_read_bio_X509(bio, NULL, NULL, (void *)"")) != NULL) {
+        err = push_cert(cert, out, e);
+        X509_free(cert);
+    }
+    bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (err == RL_OK && !at_end)
+        err = rl_fail(e, RL_EBADMSG, "import", "certificate %zu cannot be read", json_array_size(out) + 1);
+    ERR_clear_error();
+    BIO_free(bio);
+    return err;
+}
+
+static rl_err push_der(rl_span der, json_t *out, rl_error *e)
+{
+    X509 *cert = NULL;
+    RL_TRY(rl_x509_from_der(der, &cert, e));
+    rl_err err = push_cert(cert, out, e);
+    X509_free(cert);
+    return err;
+}
+
+/* ---- by content ---- */
+/* What the file holds, as the members of an import request. */
+static rl_err read_content(rl_span text, json_t *request, rl_error *e)
+{
+    json_t *certs = json_array();
+    json_object_set_new(request, "certificates", certs);
+    if (text.n && text.p[0] == 0x30) /* a DER SEQUENCE */
+        RL_TRY(push_der(text, certs, e));
+    else
+        RL_TRY(push_pem(text, certs, e));
+    return json_array_size(certs) ? RL_OK : rl_fail(e, RL_EBADMSG, "import", "no certificate in it, PEM or DER");
+}
+
+static rl_err read_request(const char *path, json_t *request, rl_error *e)
+{
+    rl_buf text = {0};
+    rl_error why = {0};
+    rl_err err = read_file(path, &text, e);
+    if (err == RL_OK && (err = read_content(rl_buf_span(&text), request, &why)) != RL_OK)
+        rl_fail(e, err, "import", "'%s': %s", path, why.message);
+    rl_buf_free(&text);
+    return err;
+}
+
+rl_err cli_read_certs(const char *path, json_t **out, rl_error *e)
+{
+    json_t *request = json_object();
+    rl_err err = read_request(path, request, e);
+    *out = err == RL_OK ? json_incref(json_object_get(request, "certificates")) : NULL;
+    json_decref(request);
+    return err;
+}
+
+/* ---- the command ---- */
+static void print_item(const json_t *c)
+{
+    bool news = rl_json_bool(c, "newIssuer", false) || rl_json_bool(c, "newCertificate", false);
+    const char *what = rl_json_bool(c, "own", false) ? "our own CA" : json_object_get(c, "issuer") ? "issuer" : "";
+    printf("  %-7s  ", news ? "new" : "known");
+    if (what[0])
+        printf("%s %lld", what, (long long)rl_json_int(c, "issuer", 0));
+    if (rl_json_str(c, "serial"))
+        printf("%s%s of issuer %lld", what[0] ? ", " : "", rl_json_str(c, "serial"),
+               (long long)rl_json_int(c, "issuedBy", 0));
+    printf(": %s\n", rl_json_str(c, "subject"));
+}
+
+static void print_file(const json_t *reply)
+{
+    size_t i;
+    const json_t *c;
+    printf("%s: %lld new issuers, %lld new certificates\n", rl_json_str(reply, "file"),
+           (long long)rl_json_int(reply, "newIssuers", 0), (long long)rl_json_int(reply, "newCertificates", 0));
+    json_array_foreach(json_object_get(reply, "items"), i, c) print_item(c);
+}
+
+/* One file is one request, and one transaction. */
+static rl_err import_file(cli_call *call, const char *path, json_t **reply, rl_error *e)
+{
+    rl_error why = {0};
+    json_t *request = json_pack("{s:s}", "command", "import");
+    rl_err err = read_request(path, request, e);
+    if (err == RL_OK && (err = cli_ask(call, request, reply, &why)) != RL_OK)
+        rl_fail(e, err, "import", "'%s': %s", path, why.message);
+    if (err == RL_OK)
+        json_object_set_new(*reply, "file", json_string(path));
+    json_decref(request);
+    return err;
+}
+
+/* The files before one that fails stay imported, and the person has seen them listed. */
+int cli_import(cli_call *call)
+{
+    json_t *files = json_array();
+    rl_error e = {0};
+    rl_err err = RL_OK;
+    for (size_t i = 0; err == RL_OK && i < call->operands_n; i++) {
+        json_t *reply = NULL;
+        err = import_file(call, call->operands[i], &reply, &e);
+        if (err == RL_OK && !call->json)
+            print_file(reply);
+        if (reply)
+            json_array_append_new(files, reply);
+    }
+    int code = err != RL_OK ? cli_fail(call, &e) : 0;
+    if (err == RL_OK && call->json)
+        cli_print_json(files);
+    json_decref(files);
+    return code;
+}
