@@ -97,6 +97,16 @@ static void the_other_records_read_back(void **state)
     assert_memory_equal(i2.hashes, i.hashes, sizeof(i.hashes));
     assert_string_equal(i2.key_ref, "file:ca-1.key");
     assert_int_equal(i2.crl_number, 7);
+    assert_null(i2.delegate);
+    rl_issuer_clear(&i2);
+    rl_buf_reset(&b);
+
+    i.delegate = der;
+    i.delegate_n = 1;
+    assert_int_equal(rl_issuer_encode(&i, &b), RL_OK);
+    assert_int_equal(rl_issuer_decode(rl_buf_span(&b), &i2), RL_OK);
+    assert_int_equal(i2.delegate_n, 1);
+    assert_memory_equal(i2.delegate, der, 1);
     rl_issuer_clear(&i2);
     rl_buf_reset(&b);
 
