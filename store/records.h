@@ -133,7 +133,7 @@ typedef struct rl_issuer_record {
     uint64_t crl_number;
     struct {
         uint8_t name[64], key[64];
-    } hashes[4]; /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
+    } hashes[4];       /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
     uint8_t *delegate; /* DER: the certificate that a foreign issuer gave our responder key; NULL = none */
     size_t delegate_n;
 } rl_issuer_record;
