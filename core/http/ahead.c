@@ -9,13 +9,14 @@
 #include "base/log.h"
 #include "http/conn.h"
 
-/* `x->in` must neither move nor shrink when the request is consumed. With the debug log each request has a line. */
+/* `x->in` keeps what is consumed, so it must not be a large one; and a chunked body cannot be read twice. With the
+ * debug log each request has a line. */
 static bool may_look(const rl_http_conn *c)
 {
     const http_exchange *x = c->x;
     return x->route->lookup != NULL && x->head.keep_alive && x->req.http_minor == 1 && x->req.method != RL_HTTP_HEAD &&
            !c->worker->stopping && !c->worker->answering_ahead && x->in.cap <= HTTP_IN_KEEP &&
-           !rl_log_enabled(RL_LOG_DEBUG);
+           x->in.framing != HTTP_BODY_CHUNKED && !rl_log_enabled(RL_LOG_DEBUG);
 }
 
 bool http_ahead_look(rl_http_conn *c)
@@ -30,7 +31,7 @@ bool http_ahead_look(rl_http_conn *c)
     a->conn = c;
     a->route = x->route;
     a->start = x->in.start;
-    a->fill = x->in.fill;
+    c->x->in.keep = true;
     w->ahead_n++;
     c->ahead_n++;
     return true;
@@ -40,7 +41,7 @@ bool http_ahead_look(rl_http_conn *c)
 static void read_again(http_worker *w, size_t i)
 {
     rl_http_conn *c = w->ahead[i].conn;
-    http_in_rewind(&c->x->in, w->ahead[i].start, w->ahead[i].fill);
+    http_in_rewind(&c->x->in, w->ahead[i].start);
     c->x->begun = false;
     c->again = true;
     c->ahead_n = 0;
@@ -71,7 +72,10 @@ static void answer_one(http_worker *w, size_t i)
     } else {
         read_again(w, i);
     }
-    if (c->ahead_n > 0 || !http_flush(c) || c == w->running)
+    if (c->ahead_n > 0)
+        return;
+    http_in_release(&c->x->in);
+    if (!http_flush(c) || c == w->running)
         return;
     if (c->again)
         http_conn_run(c);

@@ -24,11 +24,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     uint8_t *at = w->out.data; /* to be thrown away */
     size_t n = sizeof w->out.data;
     (void)suggested;
-    if (c->ahead_n > 0)
-        http_ahead_answer(w);
-    if (c->gone) {
-        n = 0;
-    } else if (c->phase != PHASE_LINGER) {
+    if (c->phase != PHASE_LINGER) {
         if (c->x == NULL)
             c->x = http_exchange_take(w);
         n = c->x != NULL ? http_in_room(&c->x->in, &at) : 0; /* 0 is told to on_read as UV_ENOBUFS */
@@ -49,6 +45,13 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     rl_http_conn *c = (rl_http_conn *)stream;
     (void)buf;
+    if (n > 0 && c->phase != PHASE_LINGER)
+        http_in_added(&c->x->in, (size_t)n);
+    /* Requests from an earlier read are answered before more are noted, and before the end. */
+    if (n != 0 && c->ahead_n > 0)
+        http_ahead_answer(c->worker);
+    if (c->gone)
+        return;
     if (n < 0) {
         http_conn_close(c);
         return;
@@ -57,12 +60,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         give_back_empty(c);
         return;
     }
-    http_in_added(&c->x->in, (size_t)n);
     if (!c->worker->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
         c->worker->event_ns = rl_mono_ns();
         c->worker->now_read = true;
     }
     http_conn_run(c);
+    /* A full buffer is read again at once, and has no room while requests may have to be read from it again. on_alloc
+     * cannot make it: nothing there may stop or close the stream. */
+    if (c->ahead_n > 0 && http_in_is_full(&c->x->in))
+        http_ahead_answer(c->worker);
 }
 
 static void read_on(rl_http_conn *c)
@@ -144,7 +150,8 @@ static void take_head(rl_http_conn *c)
             why = "request body too large";
         }
     }
-    if ((status != 0 || x->head.expects_continue) && !in_turn(c))
+    /* Before anything is said; and what is de-chunked, in place, must not lie behind what is to be read again. */
+    if ((status != 0 || x->head.expects_continue || in->framing == HTTP_BODY_CHUNKED) && !in_turn(c))
         return;
     if (status != 0) {
         /* A body that nobody wants is not read: the connection ends instead. */

@@ -93,7 +93,7 @@ struct rl_http_conn {
 typedef struct http_ahead {
     rl_http_conn *conn; /* NULL: taken back */
     const rl_http_route *route;
-    size_t start, fill; /* of its http_in */
+    size_t start; /* in its http_in */
     _Alignas(8) uint8_t note[RL_HTTP_NOTE_MAX];
 } http_ahead;
 

@@ -133,6 +133,7 @@ static void shrink(http_in *in)
 void http_in_clear(http_in *in)
 {
     in->start = in->fill = 0;
+    in->keep = false;
     request_reset(in);
     shrink(in);
 }
@@ -174,7 +175,7 @@ static void grow(http_in *in)
 
 size_t http_in_room(http_in *in, uint8_t **at)
 {
-    if (in->cap - in->fill < HTTP_IN_FIRST / 4) {
+    if (!in->keep && in->cap - in->fill < HTTP_IN_FIRST / 4) {
         compact(in);
         if (in->fill == in->cap)
             grow(in);
@@ -187,6 +188,8 @@ void http_in_consume(http_in *in)
 {
     in->start += in->seen;
     request_reset(in);
+    if (in->keep)
+        return;
     if (in->start == in->fill)
         in->start = in->fill = 0;
     if (in->cap > HTTP_IN_KEEP) {
@@ -195,11 +198,17 @@ void http_in_consume(http_in *in)
     }
 }
 
-void http_in_rewind(http_in *in, size_t start, size_t fill)
+void http_in_rewind(http_in *in, size_t start)
 {
     in->start = start;
-    in->fill = fill;
     request_reset(in);
+}
+
+void http_in_release(http_in *in)
+{
+    in->keep = false;
+    if (in->start == in->fill)
+        in->start = in->fill = 0;
 }
 
 /* ---- the head ---- */
@@ -349,7 +358,8 @@ static http_in_event head_next(http_in *in)
         while (in->start < in->fill && (*base(in) == '\r' || *base(in) == '\n'))
             in->start++;
         if (in->start == in->fill) {
-            in->start = in->fill = 0;
+            if (!in->keep)
+                in->start = in->fill = 0;
             return HTTP_IN_MORE;
         }
         llhttp_init(&in->ll, HTTP_REQUEST, &callbacks);

@@ -62,6 +62,7 @@ typedef struct http_in {
     size_t fields_n;
     bool field_open; /* between a name's first octet and its value's last */
     bool moved;      /* since http_in_spans: what it handed out no longer holds */
+    bool keep;       /* consumed octets stay where they are, until http_in_release: http_in_rewind may need them */
     http_framing framing;
     uint64_t length; /* for HTTP_BODY_LENGTH */
     http_chunked chunked;
@@ -83,11 +84,18 @@ static inline void http_in_added(http_in *in, size_t n)
     in->fill += n;
 }
 
+static inline bool http_in_is_full(const http_in *in)
+{
+    return in->fill == in->cap;
+}
+
 http_in_event http_in_next(http_in *in);
 /* Drops the finished request; what follows it in the buffer is the next one. */
 void http_in_consume(http_in *in);
-/* Back to a consumed request. `start` and `fill` are from before, and nothing was read or moved since. */
-void http_in_rewind(http_in *in, size_t start, size_t fill);
+/* Back to a request that was consumed with `keep`, whose `start` this was. */
+void http_in_rewind(http_in *in, size_t start);
+/* Ends `keep`. */
+void http_in_release(http_in *in);
 /* Octets behind `start`. */
 static inline size_t http_in_pending(const http_in *in)
 {

@@ -88,9 +88,13 @@ static unsigned draw(unsigned seed, unsigned n)
 static void put_request(rl_buf *to, unsigned seed, unsigned n)
 {
     static const char kinds[] = "hhhhhhgm";
-    unsigned kind = draw(seed, n) % 20;
+    unsigned kind = draw(seed, n) % 20, padding = draw(seed + 99, n) % (seed % 2 ? 900 : 10);
     rl_err err;
-    if (kind == 0)
+    if (kind == 2)
+        err = rl_buf_printf(
+            to, "POST /found/%c%u HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            kinds[n % 8], n);
+    else if (kind == 0)
         err = rl_buf_printf(to, "GET /slow/%u HTTP/1.1\r\nHost: h\r\n\r\n", n);
     else if (kind == 1)
         err = rl_buf_printf(to, "GET /found/h%u HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", n);
@@ -98,7 +102,8 @@ static void put_request(rl_buf *to, unsigned seed, unsigned n)
         err =
             rl_buf_printf(to, "POST /found/%c%u HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", kinds[n % 8], n);
     else
-        err = rl_buf_printf(to, "GET /found/%c%u HTTP/1.1\r\nHost: h\r\n\r\n", kinds[n % 8], n);
+        err = rl_buf_printf(to, "GET /found/%c%u HTTP/1.1\r\nHost: h\r\nX-Padding: %0*d\r\n\r\n", kinds[n % 8], n,
+                            (int)padding, 0);
     assert_int_equal(err, RL_OK);
 }
 
@@ -113,7 +118,7 @@ static void read_answer(client *c, unsigned seed, unsigned n)
         snprintf(want, sizeof want, "worked %u", n);
     else if (kind == 1)
         snprintf(want, sizeof want, "handled h%u", n);
-    else if (kinds[n % 8] == 'h')
+    else if (kinds[n % 8] == 'h' && kind != 2)
         snprintf(want, sizeof want, "found h%u!", n);
     else
         snprintf(want, sizeof want, "handled %c%u", kinds[n % 8], n);
@@ -170,6 +175,59 @@ static void test_head_and_close_are_the_handlers(void **state)
     client_close(&c);
 }
 
+/* Long requests fill the buffer before enough have come together, so that the socket is read again in between. */
+static void test_a_buffer_full_of_requests_whose_answers_have_gone(void **state)
+{
+    enum { REQUESTS = 100 };
+    client c;
+    char want[32];
+    rl_buf all = {0};
+    client_open(&c, *state);
+    for (int i = 0; i < REQUESTS; i++)
+        assert_int_equal(rl_buf_printf(&all, "GET %s/%s%d HTTP/1.1\r\nHost: h\r\nX-Padding: %0700d\r\n\r\n",
+                                       i % 3 ? "/found" : "/slow", i % 3 ? "g" : "", i, 0),
+                         RL_OK);
+    client_send_n(&c, all.p, all.n);
+    for (int i = 0; i < REQUESTS; i++) {
+        client_read(&c, false);
+        snprintf(want, sizeof want, i % 3 ? "handled g%d" : "worked %d", i);
+        assert_string_equal(c.body, want);
+    }
+    rl_buf_free(&all);
+    client_close(&c);
+}
+
+/* A chunked body is read in place: it must not be read a second time. */
+static void test_a_chunked_request_behind_one_whose_answer_has_gone(void **state)
+{
+    client c;
+    client_open(&c, *state);
+    client_send(&c,
+                "GET /found/g1 HTTP/1.1\r\nHost: h\r\n\r\n"
+                "POST /found/h2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
+                "GET /found/h3 HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_read(&c, false);
+    assert_string_equal(c.body, "handled g1");
+    client_read(&c, false);
+    assert_string_equal(c.body, "handled h2");
+    client_read(&c, false);
+    assert_string_equal(c.body, "found h3!");
+    client_close(&c);
+}
+
+static void test_requests_before_the_clients_end_are_answered(void **state)
+{
+    client c;
+    client_open(&c, *state);
+    client_send(&c, "GET /found/h1 HTTP/1.1\r\nHost: h\r\n\r\nGET /found/h2 HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    client_read(&c, false);
+    assert_string_equal(c.body, "found h1!");
+    client_read(&c, false);
+    assert_string_equal(c.body, "found h2!");
+    client_close(&c);
+}
+
 /* A request in two pieces behind one that was found: the first answer does not wait for the second piece. */
 static void test_an_incomplete_request_holds_nothing_back(void **state)
 {
@@ -191,6 +249,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_answers_of_every_kind_come_in_order_on_every_connection, start, stop),
         cmocka_unit_test_setup_teardown(test_found_answers_come_before_an_error_and_the_end, start, stop),
         cmocka_unit_test_setup_teardown(test_head_and_close_are_the_handlers, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_buffer_full_of_requests_whose_answers_have_gone, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_chunked_request_behind_one_whose_answer_has_gone, start, stop),
+        cmocka_unit_test_setup_teardown(test_requests_before_the_clients_end_are_answered, start, stop),
         cmocka_unit_test_setup_teardown(test_an_incomplete_request_holds_nothing_back, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
