@@ -98,7 +98,9 @@ enum {
     C_STATUS,
     C_REASON,
     C_MANUAL_REASON,
-    C_REVOKED_AT
+    C_REVOKED_AT,
+    C_CRL_REASON,
+    C_CRL_DATE
 };
 #define CERT_REQUIRED (RL_PACK_BIT(C_STATUS) | RL_PACK_BIT(C_NOT_BEFORE) | RL_PACK_BIT(C_NOT_AFTER))
 
@@ -107,7 +109,8 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     rl_pack_writer w;
     if (r->bindings_n > RL_CERT_BINDINGS_MAX)
         return RL_ERANGE;
-    rl_pack_begin(&w, out, 12);
+    bool crl = r->why & RL_WHY_FOREIGN_CRL;
+    rl_pack_begin(&w, out, crl ? 14 : 12);
     /* What the OCSP look-up reads comes first. */
     rl_pack_put_uint(&w, C_STATUS, (uint64_t)r->status);
     rl_pack_put_uint(&w, C_REASON, (uint64_t)r->reason);
@@ -117,6 +120,10 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     rl_pack_put_int(&w, C_ISSUED_AT, r->issued_at);
     rl_pack_put_uint(&w, C_WHY, r->why);
     rl_pack_put_uint(&w, C_MANUAL_REASON, (uint64_t)r->manual_reason);
+    if (crl) {
+        rl_pack_put_uint(&w, C_CRL_REASON, (uint64_t)r->crl_reason);
+        rl_pack_put_int(&w, C_CRL_DATE, r->crl_date);
+    }
     rl_pack_put_text(&w, C_SUBJECT, r->subject);
     rl_pack_put_text(&w, C_PROFILE, r->profile);
     rl_pack_put_text(&w, C_REQUESTER, r->requester);
@@ -180,6 +187,10 @@ static rl_err take_cert(uint64_t key, const rl_pack_value *v, rl_span *rest, voi
         return as_reason(v, &r->manual_reason);
     case C_REVOKED_AT:
         return rl_pack_int(v, &r->revoked_at);
+    case C_CRL_REASON:
+        return as_reason(v, &r->crl_reason);
+    case C_CRL_DATE:
+        return rl_pack_int(v, &r->crl_date);
     default:
         return RL_OK;
     }
@@ -232,13 +243,16 @@ rl_err rl_cert_decode_status(rl_span in, rl_cert_status *r)
 static void effective(const rl_cert_record *r, rl_status *status, rl_reason *reason)
 {
     bool manual = r->why & RL_WHY_MANUAL, manual_hold = manual && r->manual_reason == RL_REASON_HOLD;
+    bool listed = r->why & RL_WHY_FOREIGN_CRL, listed_hold = listed && r->crl_reason == RL_REASON_HOLD;
     *status = RL_STATUS_REVOKED;
     if (manual && !manual_hold)
         *reason = r->manual_reason;
     else if (r->why & (RL_WHY_DELETED | RL_WHY_WIPED))
         *reason = RL_REASON_CESSATION;
-    else if (r->why & (RL_WHY_ENDPOINT_LIST | RL_WHY_FOREIGN_CRL))
+    else if (r->why & RL_WHY_ENDPOINT_LIST)
         *reason = RL_REASON_PRIVILEGE_WITHDRAWN;
+    else if (listed && !listed_hold)
+        *reason = r->crl_reason;
     else if (r->why) {
         *status = RL_STATUS_HOLD;
         *reason = RL_REASON_HOLD;
@@ -257,6 +271,8 @@ bool rl_cert_settle(rl_cert_record *r, int64_t now)
     /* X.509 on reasonCode: when a hold becomes a revocation for good, the date stays that of the hold. */
     if (status == RL_STATUS_GOOD)
         revoked_at = 0;
+    else if (r->why == RL_WHY_FOREIGN_CRL)
+        revoked_at = r->crl_date;
     else if (r->status == RL_STATUS_GOOD)
         revoked_at = now;
     bool changed = status != r->status || reason != r->reason || revoked_at != r->revoked_at;

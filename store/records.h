@@ -83,6 +83,8 @@ typedef struct rl_cert_record {
     rl_status status;                         /* effective: computed when `why` changes, never on reading */
     rl_reason reason;                         /* effective */
     rl_reason manual_reason;                  /* of RL_WHY_MANUAL */
+    rl_reason crl_reason;                     /* of RL_WHY_FOREIGN_CRL; certificateHold is reversible */
+    int64_t crl_date;                         /* of RL_WHY_FOREIGN_CRL: Unix seconds */
     int64_t revoked_at;                       /* Unix seconds; 0 when good */
 } rl_cert_record;
 rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out);
@@ -97,9 +99,10 @@ typedef struct rl_cert_status {
 } rl_cert_status;
 rl_err rl_cert_decode_status(rl_span in, rl_cert_status *r);
 
-/* Recomputes status, reason and revoked_at from `why` and manual_reason. Permanent reasons win over
+/* Recomputes status, reason and revoked_at from `why` and the reasons of its bits. Permanent reasons win over
  * reversible ones; `now` becomes revoked_at when the certificate leaves good, and stays while it is not good again,
- * also from hold to revoked (X.509, reasonCode). Returns true when status, reason or revoked_at changed. Pure. */
+ * also from hold to revoked (X.509, reasonCode). When its CA's list is all there is against it, the date is the list's.
+ * Returns true when status, reason or revoked_at changed. Pure. */
 bool rl_cert_settle(rl_cert_record *r, int64_t now);
 
 /* What a CRL walks: every certificate that is not good. */
@@ -126,6 +129,17 @@ rl_err rl_object_encode(const rl_object_record *r, rl_buf *out);
 rl_err rl_object_decode(rl_span in, rl_object_record *r);
 void rl_object_clear(rl_object_record *r);
 
+/* How far a foreign issuer's revocation list is known. All zero: not at all. */
+enum { RL_STORE_CRL_NUMBER = 20 };
+typedef struct rl_issuer_crl {
+    uint8_t number[RL_STORE_CRL_NUMBER]; /* of the newest list begun: big-endian, zeros in front */
+    int64_t this_update;                 /* of the newest list begun; Unix seconds */
+    bool whole;                          /* that list is in the database to its end */
+    int64_t next_update;                 /* of the newest list that was; Unix seconds, 0 = there was none */
+    bool partial;                        /* it need not have every revoked certificate: the rest is unknown, not good */
+    uint8_t scope[32];                   /* which part, zeros when not partial */
+} rl_issuer_crl;
+
 typedef struct rl_issuer_record {
     uint8_t *cert; /* DER */
     size_t cert_n;
@@ -136,9 +150,12 @@ typedef struct rl_issuer_record {
     } hashes[4];       /* by rl_hash: SHA-1, -256, -384, -512; their sizes' first octets count */
     uint8_t *delegate; /* DER: the certificate that a foreign issuer gave our responder key; NULL = none */
     size_t delegate_n;
+    rl_issuer_crl crl; /* a foreign issuer's own list */
 } rl_issuer_record;
 rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out);
 rl_err rl_issuer_decode(rl_span in, rl_issuer_record *r);
+/* Only what OCSP asks about a certificate without a record, without allocation. */
+rl_err rl_issuer_decode_crl(rl_span in, rl_issuer_crl *r);
 void rl_issuer_clear(rl_issuer_record *r);
 
 /* Where a source's sync stands. */

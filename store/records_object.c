@@ -60,17 +60,35 @@ void rl_object_clear(rl_object_record *r)
 }
 
 /* ---- issuer ---- */
-enum { I_CERT = 1, I_KEY_REF, I_CRL_NUMBER, I_HASHES, I_DELEGATE };
+enum {
+    I_CERT = 1,
+    I_KEY_REF,
+    I_CRL_NUMBER,
+    I_HASHES,
+    I_DELEGATE,
+    I_LIST_NUMBER,
+    I_LIST_THIS_UPDATE,
+    I_LIST_WHOLE,
+    I_LIST_NEXT_UPDATE,
+    I_LIST_PARTIAL,
+    I_LIST_SCOPE
+};
 
 rl_err rl_issuer_encode(const rl_issuer_record *r, rl_buf *out)
 {
     rl_pack_writer w;
-    rl_pack_begin(&w, out, 5);
+    rl_pack_begin(&w, out, 11);
     rl_pack_put_bin(&w, I_CERT, r->cert, r->cert_n);
     rl_pack_put_text(&w, I_KEY_REF, r->key_ref);
     rl_pack_put_uint(&w, I_CRL_NUMBER, r->crl_number);
     rl_pack_put_bin(&w, I_HASHES, r->hashes, sizeof(r->hashes));
     rl_pack_put_bin(&w, I_DELEGATE, r->delegate ? r->delegate : (const uint8_t *)"", r->delegate_n);
+    rl_pack_put_bin(&w, I_LIST_NUMBER, r->crl.number, sizeof(r->crl.number));
+    rl_pack_put_int(&w, I_LIST_THIS_UPDATE, r->crl.this_update);
+    rl_pack_put_uint(&w, I_LIST_WHOLE, r->crl.whole);
+    rl_pack_put_int(&w, I_LIST_NEXT_UPDATE, r->crl.next_update);
+    rl_pack_put_uint(&w, I_LIST_PARTIAL, r->crl.partial);
+    rl_pack_put_bin(&w, I_LIST_SCOPE, r->crl.scope, sizeof(r->crl.scope));
     return rl_pack_finish(&w);
 }
 
@@ -88,10 +106,45 @@ static rl_err take_octets(const rl_pack_value *v, uint8_t **out, size_t *n)
     return RL_OK;
 }
 
+static rl_err take_fixed(const rl_pack_value *v, void *out, size_t n)
+{
+    if (v->kind != RL_PACK_BYTES || v->bytes.n != n)
+        return RL_ECORRUPT;
+    memcpy(out, v->bytes.p, n);
+    return RL_OK;
+}
+
+static rl_err take_crl(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_issuer_crl *r = record;
+    (void)rest;
+    switch (key) {
+    case I_LIST_NUMBER:
+        return take_fixed(v, r->number, sizeof(r->number));
+    case I_LIST_THIS_UPDATE:
+        return rl_pack_int(v, &r->this_update);
+    case I_LIST_WHOLE:
+        return rl_pack_bool(v, &r->whole);
+    case I_LIST_NEXT_UPDATE:
+        return rl_pack_int(v, &r->next_update);
+    case I_LIST_PARTIAL:
+        return rl_pack_bool(v, &r->partial);
+    case I_LIST_SCOPE:
+        return take_fixed(v, r->scope, sizeof(r->scope));
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_issuer_decode_crl(rl_span in, rl_issuer_crl *r)
+{
+    *r = (rl_issuer_crl){0};
+    return rl_pack_walk(in, RL_PACK_BIT(I_CERT), take_crl, r);
+}
+
 static rl_err take_issuer(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
 {
     rl_issuer_record *r = record;
-    (void)rest;
     switch (key) {
     case I_CERT:
         return v->bytes.n == 0 ? RL_ECORRUPT : take_octets(v, &r->cert, &r->cert_n);
@@ -102,12 +155,9 @@ static rl_err take_issuer(uint64_t key, const rl_pack_value *v, rl_span *rest, v
     case I_CRL_NUMBER:
         return rl_pack_uint(v, UINT64_MAX, &r->crl_number);
     case I_HASHES:
-        if (v->kind != RL_PACK_BYTES || v->bytes.n != sizeof(r->hashes))
-            return RL_ECORRUPT;
-        memcpy(r->hashes, v->bytes.p, sizeof(r->hashes));
-        return RL_OK;
+        return take_fixed(v, r->hashes, sizeof(r->hashes));
     default:
-        return RL_OK;
+        return take_crl(key, v, rest, &r->crl);
     }
 }
 

@@ -328,6 +328,12 @@ rl_err rl_store_issuer(rl_store *s, rl_issuer_id id, rl_issuer_record *out)
     READ_INTO(CF_ISSUER, RL_OK, rl_issuer_decode, out);
 }
 
+rl_err rl_store_issuer_crl(rl_store *s, rl_issuer_id id, rl_issuer_crl *out)
+{
+    rl_key k = rl_key_u32(id);
+    READ_INTO(CF_ISSUER, RL_OK, rl_issuer_decode_crl, out);
+}
+
 rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out)
 {
     rl_key k;

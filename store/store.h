@@ -28,6 +28,7 @@ rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out); /*
 rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out);
 rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out); /* appended */
 rl_err rl_store_issuer(rl_store *s, rl_issuer_id id, rl_issuer_record *out);
+rl_err rl_store_issuer_crl(rl_store *s, rl_issuer_id id, rl_issuer_crl *out); /* no allocation of ours */
 rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out);
 rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out);
 rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cert_id *out);
@@ -80,13 +81,20 @@ rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
                           rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),
                           void *ctx);
 
-/* A certificate that did not exist: writes cert, der, bindings, an `issued` delta (and `revoked` when its status
- * is not good). RL_EEXISTS when the serial is taken. */
+/* The first `cap` certificates of after->issuer that are not good, in key order behind `after`, or from the first on
+ * when it has no serial number. */
+rl_err rl_txn_revoked_after(rl_store_txn *t, const rl_cert_id *after, rl_cert_id *ids, rl_revoked_record *records,
+                            size_t cap, size_t *n);
+
+/* A certificate that did not exist: writes cert, der (unless empty: only its serial number is known), bindings, an
+ * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin);
 /* Writes a changed record: cert, keeps `revoked` in step, appends a `status` delta when the effective status, reason
  * or revoked_at differ from what is stored, deletes the certificate's signed answer and tells the listener then.
  * Bindings that were added to or taken from the record are put and deleted in `binding`. */
 rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
+/* The DER of a certificate of which only the serial number was known. */
+rl_err rl_txn_put_der(rl_store_txn *t, const rl_cert_id *id, rl_span der);
 rl_err rl_txn_put_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
 rl_err rl_txn_delete_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);
 rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const rl_object_record *r);

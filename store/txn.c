@@ -311,13 +311,22 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
     if (found != RL_ENOTFOUND)
         return found == RL_OK ? RL_EEXISTS : found;
     RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
-    put(t, CF_DER, &k, der.p, der.n);
+    if (der.n)
+        put(t, CF_DER, &k, der.p, der.n);
     for (size_t i = 0; i < r->bindings_n; i++)
         RL_TRY(rl_txn_put_binding(t, r->bindings[i].source, r->bindings[i].id, id));
     if (r->status != RL_STATUS_GOOD)
         RL_TRY(keep_revoked(t, &k, r));
     RL_TRY(put_delta(t, RL_DELTA_ISSUED, id, r, origin));
     return tell(t, id); /* an "unknown" for this serial may be cached */
+}
+
+rl_err rl_txn_put_der(rl_store_txn *t, const rl_cert_id *id, rl_span der)
+{
+    rl_key k;
+    RL_TRY(rl_key_cert(id, &k));
+    put(t, CF_DER, &k, der.p, der.n);
+    return RL_OK;
 }
 
 static bool has_binding(const rl_cert_record *r, const rl_binding *b)
@@ -395,6 +404,31 @@ rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const ch
     if (err != RL_ENOTFOUND)
         return err;
     return put_encoded(t, CF_AUDIT, &k, rl_audit_encode(who, what, subject, &value), &value);
+}
+
+/* ---- what a CRL walks ---- */
+rl_err rl_txn_revoked_after(rl_store_txn *t, const rl_cert_id *after, rl_cert_id *ids, rl_revoked_record *records,
+                            size_t cap, size_t *n)
+{
+    rl_key from = rl_key_u32(after->issuer);
+    rl_err err = RL_OK;
+    if (after->serial_n)
+        RL_TRY(rl_key_cert(after, &from));
+    rocksdb_iterator_t *it = iterate(t, CF_REVOKED);
+    rocksdb_iter_seek(it, (const char *)from.b, from.n);
+    for (*n = 0; err == RL_OK && *n < cap && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        size_t kn, vn;
+        const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
+        if (kn < 4 || memcmp(key, from.b, 4) != 0)
+            break;
+        if (after->serial_n && kn == from.n && memcmp(key, from.b, kn) == 0)
+            continue;
+        err = rl_key_to_cert(key, kn, 0, &ids[*n]);
+        if (err == RL_OK)
+            err = rl_revoked_decode(rl_span_of(value, vn), &records[*n]);
+        *n += err == RL_OK;
+    }
+    return iterate_end(it, err);
 }
 
 /* ---- by hand ---- */
