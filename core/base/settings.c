@@ -354,6 +354,8 @@ void rl_settings_free(rl_settings *s)
 {
     for (size_t i = 0; i < rl_setting_rows_n; i++) {
         const rl_setting_row *row = &rl_setting_rows[i];
+        if (row->type == RL_T_URL_LIST)
+            rl_text_list_free((rl_text_list *)(void *)((char *)s + row->offset));
         if (row->type != RL_T_STRING && row->type != RL_T_URL && row->type != RL_T_ADDRESS)
             continue;
         char **field = (char **)(void *)((char *)s + row->offset);

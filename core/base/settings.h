@@ -24,6 +24,12 @@ typedef enum {
 typedef enum { RL_NONCE_ECHO, RL_NONCE_IGNORE } rl_nonce_policy;
 typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
 typedef enum { RL_RESPONDER_BY_KEY, RL_RESPONDER_BY_NAME } rl_responder_id;
+typedef enum { RL_STALE_SERVE, RL_STALE_TRY_LATER } rl_stale_policy;
+
+typedef struct rl_text_list {
+    char **items;
+    size_t n;
+} rl_text_list;
 
 typedef struct rl_settings {
     char *data_dir;
@@ -70,6 +76,12 @@ typedef struct rl_settings {
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */
+        rl_text_list crl_urls;
+        rl_duration crl_interval;
+        int64_t crl_limit; /* octets of one revocation list */
+        bool crl_sha1;     /* signatures with SHA-1 count */
+        rl_duration stale_after;
+        rl_stale_policy stale_policy;
     } sync;
     struct {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;

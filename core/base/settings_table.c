@@ -12,6 +12,7 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 static const char *const nonces[] = {"echo", "ignore", NULL};
 static const char *const unissued[] = {"unknown", "revoked", NULL};
 static const char *const responder_ids[] = {"key", "name", NULL};
+static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
 const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_DATA_DIR", RL_T_STRING, AT(data_dir), "./data", .min = "1", .max = "1024", .group = "Server",
@@ -125,6 +126,20 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Longest wait between tries of a failing upstream (its own Retry-After comes before this)."},
     {"REVLINE_SYNC_PAGE_LIMIT", RL_T_SIZE, AT(sync.page_limit), "64MiB", .min = "64KiB", .max = "1GiB", .group = "Sync",
      .help = "Largest page an upstream may send, uncompressed."},
+    {"REVLINE_SYNC_CRL_URLS", RL_T_URL_LIST, AT(sync.crl_urls), "", .max = "16", .group = "Sync",
+     .help = "Where other CAs publish their revocation lists, for OCSP to answer by; the CAs' certificates come in by "
+             "revline import."},
+    {"REVLINE_SYNC_CRL_INTERVAL", RL_T_DURATION, AT(sync.crl_interval), "5m", .min = "0", .max = "7d", .group = "Sync",
+     .help = "How often each of these lists is fetched; 0 turns them off."},
+    {"REVLINE_SYNC_CRL_LIMIT", RL_T_SIZE, AT(sync.crl_limit), "64MiB", .min = "1KiB", .max = "1GiB", .group = "Sync",
+     .help = "Largest revocation list that is fetched."},
+    {"REVLINE_SYNC_CRL_SHA1", RL_T_BOOL, AT(sync.crl_sha1), "false", .group = "Sync",
+     .help = "Accept revocation lists whose signature is made with SHA-1, as old CAs do; MD5 never is."},
+    {"REVLINE_SYNC_STALE_AFTER", RL_T_DURATION, AT(sync.stale_after), "1h", .min = "0", .max = "30d", .group = "Sync",
+     .help = "How long after its nextUpdate another CA's revocation list still counts as current."},
+    {"REVLINE_SYNC_STALE_POLICY", RL_T_ENUM, AT(sync.stale_policy), "serve", .choices = stale_policies, .group = "Sync",
+     .help = "What OCSP says of that CA's certificates from then on: what is known, or tryLater unless they are "
+             "revoked for good."},
 
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help = "Tenant whose directory is watched; with the next two it turns the source on."},

@@ -13,6 +13,7 @@ typedef enum {
     RL_T_BOOL,
     RL_T_ENUM,
     RL_T_URL,
+    RL_T_URL_LIST, /* comma-separated; `max` is how many */
     RL_T_ADDRESS
 } rl_setting_type;
 
@@ -43,6 +44,7 @@ struct rl_settings_priv {
 /* Text → field. On failure *allowed is filled with what would be allowed. */
 rl_err rl_setting_parse(const rl_setting_row *row, rl_span text, rl_settings *s, char *allowed, size_t cap);
 void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap);
+void rl_text_list_free(rl_text_list *list);
 /* Field → text, in the form a person would write. */
 rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *out);
 

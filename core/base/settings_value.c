@@ -174,6 +174,52 @@ static rl_err parse_string(const rl_setting_row *row, rl_span text, char **field
     return RL_OK;
 }
 
+void rl_text_list_free(rl_text_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (rl_text_list){0};
+}
+
+static rl_span trimmed(rl_span text)
+{
+    while (text.n && text.p[0] == ' ')
+        text = (rl_span){text.p + 1, text.n - 1};
+    while (text.n && text.p[text.n - 1] == ' ')
+        text.n--;
+    return text;
+}
+
+/* Spaces around a URL are passed over; a comma inside one is written %2C. Empty is an empty list. */
+static rl_err parse_url_list(const rl_setting_row *row, rl_span text, rl_text_list *field)
+{
+    rl_text_list list = {0};
+    int64_t max;
+    rl_err err = parse_scalar(RL_T_INT, rl_span_str(row->max), &max);
+    bool more = err == RL_OK && text.n > 0;
+    if (more && !(list.items = calloc((size_t)max, sizeof(*list.items))))
+        err = RL_ENOMEM;
+    while (more && err == RL_OK) {
+        const uint8_t *comma = memchr(text.p, ',', text.n);
+        rl_span item = {text.p, comma ? (size_t)(comma - text.p) : text.n};
+        more = comma != NULL;
+        text = more ? (rl_span){comma + 1, text.n - item.n - 1} : (rl_span){0};
+        item = trimmed(item);
+        err = (int64_t)list.n == max ? RL_ERANGE : check_url(item);
+        if (err == RL_OK && !(list.items[list.n] = strndup((const char *)item.p, item.n)))
+            err = RL_ENOMEM;
+        list.n += err == RL_OK;
+    }
+    if (err != RL_OK) {
+        rl_text_list_free(&list);
+        return err;
+    }
+    rl_text_list_free(field);
+    *field = list;
+    return RL_OK;
+}
+
 static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 {
     int64_t value;
@@ -182,6 +228,8 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
     case RL_T_URL:
     case RL_T_ADDRESS:
         return parse_string(row, text, field);
+    case RL_T_URL_LIST:
+        return parse_url_list(row, text, field);
     case RL_T_BOOL:
         return parse_bool(text, field);
     case RL_T_ENUM:
@@ -202,10 +250,16 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 
 void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
 {
-    static const char *const kinds[] = {
-        [RL_T_STRING] = "text", [RL_T_DURATION] = "duration",       [RL_T_SIZE] = "size",
-        [RL_T_INT] = "number",  [RL_T_PERCENT] = "percentage",      [RL_T_BOOL] = "true or false",
-        [RL_T_ENUM] = "",       [RL_T_URL] = "URL (http or https)", [RL_T_ADDRESS] = "host:port"};
+    static const char *const kinds[] = {[RL_T_STRING] = "text",
+                                        [RL_T_DURATION] = "duration",
+                                        [RL_T_SIZE] = "size",
+                                        [RL_T_INT] = "number",
+                                        [RL_T_PERCENT] = "percentage",
+                                        [RL_T_BOOL] = "true or false",
+                                        [RL_T_ENUM] = "",
+                                        [RL_T_URL] = "URL (http or https)",
+                                        [RL_T_ADDRESS] = "host:port",
+                                        [RL_T_URL_LIST] = "URLs (http or https) with commas between them,"};
     size_t n = 0;
     if (row->type == RL_T_ENUM) {
         out[0] = 0;
@@ -221,7 +275,8 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
     else
         snprintf(out, cap, "%s", kinds[row->type]);
     n = strlen(out);
-    if (n < cap && row->def[0] == 0 && (row->type == RL_T_STRING || row->type == RL_T_URL))
+    if (n < cap && row->def[0] == 0 &&
+        (row->type == RL_T_STRING || row->type == RL_T_URL || row->type == RL_T_URL_LIST))
         snprintf(out + n, cap - n, ", or empty");
 }
 
@@ -253,6 +308,10 @@ rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *
     case RL_T_ADDRESS:
         memcpy(&text, field, sizeof(text));
         return rl_buf_printf(out, "%s", text ? text : "");
+    case RL_T_URL_LIST:
+        for (size_t i = 0; i < ((const rl_text_list *)field)->n; i++)
+            RL_TRY(rl_buf_printf(out, "%s%s", i ? "," : "", ((const rl_text_list *)field)->items[i]));
+        return RL_OK;
     case RL_T_BOOL:
         return rl_buf_printf(out, "%s", *(const bool *)field ? "true" : "false");
     case RL_T_ENUM:
