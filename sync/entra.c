@@ -12,7 +12,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "sync/sync_priv.h"
+#include "sync/apply.h"
+#include "sync/source.h"
 
 /* Pages of one round; refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a
  * code of its own. */
@@ -25,11 +26,34 @@ const rl_entra_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        "userPrincipalName", "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName"},
 };
 
-static void ask(rl_sync_source *s);
+/* A round: fetch a page, commit it, fetch the next, until the deltaLink. */
+typedef struct entra_source {
+    rl_sync_source base;
+    const rl_entra_kind *kind;
+
+    rl_cursor_record cursor; /* as stored */
+    bool cursor_read;
+    char *link; /* being fetched */
+    bool first; /* it is the initial request, not a link of the upstream */
+    uint64_t generation;
+    unsigned resyncs; /* since a round was completed */
+    char *mark;       /* an earlier link of this round, to notice a circle */
+    uint64_t mark_at; /* pages until the mark moves on */
+
+    /* The page. */
+    rl_http_call *call;
+    unsigned token_number;
+    bool token_retried; /* this request was repeated with a fresh token already */
+    rl_graph_page page;
+    rl_page_job job;
+} entra_source;
+
+static void ask(entra_source *s);
+static void begin(rl_sync_source *source);
 
 /* ---- failing ---- */
-static void fail(rl_sync_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void fail(rl_sync_source *s, int64_t retry_after_ms, const char *fmt, ...)
+static void fail(entra_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fail(entra_source *s, int64_t retry_after_ms, const char *fmt, ...)
 {
     char message[RL_ERROR_MESSAGE_MAX];
     va_list ap;
@@ -37,14 +61,14 @@ static void fail(rl_sync_source *s, int64_t retry_after_ms, const char *fmt, ...
     vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
     rl_graph_page_free(&s->page);
-    rl_source_failed(s, message, retry_after_ms);
+    rl_source_failed(&s->base, message, retry_after_ms);
 }
 
 /* Going on at the stored link would lead here again. */
-static void fail_and_restart(rl_sync_source *s, const char *message)
+static void fail_and_restart(entra_source *s, const char *message)
 {
-    s->restart = true;
-    s->restarts++;
+    s->base.restart = true;
+    s->base.restarts++;
     fail(s, -1, "%s", message);
 }
 
@@ -59,30 +83,30 @@ static rl_err set_text(char **to, const char *text)
     return RL_OK;
 }
 
-static rl_err read_cursor(rl_sync_source *s)
+static rl_err read_cursor(entra_source *s)
 {
     if (s->cursor_read)
         return RL_OK;
-    rl_err err = rl_store_cursor(s->sync->store, s->kind->name, &s->cursor);
+    rl_err err = rl_store_cursor(s->base.sync->store, s->base.name, &s->cursor);
     if (err == RL_ENOTFOUND)
         err = RL_OK; /* all zero: never synced */
     s->cursor_read = err == RL_OK;
     return err;
 }
 
-static bool full_is_due(const rl_sync_source *s)
+static bool full_is_due(const entra_source *s)
 {
     const rl_cursor_record *c = &s->cursor;
-    if (s->restart || !c->link || !c->link[0])
+    if (s->base.restart || !c->link || !c->link[0])
         return true;
-    if (!rl_http_same_origin(c->link, s->sync->settings->azure.graph_url))
+    if (!rl_http_same_origin(c->link, s->base.sync->settings->azure.graph_url))
         return true; /* the Graph URL was changed since */
-    return c->complete && rl_wall_s() - c->last_full >= s->sync->settings->sync.full_interval / 1000;
+    return c->complete && rl_wall_s() - c->last_full >= s->base.sync->settings->sync.full_interval / 1000;
 }
 
-static rl_err initial_link(rl_sync_source *s)
+static rl_err initial_link(entra_source *s)
 {
-    const char *graph = s->sync->settings->azure.graph_url;
+    const char *graph = s->base.sync->settings->azure.graph_url;
     size_t n = strlen(graph);
     while (n > 0 && graph[n - 1] == '/')
         n--;
@@ -95,13 +119,13 @@ static rl_err initial_link(rl_sync_source *s)
 }
 
 /* A generation begins with each full round: objects it lists get its number, so those with an older one are gone. */
-static rl_err choose_round(rl_sync_source *s)
+static rl_err choose_round(entra_source *s)
 {
     RL_TRY(read_cursor(s));
     s->first = full_is_due(s);
-    s->full = s->first || (!s->cursor.complete && s->cursor.full);
+    s->base.full = s->first || (!s->cursor.complete && s->cursor.full);
     s->generation = s->cursor.generation + s->first;
-    s->pages = s->objects = s->changed = 0;
+    s->base.pages = s->base.objects = s->base.changed = 0;
     s->token_retried = false;
     RL_TRY(s->first ? initial_link(s) : set_text(&s->link, s->cursor.link));
     s->mark_at = 1;
@@ -109,13 +133,14 @@ static rl_err choose_round(rl_sync_source *s)
 }
 
 /* Another tenant's directory holds none of the stored objects: a full round of it would revoke the whole fleet. */
-static bool is_another_tenant(const rl_sync_source *s)
+static bool is_another_tenant(const entra_source *s)
 {
-    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->sync->settings->azure.tenant_id) != 0;
+    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->base.sync->settings->azure.tenant_id) != 0;
 }
 
-void rl_entra_begin(rl_sync_source *s)
+static void begin(rl_sync_source *source)
 {
+    entra_source *s = (entra_source *)source;
     rl_err err = choose_round(s);
     if (err != RL_OK) {
         fail(s, -1, "the cursor cannot be read: %s", rl_err_name(err));
@@ -123,11 +148,11 @@ void rl_entra_begin(rl_sync_source *s)
     }
     if (is_another_tenant(s)) {
         fail(s, -1, "the stored objects are tenant %s's and AZURE_TENANT_ID is %s: a data folder follows one tenant",
-             s->cursor.tenant, s->sync->settings->azure.tenant_id);
+             s->cursor.tenant, s->base.sync->settings->azure.tenant_id);
         return;
     }
     if (s->first)
-        log_info("sync.full", "source", s->kind->name, "generation", s->generation);
+        log_info("sync.full", "source", s->base.name, "generation", s->generation);
     ask(s);
 }
 
@@ -145,9 +170,9 @@ static void request_id_header(char *out, size_t cap)
 
 static void on_response(const rl_http_response *r, void *arg);
 
-static rl_err start_call(rl_sync_source *s, const char *token, rl_error *e)
+static rl_err start_call(entra_source *s, const char *token, rl_error *e)
 {
-    const rl_settings *settings = s->sync->settings;
+    const rl_settings *settings = s->base.sync->settings;
     char id[80];
     request_id_header(id, sizeof(id));
     const char *const headers[] = {"Accept: application/json", "Prefer: odata.maxpagesize=999", id, NULL};
@@ -158,27 +183,28 @@ static rl_err start_call(rl_sync_source *s, const char *token, rl_error *e)
                                     .body_limit = (size_t)settings->sync.page_limit,
                                     .timeout = settings->sync.request_timeout,
                                     .connect_timeout = settings->sync.connect_timeout};
-    return rl_http_call_start(s->sync->client, &o, on_response, s, &s->call, e);
+    return rl_http_call_start(s->base.sync->client, &o, on_response, s, &s->call, e);
 }
 
-static void ask(rl_sync_source *s)
+static void ask(entra_source *s)
 {
     rl_error e = {0};
     rl_err err;
-    const char *token = rl_token_text(s->sync->token, &s->token_number);
+    const char *token = rl_token_text(s->base.sync->token, &s->token_number);
     if (token) {
-        rl_source_enter(s, RL_AT_FETCH);
+        rl_source_enter(&s->base, RL_AT_FETCH);
         err = start_call(s, token, &e);
     } else {
-        rl_source_enter(s, RL_AT_TOKEN);
-        err = rl_token_fetch(s->sync->token, &e);
+        rl_source_enter(&s->base, RL_AT_TOKEN);
+        err = rl_token_fetch(s->base.sync->token, &e);
     }
     if (err != RL_OK)
         fail(s, -1, "%s", e.message);
 }
 
-void rl_entra_token(rl_sync_source *s, const rl_error *failure, int64_t retry_after_ms)
+static void token(rl_sync_source *source, const rl_error *failure, int64_t retry_after_ms)
 {
+    entra_source *s = (entra_source *)source;
     if (failure)
         fail(s, retry_after_ms, "%s", failure->message);
     else
@@ -186,19 +212,12 @@ void rl_entra_token(rl_sync_source *s, const rl_error *failure, int64_t retry_af
 }
 
 /* ---- answered ---- */
-static void take_page(rl_sync_source *s, rl_span body);
-
-static void count_request(rl_sync_source *s, const rl_http_response *r)
-{
-    long class = r->err == RL_OK ? r->status / 100 : 0;
-    rl_metric_add(s->metrics.requests[class > 0 && class < RL_STATUS_CLASSES ? class : 0], 1);
-    rl_source_count(s, 1, 0, 0, 0);
-}
+static void take_page(entra_source *s, rl_span body);
 
 /* The token was revoked or ran out on the way: the same request once more with a new one. */
-static void answered_unauthorized(rl_sync_source *s)
+static void answered_unauthorized(entra_source *s)
 {
-    rl_token_drop(s->sync->token, s->token_number);
+    rl_token_drop(s->base.sync->token, s->token_number);
     if (s->token_retried) {
         fail(s, -1, "Graph answered 401 to a fresh token");
         return;
@@ -208,7 +227,7 @@ static void answered_unauthorized(rl_sync_source *s)
 }
 
 /* The upstream no longer knows the place our link stands for. */
-static bool lost_its_place(const rl_sync_source *s, long status, const char *code)
+static bool lost_its_place(const entra_source *s, long status, const char *code)
 {
     if (s->first || status == 429)
         return false;
@@ -217,7 +236,7 @@ static bool lost_its_place(const rl_sync_source *s, long status, const char *cod
 }
 
 /* Compare all from the start: at once the first time, with back-off when it does not help. */
-static void answered_lost(rl_sync_source *s, long status, const char *code)
+static void answered_lost(entra_source *s, long status, const char *code)
 {
     char message[160];
     snprintf(message, sizeof(message), "Graph answered %ld %s: it lost our place, comparing all from the start", status,
@@ -226,12 +245,12 @@ static void answered_lost(rl_sync_source *s, long status, const char *code)
         fail_and_restart(s, message);
         return;
     }
-    log_warn("sync.resync", "source", s->kind->name, "status", status, "code", code);
-    s->restart = true;
-    rl_entra_begin(s);
+    log_warn("sync.resync", "source", s->base.name, "status", status, "code", code);
+    s->base.restart = true;
+    begin(&s->base);
 }
 
-static void answered_error(rl_sync_source *s, const rl_http_response *r)
+static void answered_error(entra_source *s, const rl_http_response *r)
 {
     char code[64];
     rl_graph_error_code(r->body, code, sizeof(code));
@@ -239,7 +258,7 @@ static void answered_error(rl_sync_source *s, const rl_http_response *r)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
         answered_lost(s, r->status, code);
-    else if (!s->first && s->attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
+    else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
         fail_and_restart(s, "Graph refuses the link again and again: comparing all from the start");
     else
         fail(s, r->retry_after_ms, "Graph answered %ld%s%s%s%s", r->status, code[0] ? " " : "", code,
@@ -248,11 +267,11 @@ static void answered_error(rl_sync_source *s, const rl_http_response *r)
 
 static void on_response(const rl_http_response *r, void *arg)
 {
-    rl_sync_source *s = arg;
+    entra_source *s = arg;
     s->call = NULL;
-    if (s->sync->closing)
+    if (s->base.sync->closing)
         return;
-    count_request(s, r);
+    rl_source_answered(&s->base, r);
     if (r->err != RL_OK)
         fail(s, -1, "Graph cannot be asked: %s", r->message);
     else if (r->status != 200)
@@ -263,12 +282,12 @@ static void on_response(const rl_http_response *r, void *arg)
 
 /* ---- the page ---- */
 /* Circles of any length with one remembered link (Brent): the mark stays for 1, 2, 4, … pages. */
-static bool in_a_circle(rl_sync_source *s, const char *next)
+static bool in_a_circle(entra_source *s, const char *next)
 {
-    s->pages++;
-    if (strcmp(next, s->mark) == 0 || s->pages > PAGES_MAX)
+    s->base.pages++;
+    if (strcmp(next, s->mark) == 0 || s->base.pages > PAGES_MAX)
         return true;
-    if (s->pages < s->mark_at)
+    if (s->base.pages < s->mark_at)
         return false;
     s->mark_at *= 2;
     return set_text(&s->mark, next) != RL_OK;
@@ -277,42 +296,29 @@ static bool in_a_circle(rl_sync_source *s, const char *next)
 /* Writer thread. */
 static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 {
-    return rl_page_apply(t, &((rl_sync_source *)arg)->job, e);
+    return rl_page_apply(t, &((entra_source *)arg)->job, e);
 }
 
-/* Writer thread. */
-static void applied(void *arg, rl_err err, const rl_error *e)
-{
-    rl_sync_source *s = arg;
-    pthread_mutex_lock(&s->sync->lock);
-    s->committed = true;
-    s->commit_err = err;
-    s->commit_error = *e;
-    uv_async_send(&s->sync->wake);
-    pthread_mutex_unlock(&s->sync->lock);
-}
-
-static void commit(rl_sync_source *s)
+static void commit(entra_source *s)
 {
     int64_t now = rl_wall_s();
     bool complete = s->page.complete;
     s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .now = now};
     s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)s->page.link,
-                                     .full = s->full,
+                                     .full = s->base.full,
                                      .complete = complete,
-                                     .tenant = s->sync->settings->azure.tenant_id,
+                                     .tenant = s->base.sync->settings->azure.tenant_id,
                                      .generation = s->generation,
                                      .last_success = complete ? now : s->cursor.last_success,
-                                     .last_full = complete && s->full ? now : s->cursor.last_full};
-    rl_source_enter(s, RL_AT_COMMIT);
-    rl_err err = rl_store_submit(s->sync->store, apply, applied, s);
+                                     .last_full = complete && s->base.full ? now : s->cursor.last_full};
+    rl_err err = rl_source_commit(&s->base, apply);
     if (err != RL_OK)
         fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
 }
 
-static void take_page(rl_sync_source *s, rl_span body)
+static void take_page(entra_source *s, rl_span body)
 {
-    const rl_settings *settings = s->sync->settings;
+    const rl_settings *settings = s->base.sync->settings;
     rl_error e = {0};
     rl_err err = rl_graph_page_parse(body, (size_t)settings->sync.page_limit, s->kind->property,
                                      settings->azure.graph_url, &s->page, &e);
@@ -325,7 +331,7 @@ static void take_page(rl_sync_source *s, rl_span body)
 }
 
 /* ---- committed ---- */
-static rl_err move_on(rl_sync_source *s)
+static rl_err move_on(entra_source *s)
 {
     char *link = strdup(s->job.next.link), *tenant = strdup(s->job.next.tenant);
     if (!link || !tenant) {
@@ -337,23 +343,24 @@ static rl_err move_on(rl_sync_source *s)
     s->cursor = s->job.next;
     s->cursor.link = link;
     s->cursor.tenant = tenant;
-    s->restart = s->first = s->token_retried = false;
-    s->attempts = 0;
+    s->base.restart = s->first = s->token_retried = false;
+    s->base.attempts = 0;
     return set_text(&s->link, link);
 }
 
-static void log_page(const rl_sync_source *s)
+static void log_page(const entra_source *s)
 {
     if (s->page.n > 0 || !s->page.complete)
-        log_info("sync.page", "source", s->kind->name, "objects", s->page.n, "changed", s->job.changed, "full",
-                 s->full);
+        log_info("sync.page", "source", s->base.name, "objects", s->page.n, "changed", s->job.changed, "full",
+                 s->base.full);
     else
-        log_debug("sync.page", "source", s->kind->name, "objects", s->page.n, "changed", s->job.changed, "full",
-                  s->full);
+        log_debug("sync.page", "source", s->base.name, "objects", s->page.n, "changed", s->job.changed, "full",
+                  s->base.full);
 }
 
-void rl_entra_committed(rl_sync_source *s, rl_err err, const rl_error *e)
+static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 {
+    entra_source *s = (entra_source *)source;
     if (err != RL_OK) {
         if (s->job.empty)
             fail_and_restart(s, e->message);
@@ -362,9 +369,7 @@ void rl_entra_committed(rl_sync_source *s, rl_err err, const rl_error *e)
         return;
     }
     log_page(s);
-    s->objects += s->page.n;
-    s->changed += s->job.changed;
-    rl_source_count(s, 0, 1, s->page.n, s->job.changed);
+    rl_source_count(&s->base, 1, s->page.n, s->job.changed);
     err = move_on(s);
     rl_graph_page_free(&s->page);
     if (err != RL_OK) {
@@ -372,17 +377,41 @@ void rl_entra_committed(rl_sync_source *s, rl_err err, const rl_error *e)
         rl_cursor_clear(&s->cursor);
         fail(s, -1, "out of memory");
     } else if (s->cursor.complete) {
-        s->resyncs = s->restarts = 0;
-        rl_source_done(s);
+        s->resyncs = s->base.restarts = 0;
+        rl_source_done(&s->base, s->cursor.last_success);
     } else {
         ask(s);
     }
 }
 
-void rl_entra_free(rl_sync_source *s)
+/* ---- made by the settings ---- */
+static void free_source(rl_sync_source *source)
 {
+    entra_source *s = (entra_source *)source;
     rl_cursor_clear(&s->cursor);
     rl_graph_page_free(&s->page);
     free(s->link);
     free(s->mark);
+    free(s);
+}
+
+rl_err rl_entra_make(rl_sync *sync)
+{
+    static const rl_source_kind kind = {.begin = begin, .token = token, .committed = committed, .free = free_source};
+    const rl_settings *settings = sync->settings;
+    bool application = settings->azure.tenant_id[0] && settings->azure.client_id[0] && settings->azure.client_secret[0];
+    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
+        entra_source *s = calloc(1, sizeof(*s));
+        if (!s)
+            return RL_ENOMEM;
+        s->kind = &rl_entra_kinds[i];
+        s->base.kind = &kind;
+        s->base.interval = settings->sync.entra_interval;
+        s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_ENTRA_INTERVAL"
+                        : !application        ? "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+                                              : NULL;
+        snprintf(s->base.name, sizeof(s->base.name), "%s", s->kind->name);
+        rl_source_add(sync, &s->base);
+    }
+    return RL_OK;
 }

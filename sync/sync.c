@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "sync/sync_priv.h"
+#include "sync/source.h"
 
 enum { BACKOFF_BASE_MS = 1000 };
 
@@ -36,12 +36,22 @@ void rl_source_enter(rl_sync_source *s, rl_source_state state)
     pthread_mutex_unlock(&s->sync->lock);
 }
 
-void rl_source_count(rl_sync_source *s, uint64_t requests, uint64_t pages, uint64_t objects, uint64_t changed)
+void rl_source_answered(rl_sync_source *s, const rl_http_response *r)
 {
+    long class = r->err == RL_OK ? r->status / 100 : 0;
+    rl_metric_add(s->metrics.requests[class > 0 && class < RL_STATUS_CLASSES ? class : 0], 1);
+    pthread_mutex_lock(&s->sync->lock);
+    s->status.requests++;
+    pthread_mutex_unlock(&s->sync->lock);
+}
+
+void rl_source_count(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64_t changed)
+{
+    s->objects += objects;
+    s->changed += changed;
     rl_metric_add(s->metrics.objects, (int64_t)objects);
     rl_metric_add(s->metrics.changes, (int64_t)changed);
     pthread_mutex_lock(&s->sync->lock);
-    s->status.requests += requests;
     s->status.pages += pages;
     s->status.objects += objects;
     s->status.changed += changed;
@@ -50,10 +60,10 @@ void rl_source_count(rl_sync_source *s, uint64_t requests, uint64_t pages, uint6
 
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
 {
-    size_t n = cap < RL_ENTRA_KINDS ? cap : RL_ENTRA_KINDS;
+    size_t n = cap < s->n ? cap : s->n;
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < n; i++)
-        out[i] = s->sources[i].status;
+        out[i] = s->sources[i]->status;
     pthread_mutex_unlock(&s->lock);
     return n;
 }
@@ -71,17 +81,18 @@ static void register_metrics(rl_sync_source *s)
 {
     static const char *const classes[RL_STATUS_CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
     char labels[96];
-    snprintf(labels, sizeof(labels), "source=\"%s\"", s->kind->name);
-    s->metrics.objects = rl_counter("revline_sync_objects_total", labels, "Directory objects handled.");
+    snprintf(labels, sizeof(labels), "source=\"%s\"", s->name);
+    s->metrics.objects =
+        rl_counter("revline_sync_objects_total", labels, "Directory objects and revocation list entries handled.");
     s->metrics.changes =
-        rl_counter("revline_sync_changes_total", labels, "Certificates whose status a directory changed.");
+        rl_counter("revline_sync_changes_total", labels, "Certificates whose status an upstream changed.");
     s->metrics.failures = rl_counter("revline_sync_failures_total", labels, "Failed tries of a round.");
     rl_gauge_fn("revline_sync_lag_seconds", labels, "Seconds since the last complete round; -1 before the first.", lag,
                 s);
     for (int i = 0; i < RL_STATUS_CLASSES; i++) {
-        snprintf(labels, sizeof(labels), "source=\"%s\",status=\"%s\"", s->kind->name, classes[i]);
+        snprintf(labels, sizeof(labels), "source=\"%s\",status=\"%s\"", s->name, classes[i]);
         s->metrics.requests[i] =
-            rl_counter("revline_sync_requests_total", labels, "Requests to the directory by status class.");
+            rl_counter("revline_sync_requests_total", labels, "Requests to the upstream by status class.");
     }
 }
 
@@ -103,29 +114,29 @@ static void on_timer(uv_timer_t *timer)
     s->restart |= s->asked_full;
     s->asked = s->asked_full = false;
     pthread_mutex_unlock(&s->sync->lock);
-    rl_entra_begin(s);
+    s->kind->begin(s);
 }
 
-static int64_t interval(const rl_settings *s)
+static int64_t interval(const rl_sync_source *s)
 {
-    int64_t spread = s->sync.entra_interval * s->sync.jitter_percent / 100;
-    return s->sync.entra_interval - spread + (int64_t)arc4random_uniform((uint32_t)(2 * spread + 1));
+    int64_t spread = s->interval * s->sync->settings->sync.jitter_percent / 100;
+    return s->interval - spread + (int64_t)arc4random_uniform((uint32_t)(2 * spread + 1));
 }
 
-void rl_source_done(rl_sync_source *s)
+void rl_source_done(rl_sync_source *s, int64_t last_success)
 {
     if (s->full || s->objects > 0)
-        log_info("sync.round", "source", s->kind->name, "full", s->full, "objects", s->objects, "changed", s->changed);
+        log_info("sync.round", "source", s->name, "full", s->full, "objects", s->objects, "changed", s->changed);
     else
-        log_debug("sync.round", "source", s->kind->name, "full", s->full, "objects", s->objects, "changed", s->changed);
+        log_debug("sync.round", "source", s->name, "full", s->full, "objects", s->objects, "changed", s->changed);
     rl_source_enter(s, RL_AT_REST);
     pthread_mutex_lock(&s->sync->lock);
     s->status.rounds++;
-    s->status.last_success = s->cursor.last_success;
+    s->status.last_success = last_success;
     s->status.last_error[0] = 0;
     bool again = s->asked; /* since this round began: what it asked for may be newer than what we saw */
     pthread_mutex_unlock(&s->sync->lock);
-    run_in(s, again ? 0 : interval(s->sync->settings));
+    run_in(s, again ? 0 : interval(s));
 }
 
 void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_after_ms)
@@ -134,7 +145,7 @@ void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_afte
         rl_backoff(s->attempts + s->restarts, BACKOFF_BASE_MS, s->sync->settings->sync.retry_max, retry_after_ms);
     s->attempts++;
     s->hold_until = retry_after_ms > 0 ? uv_now(&s->sync->loop) + (uint64_t)delay : 0;
-    log_warn("sync.failed", "source", s->kind->name, "error", message, "attempt", s->attempts, "retry_ms", delay);
+    log_warn("sync.failed", "source", s->name, "error", message, "attempt", s->attempts, "retry_ms", delay);
     rl_metric_add(s->metrics.failures, 1);
     rl_source_enter(s, RL_AT_BACKOFF);
     pthread_mutex_lock(&s->sync->lock);
@@ -158,29 +169,28 @@ static void start_asked(rl_sync_source *s)
 static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
 {
     rl_sync *sync = ctx;
-    for (size_t i = 0; i < RL_ENTRA_KINDS && !sync->closing; i++)
-        if (sync->sources[i].state == RL_AT_TOKEN)
-            rl_entra_token(&sync->sources[i], failure, retry_after_ms);
+    for (size_t i = 0; i < sync->n && !sync->closing; i++)
+        if (sync->sources[i]->state == RL_AT_TOKEN)
+            sync->sources[i]->kind->token(sync->sources[i], failure, retry_after_ms);
 }
 
-/* ---- stopping and waking ---- */
-/* Cancels what is under way and closes everything but `wake`, which a writer may still need. */
-static void begin_closing(rl_sync *sync)
+/* ---- transactions ---- */
+/* Writer thread. */
+static void applied(void *arg, rl_err err, const rl_error *e)
 {
-    sync->closing = true;
-    if (sync->client)
-        rl_http_client_close(sync->client, NULL, NULL);
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
-        uv_close((uv_handle_t *)&sync->sources[i].timer, NULL);
+    rl_sync_source *s = arg;
+    pthread_mutex_lock(&s->sync->lock);
+    s->committed = true;
+    s->commit_err = err;
+    s->commit_error = *e;
+    uv_async_send(&s->sync->wake);
+    pthread_mutex_unlock(&s->sync->lock);
 }
 
-static void close_when_idle(rl_sync *sync)
+rl_err rl_source_commit(rl_sync_source *s, rl_store_apply apply)
 {
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
-        if (sync->sources[i].state == RL_AT_COMMIT)
-            return;
-    if (!uv_is_closing((uv_handle_t *)&sync->wake))
-        uv_close((uv_handle_t *)&sync->wake, NULL);
+    rl_source_enter(s, RL_AT_COMMIT);
+    return rl_store_submit(s->sync->store, apply, applied, s);
 }
 
 static void take_commit(rl_sync_source *s)
@@ -196,7 +206,27 @@ static void take_commit(rl_sync_source *s)
     if (committed && s->sync->closing)
         s->state = RL_AT_REST;
     else if (committed)
-        rl_entra_committed(s, err, &e);
+        s->kind->committed(s, err, &e);
+}
+
+/* ---- stopping and waking ---- */
+/* Cancels what is under way and closes everything but `wake`, which a writer may still need. */
+static void begin_closing(rl_sync *sync)
+{
+    sync->closing = true;
+    if (sync->client)
+        rl_http_client_close(sync->client, NULL, NULL);
+    for (size_t i = 0; i < sync->n; i++)
+        uv_close((uv_handle_t *)&sync->sources[i]->timer, NULL);
+}
+
+static void close_when_idle(rl_sync *sync)
+{
+    for (size_t i = 0; i < sync->n; i++)
+        if (sync->sources[i]->state == RL_AT_COMMIT)
+            return;
+    if (!uv_is_closing((uv_handle_t *)&sync->wake))
+        uv_close((uv_handle_t *)&sync->wake, NULL);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -207,10 +237,10 @@ static void on_wake(uv_async_t *wake)
     pthread_mutex_unlock(&sync->lock);
     if (stop && !sync->closing)
         begin_closing(sync);
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
-        take_commit(&sync->sources[i]);
+    for (size_t i = 0; i < sync->n; i++) {
+        take_commit(sync->sources[i]);
         if (!stop)
-            start_asked(&sync->sources[i]);
+            start_asked(sync->sources[i]);
     }
     if (stop)
         close_when_idle(sync);
@@ -225,35 +255,42 @@ static void *run(void *arg)
 }
 
 /* ---- start, stop, now ---- */
-static bool configured(const rl_settings *s)
-{
-    return s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0] && s->sync.entra_interval > 0;
-}
-
 static void free_sync(rl_sync *sync)
 {
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
-        rl_gauge_fn_drop(&sync->sources[i]);
-        rl_entra_free(&sync->sources[i]);
+    for (size_t i = 0; i < sync->n; i++) {
+        rl_gauge_fn_drop(sync->sources[i]);
+        sync->sources[i]->kind->free(sync->sources[i]);
     }
     rl_token_free(sync->token);
     pthread_mutex_destroy(&sync->lock);
     free(sync);
 }
 
-static void init_source(rl_sync *sync, size_t i)
+void rl_source_add(rl_sync *sync, rl_sync_source *s)
 {
-    rl_sync_source *s = &sync->sources[i];
     s->sync = sync;
-    s->kind = &rl_entra_kinds[i];
-    s->status = (rl_sync_status){.name = s->kind->name, .state = state_name(s->state)};
+    s->status = (rl_sync_status){.name = s->name, .state = state_name(s->state)};
+    sync->sources[sync->n++] = s;
+    if (s->needs)
+        log_info("sync.off", "source", s->name, "needs", s->needs);
+}
+
+static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
+{
+    static rl_err (*const makers[])(rl_sync * sync) = {rl_entra_make, rl_crl_make};
+    for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
+        if (makers[i](sync) != RL_OK)
+            return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
+    for (size_t i = 0; i < sync->n; i++)
+        *any |= !sync->sources[i]->needs;
+    return RL_OK;
 }
 
 /* What an earlier process reached, so that the lag is right from the start. */
 static void read_last_success(rl_sync_source *s)
 {
     rl_cursor_record c;
-    if (rl_store_cursor(s->sync->store, s->kind->name, &c) != RL_OK)
+    if (rl_store_cursor(s->sync->store, s->name, &c) != RL_OK)
         return; /* none yet; or the first round will report it */
     s->status.last_success = c.last_success;
     rl_cursor_clear(&c);
@@ -261,11 +298,12 @@ static void read_last_success(rl_sync_source *s)
 
 static rl_err start_thread(rl_sync *sync, rl_error *e)
 {
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
-        rl_sync_source *s = &sync->sources[i];
+    for (size_t i = 0; i < sync->n; i++) {
+        rl_sync_source *s = sync->sources[i];
+        if (s->needs)
+            continue;
         read_last_success(s);
         register_metrics(s);
-        s->timer.data = s;
         rl_source_enter(s, RL_AT_REST);
         run_in(s, 0);
     }
@@ -284,8 +322,10 @@ static rl_err start_loop(rl_sync *sync, rl_error *e)
         return rl_fail(e, RL_EIO, "sync", "the sync loop cannot be made");
     }
     sync->wake.data = sync;
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
-        uv_timer_init(&sync->loop, &sync->sources[i].timer);
+    for (size_t i = 0; i < sync->n; i++) {
+        uv_timer_init(&sync->loop, &sync->sources[i]->timer);
+        sync->sources[i]->timer.data = sync->sources[i];
+    }
     rl_err err = rl_http_client_new(&sync->loop, &sync->client, e);
     if (err == RL_OK)
         err = rl_token_new(sync->client, sync->settings, on_token, sync, &sync->token, e);
@@ -302,21 +342,16 @@ static rl_err start_loop(rl_sync *sync, rl_error *e)
 
 rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_error *e)
 {
+    bool any = false;
     rl_sync *sync = calloc(1, sizeof(*sync));
     if (!sync)
         return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
     sync->store = store;
     sync->settings = s;
     pthread_mutex_init(&sync->lock, NULL);
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++)
-        init_source(sync, i);
-    rl_err err = RL_OK;
-    if (configured(s))
+    rl_err err = make_sources(sync, &any, e);
+    if (err == RL_OK && any)
         err = start_loop(sync, e);
-    else
-        log_info("sync.off", "sources", "entra-device entra-user", "needs",
-                 s->sync.entra_interval > 0 ? "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
-                                            : "REVLINE_SYNC_ENTRA_INTERVAL");
     if (err == RL_OK)
         *out = sync;
     else
@@ -343,9 +378,9 @@ rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
     if (!s->running)
         return rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
-        rl_sync_source *one = &s->sources[i];
-        if (source[0] && strcmp(source, one->kind->name) != 0)
+    for (size_t i = 0; i < s->n; i++) {
+        rl_sync_source *one = s->sources[i];
+        if (one->needs || (source[0] && strcmp(source, one->name) != 0))
             continue;
         one->asked = true;
         one->asked_full |= full;

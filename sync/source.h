@@ -1,0 +1,110 @@
+/* A source as the scheduler (sync.c) sees it, and what the scheduler does for it. Private to the module.
+ *
+ * A kind of source puts rl_sync_source first into a struct of its own, has a small state machine over it, and a maker
+ * that adds one for each upstream its settings name. All of it belongs to the sync loop, but for what is marked as
+ * guarded by the lock. */
+#ifndef RL_SYNC_SOURCE_H
+#define RL_SYNC_SOURCE_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "base/metrics.h"
+#include "http/client.h"
+#include "sync/sync.h"
+#include "sync/token.h"
+
+enum { RL_SYNC_SOURCES_MAX = 32 };
+
+typedef enum {
+    RL_AT_OFF,     /* not configured */
+    RL_AT_REST,    /* between rounds: the timer starts the next */
+    RL_AT_TOKEN,   /* waits for a token */
+    RL_AT_FETCH,   /* a call is under way */
+    RL_AT_READ,    /* the answer is being read on the loop's work pool */
+    RL_AT_COMMIT,  /* a transaction is with the store's writer */
+    RL_AT_BACKOFF, /* after a failure: the timer tries again */
+} rl_source_state;
+
+enum { RL_STATUS_CLASSES = 6 }; /* none (the request failed), 1xx … 5xx */
+
+typedef struct rl_sync_source rl_sync_source;
+
+typedef struct rl_source_kind {
+    /* Starts a round, or goes on with the one that was broken off. It ends in rl_source_done or rl_source_failed. */
+    void (*begin)(rl_sync_source *s);
+    /* The token fetch that the source waits for (RL_AT_TOKEN) has ended. NULL: it needs none. */
+    void (*token)(rl_sync_source *s, const rl_error *failure, int64_t retry_after_ms);
+    /* The writer is done with the transaction of rl_source_commit. */
+    void (*committed)(rl_sync_source *s, rl_err err, const rl_error *e);
+    /* Frees the struct and what it owns. Nothing is under way any more. */
+    void (*free)(rl_sync_source *s);
+} rl_source_kind;
+
+struct rl_sync_source {
+    /* Set by the maker. */
+    const rl_source_kind *kind;
+    char name[32];        /* for people, metrics, the cursor: "entra-device" */
+    rl_duration interval; /* between rounds */
+    const char *needs;    /* the settings it lacks: it is off; NULL: it runs */
+
+    rl_sync *sync;
+    rl_source_state state;
+    uv_timer_t timer;
+    uint64_t hold_until; /* loop time: an upstream's Retry-After; nobody's wish goes before it */
+    unsigned attempts;   /* failures since the source made headway: it resets them */
+    unsigned restarts;   /* failures since a round was completed that sent us back to the beginning */
+    bool restart;        /* the next round compares everything, whatever is stored */
+
+    /* The round, for the log; begin resets them. */
+    bool full;
+    uint64_t pages, objects, changed;
+
+    struct {
+        rl_metric *objects, *changes, *failures, *requests[RL_STATUS_CLASSES];
+    } metrics;
+
+    /* Guarded by sync->lock. */
+    rl_sync_status status;
+    bool asked, asked_full; /* rl_sync_now */
+    bool committed;         /* the writer is done */
+    rl_err commit_err;
+    rl_error commit_error;
+};
+
+struct rl_sync {
+    rl_store *store;
+    const rl_settings *settings;
+    uv_loop_t loop;
+    uv_async_t wake; /* sent with the lock held */
+    rl_http_client *client;
+    rl_token *token;
+    rl_sync_source *sources[RL_SYNC_SOURCES_MAX];
+    size_t n;
+    bool closing; /* the loop is shutting down */
+    bool running; /* there is a thread; set once */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    bool stop; /* guarded by the lock */
+};
+
+/* ---- makers: one for each kind ---- Add the sources that the settings name, running or off. RL_ENOMEM. */
+rl_err rl_entra_make(rl_sync *sync);
+rl_err rl_crl_make(rl_sync *sync);
+
+/* ---- sync.c for the sources ---- */
+/* Takes over a source that its maker has filled. */
+void rl_source_add(rl_sync *sync, rl_sync_source *s);
+/* The round is complete: rests until the next. */
+void rl_source_done(rl_sync_source *s, int64_t last_success);
+/* The try failed: backs off, then begins again. */
+void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_after_ms);
+void rl_source_enter(rl_sync_source *s, rl_source_state state);
+/* Gives the writer a transaction, with `s` as its argument; `committed` follows. */
+rl_err rl_source_commit(rl_sync_source *s, rl_store_apply apply);
+/* Counts an answer, or that there was none. */
+void rl_source_answered(rl_sync_source *s, const rl_http_response *r);
+/* Adds to the figures of the round and of the source. */
+void rl_source_count(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64_t changed);
+
+#endif
