@@ -78,13 +78,43 @@ void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now
         out->next_update = until;
 }
 
-/* RFC 6960 §2.2: nothing is known of it here. */
-static void say_unknown(const rl_settings *s, int64_t now, int64_t until, ocsp_single *out)
+/* Of a certificate without a record, by its issuer or not. RFC 6960 §2.2: unknown, when nothing is known of it here.
+ * A CA that is known by its whole list says with it that it has not revoked this one: good, at its minimum. */
+static void decide_unrecorded(const rl_settings *s, bool not_listed, int64_t now, int64_t until, ocsp_single *out)
 {
-    out->status = OCSP_UNKNOWN;
-    out->next_update = now + s->ocsp.validity_unknown / 1000;
+    out->status = not_listed ? OCSP_GOOD : OCSP_UNKNOWN;
+    out->next_update = now + (not_listed ? s->ocsp.validity_good : s->ocsp.validity_unknown) / 1000;
     if (out->next_update > until)
         out->next_update = until;
+}
+
+/* Whether another CA's list, when there is one, still counts. What is revoked for good stays so without it; every other
+ * answer ends with the list, at the latest. When it is overdue: RL_EBUSY, or as before, by the policy. */
+static rl_err weigh_list(const rl_settings *s, const rl_issuer_crl *list, const rl_cert_status *record, int64_t now,
+                         int64_t *until)
+{
+    if (!list->next_update || (record && record->status == RL_STATUS_REVOKED))
+        return RL_OK;
+    bool try_later = s->sync.stale_policy == RL_STALE_TRY_LATER;
+    int64_t stale_at = list->next_update + s->sync.stale_after / 1000;
+    int64_t end = now < list->next_update ? list->next_update : try_later ? stale_at : INT64_MAX;
+    if (now >= stale_at && try_later)
+        return RL_EBUSY;
+    *until = *until < end ? *until : end;
+    return RL_OK;
+}
+
+static rl_err read_list(const ocsp_context *c, const ocsp_question *q, const rl_cert_status *record, int64_t now,
+                        int64_t *until, bool *not_listed)
+{
+    rl_issuer_crl list;
+    RL_TRY(rl_store_issuer_crl(c->store, q->cert.issuer, &list));
+    rl_err err = weigh_list(c->settings, &list, record, now, until);
+    if (list.next_update && now >= list.next_update + c->settings->sync.stale_after / 1000)
+        log_client_warn("ocsp.stale_list", "issuer", q->cert.issuer, "next_update", list.next_update, "answered",
+                        err == RL_OK);
+    *not_listed = list.next_update && !list.partial && !record;
+    return err;
 }
 
 /* One certificate's part. The stamp comes before the read. A delegate speaks for its own issuer alone. */
@@ -93,6 +123,8 @@ static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *
 {
     const ocsp_context *c = job->context;
     rl_cert_status record;
+    int64_t until = delegate->not_after;
+    bool not_listed = false;
     rl_err err = RL_ENOTFOUND;
     *out = (ocsp_single){.cert_id = q->cert_id};
     q->stamped = q->can_exist && q->cert.issuer == delegate->issuer;
@@ -102,11 +134,13 @@ static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *
     }
     if (err != RL_OK && err != RL_ENOTFOUND)
         return err;
+    if (q->stamped && q->foreign)
+        RL_TRY(read_list(c, q, err == RL_OK ? &record : NULL, now, &until, &not_listed));
     if (err == RL_ENOTFOUND && (q->foreign || q->cert.issuer != delegate->issuer)) {
-        say_unknown(c->settings, now, delegate->not_after, out);
+        decide_unrecorded(c->settings, not_listed, now, until, out);
         return RL_OK;
     }
-    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, delegate->not_after, out);
+    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, until, out);
     *extended_revoke |= err == RL_ENOTFOUND && out->status == OCSP_REVOKED;
     return RL_OK;
 }
@@ -209,6 +243,8 @@ static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
         return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate has expired just now");
     for (size_t i = 0; i < job->n; i++) {
         rl_err err = read_single(job, &job->questions[i], delegate, r.produced_at, &singles[i], &r.extended_revoke);
+        if (err == RL_EBUSY)
+            return rl_fail(e, err, "ocsp", "the revocation list of issuer %u is overdue", delegate->issuer);
         if (err != RL_OK)
             return rl_fail(e, err, "ocsp", "the certificate's status cannot be read: %s", rl_err_name(err));
     }

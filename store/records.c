@@ -205,6 +205,11 @@ rl_err rl_cert_decode(rl_span in, rl_cert_record *r)
     return err;
 }
 
+bool rl_cert_is_unseen(const rl_cert_record *r)
+{
+    return r->profile && (strcmp(r->profile, RL_PROFILE_LISTED) == 0 || strcmp(r->profile, RL_PROFILE_INDEXED) == 0);
+}
+
 void rl_cert_clear(rl_cert_record *r)
 {
     free(r->subject);

@@ -87,6 +87,10 @@ typedef struct rl_cert_record {
     int64_t crl_date;                         /* of RL_WHY_FOREIGN_CRL: Unix seconds */
     int64_t revoked_at;                       /* Unix seconds; 0 when good */
 } rl_cert_record;
+/* Profiles of certificates that were never seen, only heard of: by a CA's revocation list, or its index.txt. */
+#define RL_PROFILE_LISTED  "crl"
+#define RL_PROFILE_INDEXED "index"
+bool rl_cert_is_unseen(const rl_cert_record *r);
 rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out);
 rl_err rl_cert_decode(rl_span in, rl_cert_record *r);
 void rl_cert_clear(rl_cert_record *r);

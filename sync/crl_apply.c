@@ -141,7 +141,7 @@ static rl_cert_id id_of(const rl_crl_job *job, const rl_serial *serial)
 
 static rl_err add(rl_store_txn *t, rl_crl_job *job, const rl_cert_id *id, const rl_crl_entry *entry)
 {
-    static char none[] = "", listed[] = "crl";
+    static char none[] = "", listed[] = RL_PROFILE_LISTED;
     rl_cert_record r = {.subject = none,
                         .profile = listed,
                         .requester = listed,

@@ -26,9 +26,11 @@ typedef struct rl_app {
  * `request` is {"command": "revoke", …}; on success `reply` is a new object. Any thread; may block on the store. */
 rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
-/* ---- commands_issuers.c: those about issuers, and other CAs' certificates ---- */
+/* ---- commands_issuers.c, commands_import.c: those about issuers, and what comes from other CAs ---- */
 rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_import(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_import_crl(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_import_index(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 

@@ -194,8 +194,9 @@ static int print_cert(const cli_call *call, const json_t *c)
         size_t n = strlen(why);
         snprintf(why + n, sizeof(why) - n, "%s%s", i ? ", " : "", json_string_value(item));
     }
+    const char *from = rl_json_str(c, "notBefore"); /* not known of a certificate that was never seen */
     printf("serial      %s\nsubject     %s\nprofile     %s\nvalid       %s to %s\nstatus      %s\n",
-           rl_json_str(c, "serial"), rl_json_str(c, "subject"), rl_json_str(c, "profile"), rl_json_str(c, "notBefore"),
+           rl_json_str(c, "serial"), rl_json_str(c, "subject"), rl_json_str(c, "profile"), from ? from : "?",
            rl_json_str(c, "notAfter"), rl_json_str(c, "status"));
     if (rl_json_str(c, "reason"))
         printf("reason      %s (%s), since %s\n", rl_json_str(c, "reason"), why, rl_json_str(c, "revokedAt"));

@@ -74,9 +74,42 @@ static rl_err push_der(rl_span der, json_t *out, rl_error *e)
     return err;
 }
 
+/* ---- what the server reads itself ---- */
+static rl_err set_data(json_t *request, const char *command, rl_span data, rl_error *e)
+{
+    size_t cap = 4 * (data.n / 3 + 1) + 1;
+    char *text = malloc(cap);
+    rl_err err = text ? rl_base64_encode(data, false, text, cap) : RL_ENOMEM;
+    if (err == RL_OK && (json_object_set_new(request, "command", json_string(command)) != 0 ||
+                         json_object_set_new(request, "data", json_string(text)) != 0))
+        err = RL_ENOMEM;
+    free(text);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "out of memory");
+}
+
 /* ---- by content ---- */
-/* What the file holds, as the members of an import request. */
-static rl_err read_content(rl_span text, json_t *request, rl_error *e)
+static bool has(rl_span text, const char *word)
+{
+    return text.n && memmem(text.p, text.n, word, strlen(word)) != NULL;
+}
+
+/* In DER both are a SEQUENCE; what is no certificate is left to the reader of lists. */
+static bool is_list(rl_span text)
+{
+    X509 *cert = NULL;
+    if (text.n == 0 || text.p[0] != 0x30)
+        return has(text, "-----BEGIN X509 CRL-----") && !has(text, "-----BEGIN CERTIFICATE-----");
+    bool is_cert = rl_x509_from_der(text, &cert, NULL) == RL_OK;
+    X509_free(cert);
+    return !is_cert;
+}
+
+static bool is_index(rl_span text)
+{
+    return text.n > 2 && strchr("VRE", text.p[0]) && text.p[1] == '\t';
+}
+
+static rl_err read_certificates(rl_span text, json_t *request, rl_error *e)
 {
     json_t *certs = json_array();
     json_object_set_new(request, "certificates", certs);
@@ -85,6 +118,16 @@ static rl_err read_content(rl_span text, json_t *request, rl_error *e)
     else
         RL_TRY(push_pem(text, certs, e));
     return json_array_size(certs) ? RL_OK : rl_fail(e, RL_EBADMSG, "import", "no certificate in it, PEM or DER");
+}
+
+/* What the file holds, as an import request. */
+static rl_err read_content(rl_span text, json_t *request, rl_error *e)
+{
+    if (is_index(text) && !json_object_get(request, "issuer"))
+        return rl_fail(e, RL_EINVAL, "import", "an index.txt does not say whose it is: --issuer does");
+    if (is_index(text))
+        return set_data(request, "import-index", text, e);
+    return is_list(text) ? set_data(request, "import-crl", text, e) : read_certificates(text, request, e);
 }
 
 static rl_err read_request(const char *path, json_t *request, rl_error *e)
@@ -102,6 +145,8 @@ rl_err cli_read_certs(const char *path, json_t **out, rl_error *e)
 {
     json_t *request = json_object();
     rl_err err = read_request(path, request, e);
+    if (err == RL_OK && !json_object_get(request, "certificates"))
+        err = rl_fail(e, RL_EBADMSG, "import", "'%s': no certificate in it, PEM or DER", path);
     *out = err == RL_OK ? json_incref(json_object_get(request, "certificates")) : NULL;
     json_decref(request);
     return err;
@@ -121,10 +166,28 @@ static void print_item(const json_t *c)
     printf(": %s\n", rl_json_str(c, "subject"));
 }
 
+static void print_list(const json_t *reply)
+{
+    printf("%s: %s revocation list %s of issuer %lld, next update %s: %lld entries, %lld certificates changed\n",
+           rl_json_str(reply, "file"), rl_json_bool(reply, "known", false) ? "known" : "new",
+           rl_json_str(reply, "number"), (long long)rl_json_int(reply, "issuer", 0), rl_json_str(reply, "nextUpdate"),
+           (long long)rl_json_int(reply, "entries", 0), (long long)rl_json_int(reply, "changed", 0));
+}
+
 static void print_file(const json_t *reply)
 {
     size_t i;
     const json_t *c;
+    if (rl_json_str(reply, "number")) {
+        print_list(reply);
+        return;
+    }
+    if (json_object_get(reply, "added")) {
+        printf("%s: %lld certificates of issuer %lld, %lld new, %lld changed\n", rl_json_str(reply, "file"),
+               (long long)rl_json_int(reply, "certificates", 0), (long long)rl_json_int(reply, "issuer", 0),
+               (long long)rl_json_int(reply, "added", 0), (long long)rl_json_int(reply, "changed", 0));
+        return;
+    }
     printf("%s: %lld new issuers, %lld new certificates\n", rl_json_str(reply, "file"),
            (long long)rl_json_int(reply, "newIssuers", 0), (long long)rl_json_int(reply, "newCertificates", 0));
     json_array_foreach(json_object_get(reply, "items"), i, c) print_item(c);
@@ -135,6 +198,8 @@ static rl_err import_file(cli_call *call, const char *path, json_t **reply, rl_e
 {
     rl_error why = {0};
     json_t *request = json_pack("{s:s}", "command", "import");
+    if (rl_json_str(call->options, "issuer"))
+        json_object_set(request, "issuer", json_object_get(call->options, "issuer"));
     rl_err err = read_request(path, request, e);
     if (err == RL_OK && (err = cli_ask(call, request, reply, &why)) != RL_OK)
         rl_fail(e, err, "import", "'%s': %s", path, why.message);

@@ -134,7 +134,7 @@ static rl_err show(rl_app *app, const rl_cert_id *id, json_t **reply, rl_error *
     if (err != RL_OK)
         return rl_fail(e, err, "store", "the certificate cannot be read: %s", rl_err_name(err));
     *reply = cert_json(id, &record);
-    if (rl_store_der(app->store, id, &der) == RL_OK)
+    if (*reply && rl_store_der(app->store, id, &der) == RL_OK)
         json_object_set_new(*reply, "certificate", pem_json(rl_buf_span(&der)));
     rl_buf_free(&der);
     rl_cert_clear(&record);
@@ -319,6 +319,8 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"ca", cmd_ca},
                     {"issuers", rl_command_issuers},
                     {"import", rl_command_import},
+                    {"import-crl", rl_command_import_crl},
+                    {"import-index", rl_command_import_index},
                     {"ocsp-csr", rl_command_ocsp_csr},
                     {"ocsp-install", rl_command_ocsp_install}};
     const char *name = rl_json_str(request, "command");

@@ -40,15 +40,29 @@ static int64_t delegate_end(rl_app *app, const rl_issuer *i)
     return end;
 }
 
+/* How far a foreign issuer's revocation list is known; null: not at all. */
+static json_t *list_json(rl_app *app, const rl_issuer *i)
+{
+    char number[2 * RL_STORE_CRL_NUMBER + 1];
+    rl_issuer_crl list;
+    if (i->signer || rl_store_issuer_crl(app->store, i->id, &list) != RL_OK || !list.this_update)
+        return json_null();
+    rl_hex(rl_span_of(list.number, sizeof(list.number)), number, sizeof(number));
+    size_t zeros = strspn(number, "0");
+    return json_pack("{s:s,s:o,s:o,s:b,s:b}", "number", number[zeros] ? number + zeros : "0", "thisUpdate",
+                     time_json(list.this_update), "nextUpdate", time_json(list.next_update), "whole", list.whole,
+                     "partial", list.partial);
+}
+
 static json_t *issuer_json(rl_app *app, const rl_issuer *i)
 {
     char fingerprint[3 * 32];
     char *subject = rl_name_text(X509_get_subject_name(i->cert));
     rl_issuer_fingerprint(i, fingerprint);
-    json_t *out =
-        json_pack("{s:i,s:s?,s:s,s:b,s:s,s:o,s:o}", "id", (int)i->id, "subject", subject, "kind",
-                  i->signer ? "own" : "foreign", "issuing", i == rl_ca_issuer(app->ca), "fingerprint", fingerprint,
-                  "notAfter", time_json(end_of(i->cert)), "delegateNotAfter", time_json(delegate_end(app, i)));
+    json_t *out = json_pack("{s:i,s:s?,s:s,s:b,s:s,s:o,s:o,s:o}", "id", (int)i->id, "subject", subject, "kind",
+                            i->signer ? "own" : "foreign", "issuing", i == rl_ca_issuer(app->ca), "fingerprint",
+                            fingerprint, "notAfter", time_json(end_of(i->cert)), "delegateNotAfter",
+                            time_json(delegate_end(app, i)), "list", list_json(app, i));
     free(subject);
     return out;
 }

@@ -36,11 +36,15 @@ static const cli_option revoke_options[] = {
 static const cli_option serial_options[] = {
     {"issuer", "ISSUER", "the CA, when several have such a certificate: number, fingerprint or common name"}, {0}};
 static const cli_option import_options[] = {
+    {"issuer", "ISSUER", "whose an index.txt is: number, fingerprint or common name"},
     {NULL, NULL,
      "A CA's certificate makes its issuer known here, one for which OCSP is answered once it has certified our\n"
      "responder: revline ocsp csr. Any other certificate is taken in below its issuer, which must be known or come\n"
      "along, and is good until it is revoked. Of each file all certificates are taken or none, and what is known\n"
-     "already stays as it is.\n"}};
+     "already stays as it is.\n\n"
+     "A revocation list (PEM or DER) is applied to the certificates of the known CA that signed it, as a polled one\n"
+     "is: REVLINE_SYNC_CRL_URLS. An index.txt of OpenSSL's ca command makes known what that CA has issued, and\n"
+     "revokes what it has revoked.\n"}};
 static const cli_option list_options[] = {
     {"status", "STATUS", "only good, hold or revoked"},
     {"limit", "N", "at most N (default 50, at most 1000)"},
@@ -84,8 +88,8 @@ static const cli_command commands[] = {
     {"show", "SERIAL", 1, 1, "one certificate", serial_options, cli_show},
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
-    {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates (PEM or DER)", import_options,
-     cli_import},
+    {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
+     import_options, cli_import},
     {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user) or all of them now", sync_options, cli_sync},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 
-enum { SYNC_SOURCES_MAX = 16 };
+enum { SYNC_SOURCES_MAX = 32 };
 
 static json_t *sync_health(rl_app *app, bool *degraded)
 {

@@ -70,6 +70,18 @@ typedef struct rl_ca_imported {
  * WAL sync. */
 rl_err rl_ca_import(rl_ca *ca, X509 *const *certs, size_t n, rl_ca_imported *out, rl_error *e);
 
+/* ---- index.c: the database of OpenSSL's `ca` command ---- */
+typedef struct rl_ca_indexed {
+    size_t certificates; /* lines */
+    size_t added;        /* certificates that were not known */
+    size_t changed;      /* known ones that were good or on hold, and are revoked or on hold now */
+} rl_ca_indexed;
+/* Takes an index.txt of a foreign issuer: what it has issued becomes known by its serial number (profile "index"), and
+ * what it has revoked or put on hold is so here, as if an admin had done it. Nothing is taken back. The text is read
+ * whole before the first of several transactions; doing it again changes nothing. RL_EBADMSG with the line, RL_EINVAL
+ * for an issuer of our own. Blocks. */
+rl_err rl_ca_import_index(rl_ca *ca, const rl_issuer *issuer, rl_span text, rl_ca_indexed *out, rl_error *e);
+
 /* ---- delegate.c: what a foreign issuer lets our responder say ----
  * Its key is in `data_dir`/ocsp-ID.key, the certificate that the foreign CA gave it in the issuer's record. */
 /* A PKCS#10 request in PEM (malloced); the key is made at the first call. RL_EINVAL for an issuer of our own. */

@@ -54,6 +54,17 @@ rl_err ca_time(const ASN1_TIME *t, int64_t *unix_s);
 /* A store record for a certificate made from `t`: the caller clears it. */
 rl_err ca_record(const ca_template *t, const char *profile, const char *requester, int64_t now, rl_cert_record *out);
 
+/* index.txt: its lines, the caller frees them; RL_EBADMSG with the number of a line that is none. */
+typedef struct ca_index_line {
+    rl_serial serial;
+    bool revoked;
+    rl_reason reason;   /* when revoked */
+    int64_t revoked_at; /* likewise */
+    int64_t not_after;
+    rl_span subject; /* in the text */
+} ca_index_line;
+rl_err ca_index_read(rl_span text, ca_index_line **out, size_t *n, rl_error *e);
+
 /* The issuer's subject with one more CN, for certificates that speak in its name. */
 rl_err ca_name_below(const rl_issuer *issuer, const char *cn, X509_NAME **out, rl_error *e);
 

@@ -141,6 +141,29 @@ static rl_err add_issuer(rl_store_txn *t, struct item *i, rl_error *e)
     return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "an issuer cannot be stored: %s", rl_err_name(err));
 }
 
+/* A certificate that was known by its serial number alone: the rest of it, under the status it has. */
+static rl_err complete(rl_store_txn *t, struct item *i, const rl_cert_id *id)
+{
+    rl_cert_record known;
+    RL_TRY(rl_txn_cert(t, id, &known));
+    rl_err err = RL_OK;
+    if (rl_cert_is_unseen(&known)) {
+        rl_cert_record r = known;
+        r.subject = i->record.subject;
+        r.profile = i->record.profile;
+        r.requester = i->record.requester;
+        r.issued_at = i->record.issued_at;
+        r.not_before = i->record.not_before;
+        r.not_after = i->record.not_after;
+        err = rl_txn_update_cert(t, id, &r, "import");
+        if (err == RL_OK)
+            err = rl_txn_put_der(t, id, rl_span_of(i->der, i->der_n));
+        i->new_cert = err == RL_OK;
+    }
+    rl_cert_clear(&known);
+    return err;
+}
+
 static rl_err add_cert(rl_store_txn *t, struct item *i, rl_error *e)
 {
     if (!i->below && !i->companion)
@@ -148,13 +171,14 @@ static rl_err add_cert(rl_store_txn *t, struct item *i, rl_error *e)
     i->below = i->below ? i->below : i->companion->id;
     rl_cert_id id = ca_cert_id(i->below, &i->serial);
     rl_err err = rl_txn_add_cert(t, &id, &i->record, rl_span_of(i->der, i->der_n), "import");
-    if (err == RL_EEXISTS)
-        return RL_OK;
+    bool was_there = err == RL_EEXISTS;
+    if (was_there)
+        err = complete(t, i, &id);
     char serial[2 * RL_SERIAL_MAX + 1];
     rl_serial_text(&i->serial, serial);
-    if (err == RL_OK)
+    i->new_cert |= err == RL_OK && !was_there;
+    if (i->new_cert)
         err = rl_txn_audit(t, "import", "cert.import", serial);
-    i->new_cert = err == RL_OK;
     return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "a certificate cannot be stored: %s", rl_err_name(err));
 }
 

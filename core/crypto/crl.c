@@ -7,47 +7,13 @@
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "crypto/der.h"
 
 /* The shortest entry that DER allows: SEQUENCE { INTEGER of one octet, UTCTime }. */
 enum { ENTRY_MIN = 2 + 3 + 15, EXTENSIONS_MAX = 32 };
 
-/* ---- values ---- */
-static bool digits(rl_span text, size_t at, size_t n, int *out)
-{
-    *out = 0;
-    for (size_t i = at; i < at + n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        *out = *out * 10 + (text.p[i] - '0');
-    }
-    return true;
-}
-
-/* RFC 5280 §5.1.2.4: YYMMDDHHMMSSZ until 2049, YYYYMMDDHHMMSSZ from then on; both are taken for any year. */
-static rl_err read_time(rl_span *in, int64_t *unix_s)
-{
-    rl_span text;
-    struct tm tm = {0};
-    int year;
-    bool utc = rl_der_peek(in, RL_DER_UTC_TIME);
-    size_t y = utc ? 2 : 4;
-    RL_TRY(rl_der_expect(in, utc ? RL_DER_UTC_TIME : RL_DER_GENERALIZED_TIME, &text));
-    if (text.n != y + 11 || text.p[y + 10] != 'Z' || !digits(text, 0, y, &year) || !digits(text, y, 2, &tm.tm_mon) ||
-        !digits(text, y + 2, 2, &tm.tm_mday) || !digits(text, y + 4, 2, &tm.tm_hour) ||
-        !digits(text, y + 6, 2, &tm.tm_min) || !digits(text, y + 8, 2, &tm.tm_sec))
-        return RL_EBADMSG;
-    if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
-        tm.tm_sec > 59)
-        return RL_EBADMSG;
-    tm.tm_mon--;
-    tm.tm_year = !utc ? year - 1900 : year < 50 ? year + 100 : year;
-    *unix_s = timegm(&tm);
-    return RL_OK;
-}
-
+/* ---- extensions ---- */
 /* Extension ::= SEQUENCE { extnID, critical DEFAULT FALSE, extnValue }. An explicit FALSE is passed, as OpenSSL does.
  */
 static rl_err read_extension(rl_span *list, rl_span *oid, bool *critical, rl_span *value)
@@ -123,7 +89,7 @@ static rl_err read_entry(rl_span *list, rl_crl *c, rl_error *e)
     *out = (rl_crl_entry){0};
     RL_TRY(rl_der_sequence(list, &entry));
     RL_TRY(rl_der_expect(&entry, RL_DER_INTEGER, &serial));
-    RL_TRY(read_time(&entry, &out->revoked_at));
+    RL_TRY(rl_der_time(&entry, &out->revoked_at));
     if (entry.n > 0)
         RL_TRY(read_entry_extensions(&entry, out, e));
     RL_TRY(rl_span_end(&entry));
@@ -290,10 +256,10 @@ static rl_err read_tbs(rl_span tbs, rl_crl *c, rl_error *e)
     if (!rl_span_eq(algorithm, c->signature_algorithm)) /* §5.1.1.2: the same in both places */
         return RL_EBADMSG;
     RL_TRY(read_issuer(&tbs, c));
-    RL_TRY(read_time(&tbs, &c->this_update));
+    RL_TRY(rl_der_time(&tbs, &c->this_update));
     c->next_update = c->this_update + RL_CRL_LIFE_DEFAULT;
     if (rl_der_peek(&tbs, RL_DER_UTC_TIME) || rl_der_peek(&tbs, RL_DER_GENERALIZED_TIME))
-        RL_TRY(read_time(&tbs, &c->next_update));
+        RL_TRY(rl_der_time(&tbs, &c->next_update));
     if (c->next_update < c->this_update)
         return RL_EBADMSG;
     RL_TRY(read_entries(&tbs, c, e));

@@ -110,6 +110,47 @@ rl_err rl_der_null(rl_span *in)
     return RL_OK;
 }
 
+static bool take_digits(rl_span *text, size_t n, int min, int max, int *out)
+{
+    rl_span d;
+    *out = 0;
+    if (rl_span_take(text, n, &d) != RL_OK)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (d.p[i] < '0' || d.p[i] > '9')
+            return false;
+        *out = *out * 10 + (d.p[i] - '0');
+    }
+    return *out >= min && *out <= max;
+}
+
+rl_err rl_der_time_text(rl_span text, int64_t *unix_s)
+{
+    struct tm tm = {0};
+    bool utc = text.n == 13;
+    if ((!utc && text.n != 15) || !take_digits(&text, utc ? 2 : 4, 0, 9999, &tm.tm_year) ||
+        !take_digits(&text, 2, 1, 12, &tm.tm_mon) || !take_digits(&text, 2, 1, 31, &tm.tm_mday) ||
+        !take_digits(&text, 2, 0, 23, &tm.tm_hour) || !take_digits(&text, 2, 0, 59, &tm.tm_min) ||
+        !take_digits(&text, 2, 0, 59, &tm.tm_sec) || text.p[0] != 'Z')
+        return RL_EBADMSG;
+    tm.tm_mon--;
+    tm.tm_year += !utc ? -1900 : tm.tm_year < 50 ? 100 : 0;
+    *unix_s = timegm(&tm);
+    return RL_OK;
+}
+
+rl_err rl_der_time(rl_span *in, int64_t *unix_s)
+{
+    rl_span rest = *in, text;
+    bool utc = rl_der_peek(in, RL_DER_UTC_TIME);
+    RL_TRY(rl_der_expect(&rest, utc ? RL_DER_UTC_TIME : RL_DER_GENERALIZED_TIME, &text));
+    if (text.n != (utc ? 13 : 15))
+        return RL_EBADMSG;
+    RL_TRY(rl_der_time_text(text, unix_s));
+    *in = rest;
+    return RL_OK;
+}
+
 /* ---- writing ---- */
 void rl_der_init(rl_der_writer *w, void *memory, size_t cap)
 {

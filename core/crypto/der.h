@@ -55,6 +55,10 @@ rl_err rl_der_uint(rl_span *in, uint64_t *value); /* minimal, non-negative; RL_E
  * to be read and flagged, since a responder must answer for whatever serial it is asked. */
 rl_err rl_der_serial(rl_span *in, rl_span *contents, bool *negative);
 rl_err rl_der_null(rl_span *in);
+/* UTCTime or GeneralizedTime as RFC 5280 §4.1.2.5 writes them: YYMMDDHHMMSSZ (1950 to 2049), YYYYMMDDHHMMSSZ. And such
+ * a text by itself. */
+rl_err rl_der_time(rl_span *in, int64_t *unix_s);
+rl_err rl_der_time_text(rl_span text, int64_t *unix_s);
 
 /* ---- writer: appends to a caller's fixed memory, from front to back; nested elements are opened and
  * closed, lengths patched. Errors stick: check rl_der_finish only. ---- */
