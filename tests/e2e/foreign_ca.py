@@ -5,7 +5,6 @@ import pathlib
 import re
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from harness import openssl
 
 CONFIG = """
@@ -94,6 +93,3 @@ class ForeignCA:
         status = re.search(re.escape(cn) + r"\.pem: (\w+)", done.stdout).group(1)
         reason = re.search(r"Reason: (\w+)", done.stdout)
         return status, reason.group(1) if reason else None
-
-    def pem(self):
-        return x509.load_pem_x509_certificate((self.dir / "ca.pem").read_bytes()).public_bytes(Encoding.PEM)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from files import Files
 from foreign_ca import ForeignCA
-from harness import CommandFailed, Revline, client_key, eventually
+from harness import Revline, eventually
 
 FAST = {"REVLINE_SYNC_CRL_INTERVAL": "50ms", "REVLINE_SYNC_RETRY_MAX": "100ms", "REVLINE_OCSP_VALIDITY_GOOD": "1h"}
 GOOD, HOLD, REVOKED = ("good", None), ("revoked", "certificateHold"), ("revoked", "keyCompromise")
@@ -134,8 +134,7 @@ def test_a_wrong_list_changes_nothing_and_the_status_says_why(polled, files):
         files.switch(switch, value)
         eventually(lambda: server.sync("crl-1")["failures"] > failures + 1 and why in server.sync("crl-1")["lastError"], switch)
         assert statuses(server, ca) == expected and the_list(server, ca) == known, switch
-        files.clear(switch) if switch != "redirect" else None
-    files.clear()
+        files.clear(switch)
     eventually(lambda: not server.sync("crl-1")["lastError"], "it recovers")
     assert statuses(server, ca) == {"alice": REVOKED, "bob": GOOD, "carol": REVOKED}
 
@@ -242,13 +241,13 @@ def test_an_index_is_imported(server, tmp_path):
 
 # ---- many entries ----
 def large_list(ca, entries, number=1, holds=0):
-    """Made by python-cryptography: serial numbers 1 to `entries`, times 2^64, so that they have nine octets and more."""
+    """Made by python-cryptography: serial numbers 1 to `entries`, times 2^64; the last ones on hold."""
     key = serialization.load_pem_private_key((ca.dir / "ca.key").read_bytes(), None)
     now = datetime.datetime.utcnow().replace(microsecond=0)
     name = x509.load_pem_x509_certificate((ca.dir / "ca.pem").read_bytes()).subject
     builder = x509.CertificateRevocationListBuilder(
         name, now, now + datetime.timedelta(days=1), [x509.Extension(x509.CRLNumber.oid, False, x509.CRLNumber(number))],
-        [entry(i, now, i <= holds) for i in range(1, entries + 1)])
+        [entry(i, now, i > entries - holds) for i in range(1, entries + 1)])
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
@@ -259,19 +258,18 @@ def entry(i, now, hold):
 
 
 def everything(server):
-    return sorted((c["issuer"], c["serial"], c["status"], c["reason"], c["revokedAt"]) for c in server.all_certificates()
-                  if c["issuer"] == 2)
+    return sorted((c["serial"], c["status"], c["reason"], c["revokedAt"]) for c in server.all_certificates() if c["profile"] == "crl")
 
 
 def test_killed_while_it_applies_a_list(files, make_server, tmp_path):
     """kill -9 at different points of the way: the database is that of a server that was left alone."""
     ca = ForeignCA(tmp_path / "other")
-    lists = [large_list(ca, 6000, 1, holds=3000), large_list(ca, 5000, 2)[:]]
+    lists = [large_list(ca, 4000, 1, holds=2000), large_list(ca, 3500, 2)]
     url = files.put("/other.crl", lists[0])
     calm = make_server(start=False)
     calm.cli("import", ca.path("ca.pem"))
     folders = []
-    for i in range(4):
+    for i in range(3):
         folder = tmp_path / ("killed%d" % i)
         shutil.copytree(calm.data_dir, folder)
         folders.append(folder)
@@ -280,19 +278,18 @@ def test_killed_while_it_applies_a_list(files, make_server, tmp_path):
         calm.cli("import", ca.path("list.der"))
     calm.start()
     expected = everything(calm)
-    assert len(expected) == 6000
+    assert len(expected) == 4000 and sum(1 for c in expected if c[1] == "good") == 500
     for i, folder in enumerate(folders):
         server = Revline(folder, {**FAST, "REVLINE_CA_KEY": "ec-p256", "REVLINE_SYNC_CRL_URLS": url})
-        for der in lists:
+        changes = 0
+        for number, der in enumerate(lists, 1):
             files.put("/other.crl", der)
             server.start()
-            target = 1 + 1500 * i
-            eventually(lambda: progress(server) >= target or the_list(server, ca), "some of the list", pause=0.001)
+            eventually(lambda: progress(server) >= changes + 1200 * i, "some of the list", pause=0.001)
             server.kill()
             server.start()
-            eventually(lambda: the_list(server, ca) and not server.sync("crl-1")["lastError"], "the list is whole")
-            number = x509.load_der_x509_crl(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
             eventually(lambda: (the_list(server, ca) or {}).get("number") == "%d" % number, "list %d is whole" % number)
+            changes = progress(server)
             server.stop()
         server.start()
         assert everything(server) == expected, i
@@ -300,10 +297,7 @@ def test_killed_while_it_applies_a_list(files, make_server, tmp_path):
 
 
 def progress(server):
-    try:
-        return server.control("status")["parts"]["store"]["lastDelta"]
-    except (OSError, CommandFailed):
-        return 0
+    return server.control("status")["parts"]["store"]["lastDelta"]
 
 
 def test_speed_of_a_large_list(files, make_server, tmp_path):
