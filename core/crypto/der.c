@@ -135,8 +135,9 @@ rl_err rl_der_time_text(rl_span text, int64_t *unix_s)
         return RL_EBADMSG;
     tm.tm_mon--;
     tm.tm_year += !utc ? -1900 : tm.tm_year < 50 ? 100 : 0;
+    int day = tm.tm_mday;
     *unix_s = timegm(&tm);
-    return RL_OK;
+    return tm.tm_mday == day ? RL_OK : RL_EBADMSG; /* the 31st of a month that has none */
 }
 
 rl_err rl_der_time(rl_span *in, int64_t *unix_s)

@@ -193,6 +193,19 @@ static void each_type_takes_what_it_should_and_nothing_else(void **state)
         {"REVLINE_BASE_URL=http://user@host", false},
         {"REVLINE_BASE_URL=http://host/?q", false},
         {"REVLINE_BASE_URL=http://host/a b", false},
+        {"REVLINE_SYNC_CRL_URLS=", true},
+        {"REVLINE_SYNC_CRL_URLS=http://a.example/a%20b.crl , https://[::1]:8443/x,http://c.example/", true},
+        {"REVLINE_SYNC_CRL_URLS=http://a.example/,", false},
+        {"REVLINE_SYNC_CRL_URLS=,http://a.example/", false},
+        {"REVLINE_SYNC_CRL_URLS=http://a.example/,ldap://b.example/", false},
+        {"REVLINE_SYNC_CRL_URLS=http://a,http://a,http://a,http://a,http://a,http://a,http://a,http://a,http://a,http:/"
+         "/a,"
+         "http://a,http://a,http://a,http://a,http://a,http://a",
+         true},
+        {"REVLINE_SYNC_CRL_URLS=http://a,http://a,http://a,http://a,http://a,http://a,http://a,http://a,http://a,http:/"
+         "/a,"
+         "http://a,http://a,http://a,http://a,http://a,http://a,http://a",
+         false},
         {"REVLINE_GRAPH_URL=", false}, /* has a default and cannot do without */
         {"REVLINE_CA_SUBJECT=CN=Caf\xc3\xa9", true},
         {"REVLINE_CA_SUBJECT=CN=Caf\xe9", false},

@@ -297,6 +297,59 @@ static void test_unbalanced_or_too_deep_writing_is_told(void **state)
     assert_int_equal(rl_der_finish(&w, &out), RL_EINVAL);
 }
 
+static void test_times_are_read_as_openssl_reads_them(void **state)
+{
+    static const struct {
+        uint8_t tag;
+        const char *text;
+    } cases[] = {
+        {RL_DER_UTC_TIME, "260105095811Z"},
+        {RL_DER_UTC_TIME, "491231235959Z"},
+        {RL_DER_UTC_TIME, "500101000000Z"},
+        {RL_DER_UTC_TIME, "000229120000Z"},
+        {RL_DER_UTC_TIME, "230229120000Z"},
+        {RL_DER_UTC_TIME, "261301000000Z"},
+        {RL_DER_UTC_TIME, "260100000000Z"},
+        {RL_DER_UTC_TIME, "260431000000Z"},
+        {RL_DER_UTC_TIME, "260101240000Z"},
+        {RL_DER_UTC_TIME, "260101006000Z"},
+        {RL_DER_UTC_TIME, "26010100000aZ"},
+        {RL_DER_UTC_TIME, "2601010000Z"},
+        {RL_DER_UTC_TIME, "260101000000"},
+        {RL_DER_UTC_TIME, "260101000000+0100"},
+        {RL_DER_UTC_TIME, "20260105095811Z"},
+        {RL_DER_GENERALIZED_TIME, "20500105095811Z"},
+        {RL_DER_GENERALIZED_TIME, "99991231235959Z"},
+        {RL_DER_GENERALIZED_TIME, "19700101000000Z"},
+        {RL_DER_GENERALIZED_TIME, "260105095811Z"},
+        {RL_DER_GENERALIZED_TIME, "20260105095811.5Z"},
+        {RL_DER_GENERALIZED_TIME, "20260105095811"},
+        {RL_DER_GENERALIZED_TIME, ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint8_t element[40] = {cases[i].tag, (uint8_t)strlen(cases[i].text)};
+        struct tm tm;
+        int64_t got = -1;
+        memcpy(element + 2, cases[i].text, strlen(cases[i].text));
+        rl_span in = rl_span_of(element, 2 + strlen(cases[i].text)), before = in;
+        ASN1_TIME *time =
+            ASN1_STRING_type_new(cases[i].tag == RL_DER_UTC_TIME ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME);
+        ASN1_STRING_set(time, cases[i].text, (int)strlen(cases[i].text));
+        /* OpenSSL also knows fractions and offsets, which RFC 5280 does not allow. */
+        bool right = ASN1_TIME_check(time) == 1 && !strpbrk(cases[i].text, ".+") && strlen(cases[i].text) >= 13;
+        rl_err err = rl_der_time(&in, &got);
+        if ((err == RL_OK) != right)
+            fail_msg("'%s': %s", cases[i].text, rl_err_name(err));
+        if (right) {
+            assert_int_equal(ASN1_TIME_to_tm(time, &tm), 1);
+            assert_int_equal(got, timegm(&tm));
+        }
+        assert_int_equal(in.n, right ? 0 : before.n);
+        ASN1_STRING_free(time);
+    }
+}
+
 /* A certificate that OpenSSL made can be walked down to its serial number. */
 static void test_openssl_certificate_can_be_walked(void **state)
 {
@@ -336,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_serials_of_up_to_20_octets_are_read),
         cmocka_unit_test(test_numbers_are_written_as_openssl_writes_them),
         cmocka_unit_test(test_times_are_written_as_openssl_writes_them),
+        cmocka_unit_test(test_times_are_read_as_openssl_reads_them),
         cmocka_unit_test(test_other_kinds_are_written_byte_for_byte),
         cmocka_unit_test(test_nested_elements_get_their_lengths),
         cmocka_unit_test(test_unbalanced_or_too_deep_writing_is_told),

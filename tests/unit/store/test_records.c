@@ -27,6 +27,8 @@ static rl_cert_record full_cert(void)
                         .reason = RL_REASON_AA_COMPROMISE,
                         .manual_reason = RL_REASON_KEY_COMPROMISE,
                         .revoked_at = 1767607091,
+                        .crl_reason = RL_REASON_HOLD,
+                        .crl_date = -1767607091,
                         .bindings_n = 2};
     r.bindings[0] = (rl_binding){RL_SOURCE_ENTRA_USER_NAME, "a@b.example"};
     r.bindings[1].source = RL_SOURCE_TRANSACTION;
@@ -47,6 +49,8 @@ static void assert_same_cert(const rl_cert_record *a, const rl_cert_record *b)
     assert_int_equal(a->reason, b->reason);
     assert_int_equal(a->manual_reason, b->manual_reason);
     assert_int_equal(a->revoked_at, b->revoked_at);
+    assert_int_equal(a->crl_reason, b->crl_reason);
+    assert_int_equal(a->crl_date, b->crl_date);
     assert_int_equal(a->bindings_n, b->bindings_n);
     for (size_t i = 0; i < a->bindings_n; i++) {
         assert_int_equal(a->bindings[i].source, b->bindings[i].source);
@@ -103,10 +107,20 @@ static void the_other_records_read_back(void **state)
 
     i.delegate = der;
     i.delegate_n = 1;
+    i.crl = (rl_issuer_crl){
+        .number = {0xff, [19] = 1}, .this_update = 5, .whole = true, .next_update = -6, .partial = true};
+    i.crl.scope[31] = 7;
     assert_int_equal(rl_issuer_encode(&i, &b), RL_OK);
     assert_int_equal(rl_issuer_decode(rl_buf_span(&b), &i2), RL_OK);
     assert_int_equal(i2.delegate_n, 1);
     assert_memory_equal(i2.delegate, der, 1);
+    rl_issuer_crl list;
+    assert_int_equal(rl_issuer_decode_crl(rl_buf_span(&b), &list), RL_OK);
+    assert_memory_equal(list.number, i.crl.number, sizeof(list.number));
+    assert_memory_equal(list.scope, i.crl.scope, sizeof(list.scope));
+    assert_true(list.whole && list.partial && list.this_update == 5 && list.next_update == -6);
+    assert_memory_equal(i2.crl.number, i.crl.number, sizeof(list.number));
+    assert_true(i2.crl.whole && i2.crl.partial && i2.crl.this_update == 5 && i2.crl.next_update == -6);
     rl_issuer_clear(&i2);
     rl_buf_reset(&b);
 
@@ -317,6 +331,37 @@ static void names_of_reasons_are_those_of_rfc_5280(void **state)
 
 /* From a state, with a mask, at time 500: what status, reason and date follow. A certificate that was not good is so
  * since 100. */
+static void a_foreign_list_gives_reason_and_date(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t more;
+        rl_reason listed;
+        rl_status status;
+        rl_reason reason;
+        int64_t revoked_at;
+    } cases[] = {
+        {0, RL_REASON_KEY_COMPROMISE, RL_STATUS_REVOKED, RL_REASON_KEY_COMPROMISE, 77},
+        {0, RL_REASON_HOLD, RL_STATUS_HOLD, RL_REASON_HOLD, 77},
+        /* with another reason the date is that of leaving good */
+        {RL_WHY_DISABLED, RL_REASON_SUPERSEDED, RL_STATUS_REVOKED, RL_REASON_SUPERSEDED, 100},
+        {RL_WHY_DISABLED, RL_REASON_HOLD, RL_STATUS_HOLD, RL_REASON_HOLD, 100},
+        {RL_WHY_DELETED, RL_REASON_HOLD, RL_STATUS_REVOKED, RL_REASON_CESSATION, 100},
+        {RL_WHY_ENDPOINT_LIST, RL_REASON_SUPERSEDED, RL_STATUS_REVOKED, RL_REASON_PRIVILEGE_WITHDRAWN, 100},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        rl_cert_record r = {.why = RL_WHY_FOREIGN_CRL | cases[i].more,
+                            .crl_reason = cases[i].listed,
+                            .crl_date = 77,
+                            .status = RL_STATUS_HOLD,
+                            .reason = RL_REASON_HOLD,
+                            .revoked_at = 100};
+        rl_cert_settle(&r, 500);
+        if (r.status != cases[i].status || r.reason != cases[i].reason || r.revoked_at != cases[i].revoked_at)
+            fail_msg("case %zu: %d %d %lld", i, r.status, r.reason, (long long)r.revoked_at);
+    }
+}
+
 static void the_status_follows_from_the_mask(void **state)
 {
     (void)state;
@@ -379,6 +424,7 @@ int main(void)
         cmocka_unit_test(no_half_record_is_ever_left_in_a_buffer),
         cmocka_unit_test(names_of_reasons_are_those_of_rfc_5280),
         cmocka_unit_test(the_status_follows_from_the_mask),
+        cmocka_unit_test(a_foreign_list_gives_reason_and_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
