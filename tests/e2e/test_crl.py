@@ -288,7 +288,7 @@ def test_killed_while_it_applies_a_list(files, make_server, tmp_path):
         for number, der in enumerate(lists, 1):
             files.put("/other.crl", der)
             server.start()
-            eventually(lambda: progress(server) >= changes + 1200 * i, "some of the list", pause=0.001)
+            eventually(lambda: progress(server) >= changes + 900 * i, "some of the list", pause=0.001)
             server.kill()
             server.start()
             eventually(lambda: (the_list(server, ca) or {}).get("number") == "%d" % number, "list %d is whole" % number)
