@@ -1,5 +1,5 @@
-/* Sync: watches the directories and turns their changes into revocations. One thread, one libuv loop;
- * each source a small state machine on it. */
+/* Sync: watches the directories and other CAs' revocation lists, and turns their changes into revocations. One thread,
+ * one libuv loop; each source a small state machine on it. */
 #ifndef RL_SYNC_SYNC_H
 #define RL_SYNC_SYNC_H
 
@@ -13,7 +13,7 @@ rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_er
 /* Stops within about a second: running calls are cancelled, a transaction under way is waited for. */
 void rl_sync_stop(rl_sync *s);
 
-/* Asks a source ("entra-device", "entra-user", or "" for all) for a round now; `full` for a full reconciliation.
+/* Asks a source ("entra-device", "crl-1", …, or "" for all) for a round now; `full` for a full reconciliation.
  * RL_ENOTFOUND for an unknown or unconfigured one. Any thread. */
 rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e);
 

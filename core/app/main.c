@@ -90,7 +90,8 @@ static const cli_command commands[] = {
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
-    {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user) or all of them now", sync_options, cli_sync},
+    {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user, crl-1, ...) or all of them now", sync_options,
+     cli_sync},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},
 };
