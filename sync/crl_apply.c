@@ -1,7 +1,6 @@
 /* What a revocation list changes; see crl_apply.h. */
 #include "sync/crl_apply.h"
 
-#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 
