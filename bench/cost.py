@@ -4,7 +4,6 @@ Called by `bash bench/run --cost`. Allocations are counted inside the server (al
 `strace -c` on all of its threads. Each way of asking is a run of its own, after every answer has entered the cache.
 The figures include the beginning and end of the run's 64 connections, and what other threads of the server do meanwhile.
 """
-import argparse
 import json
 import os
 import re
@@ -13,8 +12,8 @@ import subprocess
 import tempfile
 import time
 
-import measure
 import prepare
+import tools
 
 RUNS = [("POST", "post", 1), ("GET", "get", 1), ("POST, 16 pipelined", "post", 16), ("GET, 16 pipelined", "get", 16)]
 CALL = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$", re.MULTILINE)
@@ -22,7 +21,7 @@ CALL = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$", re.M
 
 def load(options, port, file, pipeline):
     """Answers of a run, all of them, from the first to the last."""
-    return measure.load(options, port, os.path.join(options.data, f"{file}.req"), "--pipeline", str(pipeline),
+    return tools.load(options, port, os.path.join(options.data, f"{file}.req"), "--pipeline", str(pipeline),
                         "--connections", "64", "--seconds", str(options.seconds), "--warmup", "0")["answers"]
 
 
@@ -30,7 +29,7 @@ def allocations(options, folder):
     """[allocations for each answer] of the runs."""
     counter = os.path.join(folder, "allocations")
     preload = os.path.abspath(os.path.join(options.build, "bench", "bench_allocations.so"))
-    revline = prepare.Revline(options.revline, options.data, measure.PIN_SERVER, LD_PRELOAD=preload,
+    revline = prepare.Revline(options.revline, options.data, tools.PIN_SERVER, LD_PRELOAD=preload,
                               BENCH_ALLOCATIONS=counter)
 
     def count():
@@ -40,7 +39,7 @@ def allocations(options, folder):
     figures = []
     try:
         for _, file, pipeline in RUNS:
-            measure.check_all(options, revline.port, os.path.join(options.data, f"{file}.req"))
+            tools.check_all(options, revline.port, os.path.join(options.data, f"{file}.req"))
             load(options, revline.port, file, pipeline)  # connections and exchanges have their memory now
             before = count()
             answers = load(options, revline.port, file, pipeline)
@@ -66,11 +65,11 @@ def wait_traced(pid, tracer):
 
 def system_calls(options, folder):
     """[{system call: times for each answer}] of the runs, or [] where strace may not trace."""
-    revline = prepare.Revline(options.revline, options.data, measure.PIN_SERVER)
+    revline = prepare.Revline(options.revline, options.data, tools.PIN_SERVER)
     figures = []
     try:
         for _, file, pipeline in RUNS:
-            measure.check_all(options, revline.port, os.path.join(options.data, f"{file}.req"))
+            tools.check_all(options, revline.port, os.path.join(options.data, f"{file}.req"))
             report = os.path.join(folder, f"strace-{file}-{pipeline}")
             tracer = subprocess.Popen(["strace", "-f", "-c", "-o", report, "-p", str(revline.pid)],
                                       stderr=subprocess.DEVNULL)
@@ -90,16 +89,9 @@ def system_calls(options, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bash bench/run --cost", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cost", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--certificates", type=int, default=1000, help="drawn from at random (1000)")
-    parser.add_argument("--seconds", type=float, default=2, help="of each run (2)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    parser.add_argument("--build", default="build/release", help="where the programs are (build/release)")
-    parser.add_argument("--nginx", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.revline = os.path.join(options.build, "revline")
+    p = tools.parser(" --cost", __doc__, 2)
+    p.add_argument("--certificates", type=int, default=1000, help="drawn from at random (1000)")
+    options = tools.parse(p)
     with tempfile.TemporaryDirectory(prefix="revline-cost-") as folder:
         options.data = folder
         prepare.prepare(options.revline, folder, options.certificates)

@@ -43,7 +43,7 @@ class Revline:
                 for line in log:
                     if '"serve.ready"' in line and line.endswith("\n"):
                         return int(json.loads(line)["http_port"])
-            time.sleep(0.02)
+            time.sleep(0.005)
         with open(self.log, encoding="utf-8", errors="replace") as log:
             raise SystemExit("revline does not start:\n" + log.read())
 
