@@ -4,6 +4,7 @@
 #define RL_OCSP_RESPONSE_H
 
 #include "crypto/signer.h"
+#include "ocsp/request.h"
 #include "store/records.h"
 
 /* RFC 6960 §4.2.1 OCSPResponseStatus */
@@ -41,7 +42,7 @@ typedef struct ocsp_response {
 
 /* Who signs. */
 typedef struct ocsp_identity {
-    const rl_signer *signer;
+    rl_signer *signer;
     rl_span cert;         /* its certificate, DER: goes along */
     uint8_t key_hash[20]; /* SHA-1 of its subjectPublicKey bits: ResponderID byKey, unless: */
     rl_span name;         /* its subject, DER: ResponderID byName; .p == NULL: byKey */
@@ -52,5 +53,11 @@ size_t ocsp_response_bound(const ocsp_response *r, const ocsp_identity *who);
 /* Writes the whole OCSPResponse into `memory`; RL_ERANGE when it does not fit, RL_ECRYPTO when signing fails. */
 rl_err ocsp_response_build(const ocsp_response *r, const ocsp_identity *who, uint8_t *memory, size_t cap, rl_span *out,
                            rl_error *e);
+
+/* ---- of a whole OCSPResponse that was built here ---- */
+/* What follows the signature, when it ends where the whole ends; else empty. */
+rl_span ocsp_response_certs(rl_span response);
+/* The first SingleResponse's CertID. RL_EBADMSG for what is no answer. */
+rl_err ocsp_response_cert_id(rl_span response, ocsp_cert_id *id);
 
 #endif

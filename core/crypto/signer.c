@@ -1,4 +1,5 @@
-/* Signers: keys in memory, from a file or made here. Immutable after creation; the reference count is atomic. */
+/* Signers: keys in memory, from a file or made here. Immutable after creation but for the reference count, which is
+ * atomic, and contexts that are kept. */
 #include "crypto/signer.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,10 +17,15 @@
 
 #include "crypto/x509.h"
 
+enum { SPARE_MAX = 64 }; /* threads that sign at once */
+
 struct rl_signer {
     _Atomic int refs;
     EVP_PKEY *pkey;
     rl_key_type type;
+    pthread_mutex_t lock; /* all below: contexts that are ready to sign, which takes a while to reach */
+    size_t spare_n;
+    EVP_PKEY_CTX *spare[SPARE_MAX];
 };
 
 static const struct {
@@ -43,6 +50,7 @@ static rl_err wrap(EVP_PKEY *pkey, rl_key_type type, rl_signer **out, rl_error *
         return rl_fail(e, RL_ENOMEM, "signer", "out of memory");
     }
     atomic_init(&s->refs, 1);
+    pthread_mutex_init(&s->lock, NULL);
     s->pkey = pkey;
     s->type = type;
     *out = s;
@@ -166,6 +174,9 @@ rl_signer *rl_signer_ref(rl_signer *s)
 void rl_signer_free(rl_signer *s)
 {
     if (s && atomic_fetch_sub(&s->refs, 1) == 1) {
+        while (s->spare_n > 0)
+            EVP_PKEY_CTX_free(s->spare[--s->spare_n]);
+        pthread_mutex_destroy(&s->lock);
         EVP_PKEY_free(s->pkey); /* OpenSSL clears private numbers as it frees them */
         free(s);
     }
@@ -197,16 +208,51 @@ rl_span rl_signer_algorithm(const rl_signer *s)
                                      : RL_SPAN_LIT("\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02");
 }
 
-rl_err rl_signer_sign(const rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
+/* ---- signing ---- */
+static EVP_PKEY_CTX *new_context(const rl_signer *s)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(s->pkey, NULL);
     const EVP_MD *md = rl_signer_hash(s) == RL_SHA384 ? EVP_sha384() : EVP_sha256();
-    if (*n < (size_t)EVP_PKEY_get_size(s->pkey)) {
-        EVP_MD_CTX_free(ctx);
+    bool ok = ctx && EVP_PKEY_sign_init(ctx) == 1 &&
+              (!rl_signer_is_rsa(s) || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1) &&
+              EVP_PKEY_CTX_set_signature_md(ctx, md) == 1;
+    if (ok)
+        return ctx;
+    EVP_PKEY_CTX_free(ctx);
+    return NULL;
+}
+
+static EVP_PKEY_CTX *take_context(rl_signer *s)
+{
+    pthread_mutex_lock(&s->lock);
+    EVP_PKEY_CTX *ctx = s->spare_n > 0 ? s->spare[--s->spare_n] : NULL;
+    pthread_mutex_unlock(&s->lock);
+    return ctx ? ctx : new_context(s);
+}
+
+static void give_context(rl_signer *s, EVP_PKEY_CTX *ctx)
+{
+    pthread_mutex_lock(&s->lock);
+    bool room = s->spare_n < SPARE_MAX;
+    if (room)
+        s->spare[s->spare_n++] = ctx;
+    pthread_mutex_unlock(&s->lock);
+    if (!room)
+        EVP_PKEY_CTX_free(ctx);
+}
+
+rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
+{
+    uint8_t digest[RL_HASH_MAX];
+    rl_hash hash = rl_signer_hash(s);
+    if (*n < (size_t)EVP_PKEY_get_size(s->pkey))
         return rl_fail(e, RL_ERANGE, "signer", "no room for the signature");
+    EVP_PKEY_CTX *ctx = take_context(s);
+    if (ctx && rl_hash_digest(hash, tbs, digest) == RL_OK &&
+        EVP_PKEY_sign(ctx, sig, n, digest, rl_hash_size(hash)) == 1) {
+        give_context(s, ctx);
+        return RL_OK;
     }
-    bool ok =
-        ctx && EVP_DigestSignInit(ctx, NULL, md, NULL, s->pkey) == 1 && EVP_DigestSign(ctx, sig, n, tbs.p, tbs.n) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok ? RL_OK : rl_fail_openssl(e, "signer", "signing failed");
+    EVP_PKEY_CTX_free(ctx);
+    return rl_fail_openssl(e, "signer", "signing failed");
 }

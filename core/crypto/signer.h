@@ -32,7 +32,7 @@ rl_span rl_signer_algorithm(const rl_signer *s);
 rl_hash rl_signer_hash(const rl_signer *s);
 /* Signs `tbs`; *n holds the capacity of sig on entry. RL_ERANGE when too small (RL_SIGNATURE_MAX always fits). */
 enum { RL_SIGNATURE_MAX = 512 };
-rl_err rl_signer_sign(const rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e);
+rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e);
 
 const char *rl_key_type_name(rl_key_type t); /* "rsa4096", "ec-p256", … */
 
