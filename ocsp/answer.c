@@ -182,8 +182,8 @@ rl_span ocsp_entry_tag(const ocsp_entry *e)
     return tag;
 }
 
-/* An answer may be asked for again until its delegate's successor is due, which then signs it anew: what is sent has
- * the better part of its delegate's life before it, and nobody gets one whose signer expires on the way. */
+/* An answer may be asked for again while its delegate's successor, which is due at half of its life, signs the wanted
+ * ones anew, until half of the rest: nobody gets one whose signer expires on the way. */
 static rl_err sign(const ocsp_job *job, const ocsp_response *r, const ocsp_delegate *delegate, ocsp_entry **out,
                    rl_error *e)
 {
@@ -202,7 +202,9 @@ static rl_err sign(const ocsp_job *job, const ocsp_response *r, const ocsp_deleg
         err = *out ? RL_OK : rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     }
     if (err == RL_OK) {
-        int64_t renewed = delegate->renew_at > r->produced_at ? delegate->renew_at : r->produced_at + 1;
+        int64_t renewed = delegate->renew_at + (delegate->not_after - delegate->renew_at) / 2;
+        if (renewed <= r->produced_at)
+            renewed = r->produced_at + 1;
         (*out)->serve_until = (*out)->next_update < renewed ? (*out)->next_update : renewed;
     }
     free(memory);
@@ -251,11 +253,23 @@ static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
     return sign(job, &r, delegate, &job->entry, e);
 }
 
+/* With the stamp first: see cache.c. */
+bool ocsp_job_find(ocsp_job *job)
+{
+    const ocsp_context *c = job->context;
+    ocsp_question *q = &job->questions[0];
+    q->stamped = true;
+    q->stamp = ocsp_cache_stamp(c->cache, &q->cert);
+    job->entry = ocsp_cache_get(c->cache, &job->key, rl_wall_s(), NULL);
+    if (!job->entry)
+        job->entry = ocsp_warm_find(c->warm, &job->key, q->stamp);
+    return job->entry != NULL;
+}
+
 void ocsp_job_run(ocsp_job *job)
 {
     rl_error e = {0};
     ocsp_delegate *delegate = NULL;
-    job->attempts++;
     job->entry = NULL;
     rl_err err = choose_delegate(job, &delegate, &e);
     if (err == RL_OK) {

@@ -50,8 +50,10 @@ typedef struct ocsp_job {
     bool cacheable; /* one certificate of a known issuer and no nonce: `key` is set */
     ocsp_key key;
     unsigned attempts;
-    ocsp_entry *entry;            /* the result, one reference; NULL: */
-    ocsp_response_status failure; /* why there is none */
+    ocsp_entry *entry;              /* the result, one reference; NULL: */
+    ocsp_response_status failure;   /* why there is none */
+    struct ocsp_job *next, *joined; /* flights.c's */
+    void *owner;                    /* the caller's: who waits for it */
     size_t n;
     ocsp_question questions[];
 } ocsp_job;
@@ -68,6 +70,8 @@ void ocsp_question_key(const ocsp_question *q, const ocsp_cert_id *id, ocsp_key 
 
 /* Reads the store, builds, signs, and puts a cacheable answer into the cache. */
 void ocsp_job_run(ocsp_job *job);
+/* A cacheable job's answer from the cache, or from those that the store has kept. */
+bool ocsp_job_find(ocsp_job *job);
 /* False when a certificate of the answer may have changed since the store was read: the answer is not to be sent. */
 bool ocsp_job_is_current(const ocsp_job *job);
 

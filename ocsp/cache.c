@@ -23,7 +23,7 @@
 #include <sys/random.h>
 
 #include "base/metrics.h"
-#include "crypto/der.h"
+#include "ocsp/response.h"
 
 enum {
     SHARDS_MAX = 64,
@@ -63,20 +63,6 @@ typedef struct certs {
 } certs;
 static pthread_mutex_t certs_lock = PTHREAD_MUTEX_INITIALIZER;
 static certs *all_certs;
-
-/* RFC 6960 §4.2.1: what follows signature in BasicOCSPResponse, when it ends where the whole ends; else empty. */
-static rl_span find_certs(rl_span response)
-{
-    rl_span in = response, field, bytes, basic;
-    uint8_t tag;
-    bool ok = rl_der_sequence(&in, &field) == RL_OK && rl_der_any(&field, &tag, &bytes, NULL) == RL_OK &&
-              rl_der_expect(&field, RL_DER_CONTEXT_CONSTRUCTED(0), &bytes) == RL_OK &&
-              rl_der_sequence(&bytes, &bytes) == RL_OK && rl_der_oid(&bytes, &field) == RL_OK &&
-              rl_der_octets(&bytes, &field) == RL_OK && rl_der_sequence(&field, &basic) == RL_OK;
-    for (unsigned i = 0; ok && i < 3; i++) /* tbsResponseData, signatureAlgorithm, signature */
-        ok = rl_der_any(&basic, &tag, &field, NULL) == RL_OK;
-    return ok && basic.n > 0 && basic.p + basic.n == response.p + response.n ? basic : (rl_span){0};
-}
 
 /* Takes part in the copy of these octets; NULL on exhaustion. */
 static certs *certs_share(rl_span octets)
@@ -118,7 +104,7 @@ static void certs_leave(rl_span octets)
 ocsp_entry *ocsp_entry_new(rl_span response, rl_span headers, int64_t this_update, int64_t next_update,
                            unsigned outcome)
 {
-    rl_span end = find_certs(response), body = rl_span_of(response.p, response.n - end.n);
+    rl_span end = ocsp_response_certs(response), body = rl_span_of(response.p, response.n - end.n);
     certs *shared = end.n ? certs_share(end) : NULL;
     if (end.n && !shared)
         return NULL;
@@ -156,7 +142,7 @@ void ocsp_entry_drop(void *entry)
     free(e);
 }
 
-static ocsp_entry *entry_ref(ocsp_entry *e)
+ocsp_entry *ocsp_entry_ref(ocsp_entry *e)
 {
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
     return e;
@@ -329,12 +315,12 @@ void ocsp_cache_fetch(const ocsp_cache *c, uint64_t hash)
     fetch_ahead(__atomic_load_n(bucket_of(c, &c->shards[shard_at(c, hash)], hash), __ATOMIC_RELAXED));
 }
 
-ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now)
+ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now, bool *due)
 {
-    return ocsp_cache_get_at(c, ocsp_cache_look(c, key), key, now);
+    return ocsp_cache_get_at(c, ocsp_cache_look(c, key), key, now, due);
 }
 
-ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t hash, const ocsp_key *key, int64_t now)
+ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t hash, const ocsp_key *key, int64_t now, bool *due)
 {
     shard *s = shard_of(c, hash);
     ocsp_entry **link = bucket_of(c, s, hash), *found = NULL;
@@ -342,14 +328,29 @@ ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t hash, const ocsp_key *key,
     while (*link && !same_key(&(*link)->key, key))
         link = &(*link)->chain;
     if (*link && is_fresh(*link, now)) {
-        found = entry_ref(*link);
+        found = ocsp_entry_ref(*link);
         if (!found->used)
             found->used = true; /* unread memory is not written for nothing */
+        if (due && (*due = now >= found->refresh_at))
+            found->refresh_at = INT64_MAX;
     } else if (*link) {
         unlink_entry(s, link);
     }
     pthread_mutex_unlock(&s->lock);
     return found;
+}
+
+uint32_t *ocsp_cache_stamps(const ocsp_cache *c)
+{
+    uint32_t *copy = malloc(STAMPS * sizeof(*copy));
+    for (size_t i = 0; copy && i < STAMPS; i++)
+        copy[i] = atomic_load_explicit(&c->stamps[i], memory_order_acquire);
+    return copy;
+}
+
+uint32_t ocsp_cache_stamp_among(const ocsp_cache *c, const uint32_t *stamps, const rl_cert_id *cert)
+{
+    return stamps[hash_id(c, cert) % STAMPS];
 }
 
 uint32_t ocsp_cache_stamp(ocsp_cache *c, const rl_cert_id *cert)
@@ -388,6 +389,15 @@ static void evict(ocsp_cache *c, shard *s, size_t need, int64_t now)
     }
 }
 
+/* Somewhere in the last fifth of its time: entries that were made together are not signed anew together. */
+static int64_t refresh_time(const ocsp_entry *e)
+{
+    int64_t fifth = (e->serve_until - e->this_update) / 5;
+    if (fifth < 1)
+        return INT64_MAX; /* it would be as short-lived as its successor */
+    return e->serve_until - 1 - (int64_t)arc4random_uniform(fifth < UINT32_MAX ? (uint32_t)fifth : UINT32_MAX);
+}
+
 bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_entry *entry)
 {
     uint64_t hash = hash_key(c, key);
@@ -399,7 +409,8 @@ bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_ent
         evict(c, s, entry->cost, entry->this_update);
         entry->key = *key;
         entry->used = false;
-        link_entry(s, bucket_of(c, s, hash), entry_ref(entry));
+        entry->refresh_at = refresh_time(entry);
+        link_entry(s, bucket_of(c, s, hash), ocsp_entry_ref(entry));
     }
     pthread_mutex_unlock(&s->lock);
     return current;

@@ -26,7 +26,7 @@ typedef struct ocsp_key {
  * behind the second in one piece. With many entries each line that a request touches comes from main memory, and the
  * signer's certificate, the better half of an answer, from a memory that is warm. */
 typedef struct ocsp_entry {
-    ocsp_key key; /* key, chain, used, the ring and cost are the cache's own, under the shard's lock */
+    ocsp_key key; /* key, chain, used, refresh_at, the ring and cost are the cache's own, under the shard's lock */
     _Atomic uint32_t refs;
     struct ocsp_entry *chain;
     int64_t this_update, next_update; /* Unix seconds */
@@ -37,6 +37,7 @@ typedef struct ocsp_entry {
     rl_span certs;    /* shared by all answers of one signer. Empty for what is no answer with certificates */
     unsigned outcome; /* what it says: for the caller's metrics */
     bool used;
+    int64_t refresh_at; /* from here on the next look-up is told that it is due */
     struct ocsp_entry *hand_next, *hand_prev;
     size_t cost;
 } ocsp_entry;
@@ -50,23 +51,29 @@ static inline rl_span ocsp_entry_message(const ocsp_entry *e)
 /* One reference, the caller's. Copies; NULL on exhaustion. `response` is a whole OCSPResponse. */
 ocsp_entry *ocsp_entry_new(rl_span response, rl_span headers, int64_t this_update, int64_t next_update,
                            unsigned outcome);
+ocsp_entry *ocsp_entry_ref(ocsp_entry *e);
 void ocsp_entry_drop(void *entry); /* a reference; NULL is allowed */
 
 /* At most `limit` octets of entries and buckets. */
 rl_err ocsp_cache_new(size_t limit, ocsp_cache **out, rl_error *e);
 void ocsp_cache_free(ocsp_cache *c);
 
-/* A new reference, or NULL. Allocates nothing. */
-ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now);
+/* A new reference, or NULL. Allocates nothing. `due` (NULL: not asked): the entry is wanted and ends soon, and the
+ * caller is the one that is told so: it has it signed anew. */
+ocsp_entry *ocsp_cache_get(ocsp_cache *c, const ocsp_key *key, int64_t now, bool *due);
 /* The same in steps, between which the memory comes: look asks for the bucket and fetch for the entry in it; fetch and
  * get_at take what look gave. */
 uint64_t ocsp_cache_look(const ocsp_cache *c, const ocsp_key *key);
 void ocsp_cache_fetch(const ocsp_cache *c, uint64_t at);
-ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t at, const ocsp_key *key, int64_t now);
+ocsp_entry *ocsp_cache_get_at(ocsp_cache *c, uint64_t at, const ocsp_key *key, int64_t now, bool *due);
 
 /* ---- the invariant's three parts; cache.c says why they suffice ---- */
 /* Take before reading the certificate's status. */
 uint32_t ocsp_cache_stamp(ocsp_cache *c, const rl_cert_id *cert);
+/* All stamps as they are now, and one certificate's among them: for reading many. The caller frees; NULL on exhaustion.
+ */
+uint32_t *ocsp_cache_stamps(const ocsp_cache *c);
+uint32_t ocsp_cache_stamp_among(const ocsp_cache *c, const uint32_t *stamps, const rl_cert_id *cert);
 /* False when the certificate may have changed since the stamp was taken: what was made from it is not to be sent. */
 bool ocsp_cache_is_current(ocsp_cache *c, const rl_cert_id *cert, uint32_t stamp);
 /* Inserts (replacing) with a reference of the table's own, unless the stamp is out of date: then false. An entry too

@@ -4,6 +4,8 @@
  * octets, with one header line in front. A miss becomes a job in the same arena, which the work pool runs;
  * back on the loop the answer is sent only if it is still current, else the job runs again.
  * Every OCSP error is HTTP 200 with an unsigned response, as RFC 6960 has it: HTTP errors are for HTTP. */
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "ocsp/get.h"
@@ -15,7 +17,7 @@ enum { ATTEMPTS_MAX = 16 };
 #define CACHE_CONTROL_BEFORE "Cache-Control: max-age="
 #define CACHE_CONTROL_AFTER  ",public,no-transform,must-revalidate\r\n"
 
-static void run_job(rl_http_request *req, void *job);
+static bool run_job(rl_http_request *req, void *job);
 static void job_done(rl_http_request *req, void *job);
 
 /* ---- replies ---- */
@@ -98,15 +100,42 @@ static ocsp_job *make_job(rl_http_request *req, rl_ocsp *o, const ocsp_request *
     return job;
 }
 
-static void run_job(rl_http_request *req, void *job)
+static rl_ocsp *ocsp_of(const ocsp_job *job)
 {
-    (void)req;
-    ocsp_job_run(job);
+    return (rl_ocsp *)((char *)job->context - offsetof(rl_ocsp, context));
+}
+
+/* The job's flight has ended: those who joined it have its answer. */
+static void finish_joined(rl_ocsp *o, ocsp_job *job)
+{
+    for (ocsp_job *j = ocsp_flights_end(&o->flights, job), *next; j; j = next) {
+        next = j->next;
+        rl_metric_add(o->joined, 1);
+        rl_http_work_finish(j->owner);
+    }
+}
+
+/* While a request waited its answer may have been made for another. */
+static bool run_job(rl_http_request *req, void *arg)
+{
+    ocsp_job *job = arg;
+    rl_ocsp *o = ocsp_of(job);
+    if (!job->cacheable) {
+        ocsp_job_run(job);
+        return true;
+    }
+    job->owner = req;
+    if (!ocsp_flights_begin(&o->flights, job, true))
+        return false;
+    if (!ocsp_job_find(job))
+        ocsp_job_run(job);
+    finish_joined(o, job);
+    return true;
 }
 
 static void start_job(rl_http_request *req, rl_ocsp *o, ocsp_job *job)
 {
-    rl_err err = job->attempts < ATTEMPTS_MAX ? rl_http_work(req, &o->pool, run_job, job_done, job) : RL_EBUSY;
+    rl_err err = job->attempts++ < ATTEMPTS_MAX ? rl_http_work(req, o->pool, run_job, job_done, job) : RL_EBUSY;
     if (err != RL_OK)
         reply_error(req, o, err == RL_EBUSY ? OCSP_TRY_LATER : OCSP_INTERNAL_ERROR);
 }
@@ -114,7 +143,7 @@ static void start_job(rl_http_request *req, rl_ocsp *o, ocsp_job *job)
 static void job_done(rl_http_request *req, void *arg)
 {
     ocsp_job *job = arg;
-    rl_ocsp *o = (rl_ocsp *)((char *)job->context - offsetof(rl_ocsp, context));
+    rl_ocsp *o = ocsp_of(job);
     if (!job->entry) {
         reply_error(req, o, job->failure);
     } else if (!ocsp_job_is_current(job)) {
@@ -123,6 +152,66 @@ static void job_done(rl_http_request *req, void *arg)
     } else {
         reply_entry(req, o, job->entry, rl_wall_s(), job->nonce.p == NULL);
     }
+}
+
+/* ---- wanted answers that end soon ---- */
+typedef struct refresh {
+    rl_http_aside aside; /* first */
+    rl_ocsp *o;
+    ocsp_entry *old;
+} refresh;
+
+/* The job for what the old answer was asked for; `whole` is the answer. */
+static bool ask_again(rl_ocsp *o, rl_span whole, ocsp_job *job)
+{
+    ocsp_cert_id id;
+    if (ocsp_response_cert_id(whole, &id) != RL_OK)
+        return false;
+    job->context = &o->context;
+    job->cacheable = true;
+    job->n = 1;
+    ocsp_question_set(&job->questions[0], o->context.ca, &id);
+    if (!job->questions[0].can_exist)
+        return false;
+    ocsp_question_key(&job->questions[0], &id, &job->key);
+    return true;
+}
+
+/* On the pool. Who asks meanwhile has the old answer. */
+static void sign_again(rl_ocsp *o, const ocsp_entry *old)
+{
+    _Alignas(ocsp_job) uint8_t memory[sizeof(ocsp_job) + sizeof(ocsp_question)] = {0};
+    ocsp_job *job = (void *)memory;
+    rl_buf whole = {0};
+    if (rl_buf_append(&whole, old->body.p, old->body.n) == RL_OK &&
+        rl_buf_append(&whole, old->certs.p, old->certs.n) == RL_OK && ask_again(o, rl_buf_span(&whole), job) &&
+        ocsp_flights_begin(&o->flights, job, false)) {
+        ocsp_job_run(job);
+        rl_metric_add(o->refreshed, job->entry != NULL);
+        finish_joined(o, job);
+        ocsp_entry_drop(job->entry);
+    }
+    rl_buf_free(&whole);
+}
+
+static void run_refresh(rl_http_aside *aside, bool stopping)
+{
+    refresh *r = (refresh *)aside;
+    if (!stopping)
+        sign_again(r->o, r->old);
+    ocsp_entry_drop(r->old);
+    free(r);
+}
+
+/* With too many of them waiting it stays undone: then the answer ends and is signed for whoever asks next. */
+static void start_refresh(rl_ocsp *o, ocsp_entry *entry)
+{
+    refresh *r = malloc(sizeof(*r));
+    if (!r)
+        return;
+    *r = (refresh){.aside.run = run_refresh, .o = o, .old = ocsp_entry_ref(entry)};
+    if (rl_http_pool_aside(o->pool, &r->aside) != RL_OK)
+        run_refresh(&r->aside, true);
 }
 
 /* ---- requests ---- */
@@ -145,8 +234,11 @@ static void answer_one(rl_http_request *req, rl_ocsp *o, const ocsp_request *req
     if (q.can_exist) {
         int64_t now = rl_wall_s();
         ocsp_question_key(&q, &request->ids[0], &key);
-        ocsp_entry *entry = ocsp_cache_get(o->context.cache, &key, now);
+        bool due;
+        ocsp_entry *entry = ocsp_cache_get(o->context.cache, &key, now, &due);
         if (entry) {
+            if (due)
+                start_refresh(o, entry);
             rl_metric_add(o->hits, 1);
             reply_entry(req, o, entry, now, true);
             return;
@@ -232,9 +324,12 @@ static bool find(const void *arg, rl_http_shared *found, void *ctx)
     rl_ocsp *o = ctx;
     const note *n = arg;
     int64_t now = rl_wall_s();
-    ocsp_entry *entry = ocsp_cache_get_at(o->context.cache, n->at, &n->key, now);
+    bool due;
+    ocsp_entry *entry = ocsp_cache_get_at(o->context.cache, n->at, &n->key, now, &due);
     if (!entry)
         return false;
+    if (due)
+        start_refresh(o, entry);
     rl_metric_add(o->hits, 1);
     rl_metric_add(o->responses[entry->outcome], 1);
     share_entry(entry, now, true, found);

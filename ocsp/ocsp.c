@@ -52,6 +52,9 @@ static void register_metrics(rl_ocsp *o)
         o->responses[i] = rl_counter("revline_ocsp_responses_total", outcomes[i], "OCSP answers by what they say.");
     o->hits = rl_counter("revline_ocsp_cache_hits_total", "", "OCSP answers from the cache.");
     o->misses = rl_counter("revline_ocsp_cache_misses_total", "", "Cacheable OCSP answers that had to be signed.");
+    o->joined = rl_counter("revline_ocsp_joined_total", "",
+                           "Cacheable OCSP answers that were not signed, since the same one was just being signed.");
+    o->refreshed = rl_counter("revline_ocsp_refreshed_total", "", "Wanted OCSP answers signed anew before their end.");
     o->context.signatures = rl_counter("revline_ocsp_signatures_total", "", "OCSP answers signed.");
     o->context.sign_seconds = rl_histogram("revline_ocsp_sign_seconds", "", "Time to build and sign an OCSP answer.");
     rl_gauge_fn("revline_ocsp_cache_entries", "", "OCSP answers in the cache.", cache_entries, o);
@@ -68,7 +71,7 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
     o->context.store = store;
     o->context.ca = ca;
     o->context.settings = s;
-    o->pool.limit = s->ocsp.sign_queue_limit;
+    pthread_mutex_init(&o->flights.lock, NULL);
     rl_err err = ocsp_cache_new((size_t)s->ocsp.cache_size, &o->context.cache, e);
     if (err == RL_OK)
         err = ocsp_responder_start(ca, s, &o->context.responder, e);
@@ -77,6 +80,8 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
         rl_store_on_commit(store, on_commit, o);
         err = ocsp_warm_start(store, o->context.cache, s, &o->context.warm, e);
     }
+    if (err == RL_OK)
+        err = rl_http_pool_new("ocsp-sign", 0, s->ocsp.sign_queue_limit, &o->pool, e);
     if (err == RL_OK)
         *out = o;
     else
@@ -94,6 +99,7 @@ void rl_ocsp_close(rl_ocsp *o)
 {
     if (!o)
         return;
+    rl_http_pool_free(o->pool);
     ocsp_warm_stop(o->context.warm);
     /* The writer may be inside the listener: a transaction that ran after it was taken away says it is not. */
     rl_store_on_commit(o->context.store, NULL, NULL);
@@ -101,6 +107,7 @@ void rl_ocsp_close(rl_ocsp *o)
     rl_gauge_fn_drop(o);
     ocsp_responder_stop(o->context.responder);
     ocsp_cache_free(o->context.cache);
+    pthread_mutex_destroy(&o->flights.lock);
     free(o);
 }
 

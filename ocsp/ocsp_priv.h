@@ -2,13 +2,14 @@
 #ifndef RL_OCSP_OCSP_PRIV_H
 #define RL_OCSP_OCSP_PRIV_H
 
-#include "ocsp/answer.h"
+#include "ocsp/flights.h"
 #include "ocsp/ocsp.h"
 
 struct rl_ocsp {
     ocsp_context context; /* of the miss path */
-    rl_http_pool pool;    /* signatures waiting or being made */
-    rl_metric *responses[OCSP_OUTCOMES], *hits, *misses;
+    rl_http_pool *pool;   /* signs */
+    ocsp_flights flights;
+    rl_metric *responses[OCSP_OUTCOMES], *hits, *misses, *joined, *refreshed;
 };
 
 /* Of cached answers: for the two handlers below. */

@@ -185,3 +185,41 @@ rl_err ocsp_response_build(const ocsp_response *r, const ocsp_identity *who, uin
     rl_err err = rl_der_finish(&w, out);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "ocsp", "the response does not fit");
 }
+
+/* ---- reading what was built ---- */
+/* To the contents of BasicOCSPResponse. */
+static rl_err open_basic(rl_span response, rl_span *basic)
+{
+    rl_span in = response, whole, field, bytes;
+    uint8_t tag;
+    RL_TRY(rl_der_sequence(&in, &whole));
+    RL_TRY(rl_der_any(&whole, &tag, &field, NULL)); /* responseStatus */
+    RL_TRY(rl_der_expect(&whole, RL_DER_CONTEXT_CONSTRUCTED(0), &field));
+    RL_TRY(rl_der_sequence(&field, &bytes));
+    RL_TRY(rl_der_oid(&bytes, &field));
+    RL_TRY(rl_der_octets(&bytes, &field));
+    return rl_der_sequence(&field, basic);
+}
+
+rl_span ocsp_response_certs(rl_span response)
+{
+    rl_span basic, field;
+    uint8_t tag;
+    bool ok = open_basic(response, &basic) == RL_OK;
+    for (unsigned i = 0; ok && i < 3; i++) /* tbsResponseData, signatureAlgorithm, signature */
+        ok = rl_der_any(&basic, &tag, &field, NULL) == RL_OK;
+    return ok && basic.n > 0 && basic.p + basic.n == response.p + response.n ? basic : (rl_span){0};
+}
+
+rl_err ocsp_response_cert_id(rl_span response, ocsp_cert_id *id)
+{
+    rl_span basic, data, field, single;
+    uint8_t tag;
+    RL_TRY(open_basic(response, &basic));
+    RL_TRY(rl_der_sequence(&basic, &data));
+    RL_TRY(rl_der_any(&data, &tag, &field, NULL)); /* responderID: the version is the default */
+    RL_TRY(rl_der_any(&data, &tag, &field, NULL)); /* producedAt */
+    RL_TRY(rl_der_sequence(&data, &field));
+    RL_TRY(rl_der_sequence(&field, &single));
+    return ocsp_read_cert_id(&single, id);
+}

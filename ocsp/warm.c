@@ -6,7 +6,8 @@
  *    thread, if the stamp still holds there. So no earlier group has changed the certificate since; the store refuses
  *    when the present group has, and a later one deletes.
  *  - Loading takes the stamp, then reads the answer, and puts it into the cache, which refuses when the stamp does not
- *    hold any more: cache.c has the argument, with the stored answer in the place of the certificate's status.
+ *    hold any more: cache.c has the argument, with the stored answer in the place of the certificate's status. Who
+ * loads all takes all stamps, then looks at the store as it is at that moment.
  *
  * Nothing here is lost but signatures: the queue holds keys only, and drops them when it is full. */
 #include "ocsp/warm.h"
@@ -51,56 +52,66 @@ static rl_cert_id id_of(const ocsp_key *key)
 }
 
 /* ---- loading ---- */
+/* A stored answer, made by this very program, that may be given out now; else NULL. */
+static ocsp_entry *entry_of(const rl_response_record *r, int64_t now)
+{
+    bool usable = rl_span_eq(r->maker, RL_SPAN_LIT(REVLINE_VERSION)) && r->this_update <= now && now < r->serve_until &&
+                  r->serve_until <= r->next_update;
+    ocsp_entry *entry = usable ? ocsp_entry_new(r->body, r->headers, r->this_update, r->next_update, r->outcome) : NULL;
+    if (entry)
+        entry->serve_until = r->serve_until;
+    return entry;
+}
+
 struct load {
     ocsp_warm *w;
-    rl_buf memory;
+    const uint32_t *stamps;
     int64_t now;
 };
 
-static rl_err load_one(struct load *l, const rl_cert_id *id)
-{
-    ocsp_warm *w = l->w;
-    ocsp_key key = {.issuer = id->issuer, .serial_n = id->serial_n};
-    rl_response_record r;
-    uint32_t stamp = ocsp_cache_stamp(w->cache, id);
-    RL_TRY(rl_store_response(w->store, id, &l->memory, &r));
-    bool usable = rl_span_eq(r.maker, RL_SPAN_LIT(REVLINE_VERSION)) && r.this_update <= l->now &&
-                  l->now < r.serve_until && r.serve_until <= r.next_update;
-    if (!usable)
-        return RL_OK;
-    ocsp_entry *entry = ocsp_entry_new(r.body, r.headers, r.this_update, r.next_update, r.outcome);
-    if (!entry)
-        return RL_ENOMEM;
-    entry->serve_until = r.serve_until;
-    key.form = r.form;
-    memcpy(key.serial, id->serial, id->serial_n);
-    w->octets_left = entry->cost < w->octets_left ? w->octets_left - entry->cost : 0;
-    if (ocsp_cache_put(w->cache, &key, stamp, entry))
-        rl_metric_add(w->loaded, 1);
-    ocsp_entry_drop(entry);
-    return RL_OK;
-}
-
-static bool load_next(const rl_cert_id *id, void *ctx)
+static bool load_next(const rl_cert_id *id, const rl_response_record *r, void *ctx)
 {
     struct load *l = ctx;
-    rl_err err = load_one(l, id);
-    return (err == RL_OK || err == RL_ENOTFOUND) && l->w->octets_left > 0 && !atomic_load(&l->w->stopping);
+    ocsp_warm *w = l->w;
+    ocsp_key key = {.issuer = id->issuer, .form = r->form, .serial_n = id->serial_n};
+    ocsp_entry *entry = entry_of(r, l->now);
+    if (entry) {
+        memcpy(key.serial, id->serial, id->serial_n);
+        w->octets_left = entry->cost < w->octets_left ? w->octets_left - entry->cost : 0;
+        if (ocsp_cache_put(w->cache, &key, ocsp_cache_stamp_among(w->cache, l->stamps, id), entry))
+            rl_metric_add(w->loaded, 1);
+        ocsp_entry_drop(entry);
+    }
+    return w->octets_left > 0 && !atomic_load(&w->stopping);
 }
 
 static void load(ocsp_warm *w)
 {
-    struct load l = {.w = w, .now = rl_wall_s()};
+    uint32_t *stamps = ocsp_cache_stamps(w->cache);
+    struct load l = {.w = w, .stamps = stamps, .now = rl_wall_s()};
     uint64_t began = rl_mono_ns();
     int64_t before = rl_metric_value(w->loaded);
-    rl_err err = rl_store_each_response(w->store, load_next, &l);
-    rl_buf_free(&l.memory);
+    rl_err err = stamps ? rl_store_each_response(w->store, load_next, &l) : RL_ENOMEM;
+    free(stamps);
     log_info("ocsp.loaded", "answers", rl_metric_value(w->loaded) - before, "ms", (rl_mono_ns() - began) / 1000000,
              "result", rl_err_name(err));
     pthread_mutex_lock(&w->lock);
     w->load_done = true;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
+}
+
+ocsp_entry *ocsp_warm_find(ocsp_warm *w, const ocsp_key *key, uint32_t stamp)
+{
+    rl_buf memory = {0};
+    rl_response_record r;
+    const rl_cert_id id = id_of(key);
+    bool found = rl_store_response(w->store, &id, &memory, &r) == RL_OK && r.form == key->form;
+    ocsp_entry *entry = found ? entry_of(&r, rl_wall_s()) : NULL;
+    rl_buf_free(&memory);
+    if (entry && ocsp_cache_put(w->cache, key, stamp, entry))
+        rl_metric_add(w->loaded, 1);
+    return entry;
 }
 
 /* ---- saving ---- */
@@ -165,7 +176,7 @@ static void take_batch(ocsp_warm *w, struct batch *b)
         b->items[b->n].id = id_of(&keys[i]);
         b->items[b->n].form = keys[i].form;
         b->items[b->n].stamp = ocsp_cache_stamp(w->cache, &b->items[b->n].id);
-        b->items[b->n].entry = ocsp_cache_get(w->cache, &keys[i], now);
+        b->items[b->n].entry = ocsp_cache_get(w->cache, &keys[i], now, NULL);
         b->n += b->items[b->n].entry != NULL;
     }
 }
@@ -256,7 +267,8 @@ rl_err ocsp_warm_start(rl_store *store, ocsp_cache *cache, const rl_settings *s,
     w->cache = cache;
     w->octets_left = (size_t)s->ocsp.cache_size;
     w->saved = rl_counter("revline_ocsp_answers_saved_total", "", "OCSP answers kept for the next start.");
-    w->loaded = rl_counter("revline_ocsp_answers_loaded_total", "", "OCSP answers taken over from an earlier run.");
+    w->loaded =
+        rl_counter("revline_ocsp_answers_loaded_total", "", "OCSP answers taken from the store and not signed.");
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -1,5 +1,6 @@
 /* Signed answers over a restart: what is made goes into the store in the background, and into the cache of the next
- * start, so that a restarted server does not have to sign everything at once. */
+ * start, so that a restarted server does not have to sign everything at once. Reading one back is cheaper than signing,
+ * too, when the cache had no room for it. */
 #ifndef RL_OCSP_WARM_H
 #define RL_OCSP_WARM_H
 
@@ -14,6 +15,10 @@ typedef struct ocsp_warm ocsp_warm;
 rl_err ocsp_warm_start(rl_store *store, ocsp_cache *cache, const rl_settings *s, ocsp_warm **out, rl_error *e);
 /* Saves what waits, for two seconds at most, and ends the thread. NULL is allowed. */
 void ocsp_warm_stop(ocsp_warm *w);
+
+/* A saved answer that the cache does not have, be it not loaded yet or evicted. `stamp` was taken before. Puts it into
+ * the cache and returns a reference; NULL: there is none. Any thread. */
+ocsp_entry *ocsp_warm_find(ocsp_warm *w, const ocsp_key *key, uint32_t stamp);
 
 /* An answer has entered the cache: it is to be saved. Any thread; when too many wait it is not, which costs one
  * signature after a restart. */

@@ -17,6 +17,9 @@ static const scep_profile profiles[] = {
 enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
 _Static_assert((int)PROFILES <= (int)SCEP_PROFILES_MAX, "room for every profile's endpoint");
 
+/* Of the pool's threads: an enrollment waits for the store's sync. */
+enum { WAITING = 4 };
+
 const scep_profile *scep_profiles(size_t *n)
 {
     *n = PROFILES;
@@ -77,7 +80,6 @@ rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_er
         return rl_fail(e, RL_ENOMEM, "scep", "out of memory");
     s->ca = ca;
     s->settings = settings;
-    s->pool.limit = settings->scep.concurrent_limit;
     rl_ca_scep_identity(ca, &s->self.cert, &signer);
     s->self.key = rl_signer_pkey(signer);
     s->self.allow_legacy = settings->scep.allow_legacy;
@@ -87,6 +89,8 @@ rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_er
     rl_err err = write_caps(s);
     if (err == RL_OK)
         err = write_ca_cert(s, e);
+    if (err == RL_OK)
+        err = rl_http_pool_new("scep", WAITING, settings->scep.concurrent_limit, &s->pool, e);
     if (err != RL_OK)
         rl_scep_close(s);
     else
@@ -96,6 +100,7 @@ rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_er
 
 void rl_scep_close(rl_scep *s)
 {
+    rl_http_pool_free(s->pool);
     rl_buf_free(&s->caps);
     rl_buf_free(&s->ca_cert);
     free(s);
@@ -124,10 +129,11 @@ static void finish(rl_http_request *req, const rl_scep *s, const pki_job *job)
         rl_http_error(req, o->status, o->text);
 }
 
-static void work(rl_http_request *req, void *arg)
+static bool work(rl_http_request *req, void *arg)
 {
     pki_job *job = arg;
     scep_pki_operation(job->endpoint->scep, job->endpoint->profile, job->message, req->peer, &job->outcome);
+    return true;
 }
 
 static void done(rl_http_request *req, void *arg)
@@ -145,7 +151,7 @@ static void pki_operation(rl_http_request *req, scep_endpoint *endpoint, rl_span
         return;
     }
     *job = (pki_job){.endpoint = endpoint, .message = message, .started = rl_mono_ns()};
-    rl_err err = rl_http_work(req, &endpoint->scep->pool, work, done, job);
+    rl_err err = rl_http_work(req, endpoint->scep->pool, work, done, job);
     if (err == RL_OK)
         return;
     log_client_warn("scep.busy", "profile", endpoint->profile->path, "error", rl_err_name(err), "peer", req->peer);

@@ -34,14 +34,14 @@ typedef struct scep_endpoint {
 
 enum { SCEP_PROFILES_MAX = 8 };
 
-/* Immutable after opening but for the pool's count; used by all HTTP workers and the thread pool. */
+/* Immutable after opening; used by all HTTP workers and the pool's threads. */
 struct rl_scep {
     rl_ca *ca;
     const rl_settings *settings;
     scep_identity self;
     rl_buf caps, ca_cert; /* ready bodies */
     bool has_ra;
-    rl_http_pool pool;
+    rl_http_pool *pool;
     scep_endpoint endpoints[SCEP_PROFILES_MAX];
     rl_metric *pki_results[SCEP_RESULT_COUNT], *caps_answered, *cert_answered, *unknown;
     rl_metric *pki_seconds;

@@ -98,7 +98,8 @@ rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_r
     return err == RL_OK ? rl_response_decode(rl_buf_span(memory), out) : err;
 }
 
-rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, void *ctx), void *ctx)
+rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, const rl_response_record *r, void *ctx),
+                              void *ctx)
 {
     char *error = NULL;
     rl_err err = RL_OK;
@@ -106,10 +107,12 @@ rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, void
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[CF_RESPONSE]);
     for (rocksdb_iter_seek_to_first(it); more && err == RL_OK && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
         rl_cert_id id;
-        size_t n;
-        const char *key = rocksdb_iter_key(it, &n);
-        if ((err = rl_key_to_cert(key, n, 0, &id)) == RL_OK)
-            more = fn(&id, ctx);
+        rl_response_record r;
+        size_t n, value_n;
+        const char *key = rocksdb_iter_key(it, &n), *value = rocksdb_iter_value(it, &value_n);
+        if ((err = rl_key_to_cert(key, n, 0, &id)) == RL_OK &&
+            rl_response_decode(rl_span_of(value, value_n), &r) == RL_OK)
+            more = fn(&id, &r, ctx);
     }
     rocksdb_iter_get_error(it, &error);
     rocksdb_iter_destroy(it);

@@ -47,8 +47,9 @@ rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, 
 /* Signed OCSP answers, at most one for each certificate, none older than its last change of status. The record's spans
  * point into `memory`, which is written anew. */
 rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_response_record *out);
-/* Whose they are, over a snapshot: read one by rl_store_response, it may have gone since. */
-rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, void *ctx), void *ctx);
+/* All, as they are when it begins; `r` is fn's while it runs. Those that do not decode are left out. */
+rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, const rl_response_record *r, void *ctx),
+                              void *ctx);
 
 /* ---- writing ---- */
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.

@@ -2,7 +2,7 @@
  *
  * Nothing is read while a request is with its handler or output is pending. So a request's spans never move
  * under its handler, later pipelined requests wait unparsed, and a client that does not read its answers is
- * not read either. */
+ * not read either. Reading is stopped when something comes meanwhile, which is seldom. */
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -24,7 +24,9 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     uint8_t *at = w->out.data; /* to be thrown away */
     size_t n = sizeof w->out.data;
     (void)suggested;
-    if (c->phase != PHASE_LINGER) {
+    if (c->phase == PHASE_ANSWER) {
+        n = 0; /* told to on_read as UV_ENOBUFS */
+    } else if (c->phase != PHASE_LINGER) {
         if (c->x == NULL)
             c->x = http_exchange_take(w);
         n = c->x != NULL ? http_in_room(&c->x->in, &at) : 0; /* 0 is told to on_read as UV_ENOBUFS */
@@ -41,10 +43,21 @@ static void give_back_empty(rl_http_conn *c)
     c->x = NULL;
 }
 
+static void read_off(rl_http_conn *c)
+{
+    if (c->reading)
+        uv_read_stop((uv_stream_t *)&c->tcp);
+    c->reading = false;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     rl_http_conn *c = (rl_http_conn *)stream;
     (void)buf;
+    if (n == UV_ENOBUFS && c->phase == PHASE_ANSWER) {
+        read_off(c);
+        return;
+    }
     if (n > 0 && c->phase != PHASE_LINGER)
         http_in_added(&c->x->in, (size_t)n);
     /* Requests from an earlier read are answered before more are noted, and before the end. */
@@ -78,13 +91,6 @@ static void read_on(rl_http_conn *c)
     c->reading = true;
     if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) != 0)
         http_conn_close(c);
-}
-
-static void read_off(rl_http_conn *c)
-{
-    if (c->reading)
-        uv_read_stop((uv_stream_t *)&c->tcp);
-    c->reading = false;
 }
 
 /* ---- requests ---- */
@@ -244,7 +250,6 @@ void http_conn_settle(rl_http_conn *c)
     if (c->busy || c->pending != NULL) {
         c->phase = PHASE_ANSWER;
         c->deadline = c->pending != NULL ? deadline_in(c->worker, l->body_ms) : UINT64_MAX;
-        read_off(c);
     } else if (c->last) {
         end(c);
     } else if (c->x != NULL && c->x->in.head_n > 0) {

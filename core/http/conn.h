@@ -31,6 +31,7 @@ enum {
 };
 
 typedef struct http_worker http_worker;
+typedef struct http_work http_work;
 
 /* One request on its way: a connection borrows an exchange from its worker with the first octet and gives it
  * back when it is idle again, so that idle connections are small and the busy ones share warm memory. */
@@ -108,6 +109,16 @@ typedef struct http_batch {
     uint8_t data[HTTP_BATCH_OCTETS];
 } http_batch;
 
+/* What pools do for a worker: work.c. */
+typedef struct http_works {
+    size_t n; /* with a pool, or done and not yet seen to: the loop lives for them */
+    int fd;   /* an eventfd, readable when some are done */
+    uv_poll_t poll;
+    pthread_mutex_t lock;
+    http_work *first, **end;   /* done; under the lock */
+    _Atomic unsigned speaking; /* threads that may yet write to `fd` */
+} http_works;
+
 struct http_worker {
     struct rl_http_server *server;
     unsigned index;
@@ -135,6 +146,7 @@ struct http_worker {
     size_t date_n;
     char date[64];             /* "Date: …\r\nContent-Length: " */
     char txn[RL_HTTP_TXN_MAX]; /* the last one given out */
+    http_works works;
     http_batch out;
 };
 
@@ -171,6 +183,12 @@ void http_exchange_give(http_worker *w, http_exchange *x);
 void http_worker_next_txn(http_worker *w, char out[RL_HTTP_TXN_MAX]);
 /* Adds the tally to the metrics, with the time since event_ns as duration. */
 void http_worker_count(http_worker *w);
+
+/* ---- work.c ---- */
+rl_err http_works_init(http_worker *w, rl_error *e);
+/* The worker stops: its loop ends with its last work. */
+void http_works_stop(http_worker *w);
+void http_works_free(http_worker *w);
 
 /* ---- conn.c ---- */
 void http_conn_accept(http_worker *w);

@@ -39,7 +39,8 @@ typedef struct rl_http_request {
     char txn[RL_HTTP_TXN_MAX]; /* transaction id: in every log line and the X-Request-Id answer header of errors */
     char peer[64];             /* address without port */
     rl_arena *arena;           /* freed after the reply was sent */
-    rl_http_conn *conn;        /* the server's */
+    rl_http_conn *conn;        /* the server's, */
+    struct http_work *work;    /* too */
 } rl_http_request;
 
 typedef void (*rl_http_handler)(rl_http_request *req, void *ctx);
@@ -96,16 +97,31 @@ void rl_http_reply_shared(rl_http_request *req, int status, const rl_http_shared
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);
 
-/* Runs `work` on the shared thread pool, then `done` on the request's worker. The request stays valid until
+/* Threads for slow work of one kind, so that one kind never waits for another: as many as cores this process may use,
+ * and `more` for works that wait themselves. `limit` works may be queued or running (0 = any number). Free it after the
+ * server has stopped. RL_ENOMEM, RL_EIO. */
+typedef struct rl_http_pool rl_http_pool;
+rl_err rl_http_pool_new(const char *name, unsigned more, int64_t limit, rl_http_pool **out, rl_error *e);
+void rl_http_pool_free(rl_http_pool *p); /* NULL is allowed */
+int64_t rl_http_pool_pending(rl_http_pool *p);
+
+/* Runs `work` on one of the pool's threads, then `done` on the request's worker. The request stays valid until
  * done has replied, even if the client is gone (replying is then a no-op). Both may use req->arena: work has it alone
- * meanwhile. RL_EBUSY when `limit` works of this pool class are queued or running already (0 = none): reply 503/429 or
- * the protocol's word for it. */
-typedef struct rl_http_pool {
-    _Atomic int64_t pending;
-    int64_t limit;
-} rl_http_pool;
-rl_err rl_http_work(rl_http_request *req, rl_http_pool *pool, void (*work)(rl_http_request *req, void *arg),
+ * meanwhile. RL_EBUSY above the pool's limit: reply 503/429 or the protocol's word for it.
+ *
+ * A work that returns false has not ended: somebody keeps the request and ends it with rl_http_work_finish, from any
+ * thread, and the work touches it no more. */
+rl_err rl_http_work(rl_http_request *req, rl_http_pool *pool, bool (*work)(rl_http_request *req, void *arg),
                     void (*done)(rl_http_request *req, void *arg), void *arg);
+void rl_http_work_finish(rl_http_request *req);
+
+/* What no request waits for runs when no work does. The caller's memory, and run's as soon as it is called; `stopping`:
+ * it is only to be given back. RL_EBUSY: too many wait. */
+typedef struct rl_http_aside {
+    struct rl_http_aside *next;
+    void (*run)(struct rl_http_aside *a, bool stopping);
+} rl_http_aside;
+rl_err rl_http_pool_aside(rl_http_pool *p, rl_http_aside *a);
 
 /* Per-worker index 0..workers-1 of the calling thread, for sharding. */
 unsigned rl_http_worker_index(void);

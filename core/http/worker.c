@@ -151,6 +151,7 @@ static void on_wake(uv_async_t *wake)
         w->stopping = true;
         uv_close((uv_handle_t *)&w->listener, NULL);
         uv_unref((uv_handle_t *)&w->wake); /* the loop ends with its last connection and work */
+        http_works_stop(w);
         for (rl_http_conn *c = w->conns, *next; c != NULL; c = next) {
             next = c->next;
             http_conn_stop(c);
@@ -191,6 +192,7 @@ rl_err http_worker_init(http_worker *w, int fd, rl_error *e)
         close(fd);
         return uv_failed(status, "listener", e);
     }
+    RL_TRY(http_works_init(w, e));
     status = uv_listen((uv_stream_t *)&w->listener, BACKLOG, on_connection);
     if (status != 0)
         return uv_failed(status, "listener", e);
@@ -247,6 +249,7 @@ void http_worker_free(http_worker *w)
     uv_walk(&w->loop, close_handle, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     uv_loop_close(&w->loop);
+    http_works_free(w);
     for (http_exchange *x = w->spare, *next; x != NULL; x = next) {
         next = x->next;
         exchange_free(x);

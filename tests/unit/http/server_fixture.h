@@ -67,7 +67,8 @@ static inline int gate_value(gate *g)
 typedef struct fixture {
     rl_settings settings;
     rl_http_server *server;
-    rl_http_pool pool;
+    rl_http_pool *pool;
+    int64_t pool_limit; /* set before the start */
     gate work_may_end;  /* /work waits for 1 */
     gate works_started; /* counts */
     gate works_done;
@@ -132,12 +133,13 @@ static inline void on_status(rl_http_request *req, void *ctx)
         rl_http_reply(req, status, TEXT_PLAIN, RL_SPAN_LIT("body"));
 }
 
-static inline void slow_work(rl_http_request *req, void *arg)
+static inline bool slow_work(rl_http_request *req, void *arg)
 {
     fixture *f = arg;
     (void)req;
     gate_add(&f->works_started, 1);
     gate_wait(&f->work_may_end, 1);
+    return true;
 }
 
 static inline void slow_done(rl_http_request *req, void *arg)
@@ -157,7 +159,7 @@ static inline void on_work(rl_http_request *req, void *ctx)
 {
     fixture *f = ctx;
     void (*done)(rl_http_request *, void *) = rl_span_eq(req->rest, RL_SPAN_LIT("big")) ? big_done : slow_done;
-    if (rl_http_work(req, &f->pool, slow_work, done, f) != RL_OK)
+    if (rl_http_work(req, f->pool, slow_work, done, f) != RL_OK)
         rl_http_error(req, 503, "busy");
 }
 
@@ -194,6 +196,8 @@ static inline rl_err fixture_try(fixture *f, rl_error *e)
         {RL_HTTP_GET, "/status/", true, 0, on_status, f, NULL},
         {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f, NULL},
     };
+    if (!f->pool)
+        RL_TRY(rl_http_pool_new("slow", 4, f->pool_limit, &f->pool, e));
     return rl_http_server_start(&f->settings, routes, sizeof routes / sizeof routes[0], &f->server, e);
 }
 
@@ -208,6 +212,7 @@ static inline void fixture_free(fixture *f)
 {
     if (f->server != NULL)
         rl_http_server_stop(f->server, 10 * 1000);
+    rl_http_pool_free(f->pool);
     free(f->message);
     free(f);
 }

@@ -252,10 +252,11 @@ static void test_connections_in_all_are_limited(void **state)
 
 static void test_works_above_the_pools_limit_are_busy(void **state)
 {
-    fixture *f = start_with(NULL);
+    fixture *f = fixture_new();
     client c[3];
     (void)state;
-    f->pool.limit = 2;
+    f->pool_limit = 2;
+    fixture_start(f);
     for (int i = 0; i < 2; i++) {
         client_open(&c[i], f);
         client_send(&c[i], "POST /slow/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
@@ -270,7 +271,7 @@ static void test_works_above_the_pools_limit_are_busy(void **state)
         assert_string_equal(c[i].body, "worked x");
     }
     assert_int_equal(client_ask(&c[2], "GET /slow/x HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-    assert_int_equal(atomic_load(&f->pool.pending), 0);
+    assert_int_equal(rl_http_pool_pending(f->pool), 0);
     for (int i = 0; i < 3; i++)
         client_close(&c[i]);
     fixture_free(f);

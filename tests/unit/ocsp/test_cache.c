@@ -52,7 +52,7 @@ static bool has(ocsp_cache *c, uint32_t n, uint8_t form, int64_t now, const char
 {
     rl_cert_id id = id_of(n);
     ocsp_key key = key_of(&id, form);
-    ocsp_entry *e = ocsp_cache_get(c, &key, now);
+    ocsp_entry *e = ocsp_cache_get(c, &key, now, NULL);
     bool same = e && rl_span_eq(e->body, rl_span_str(text));
     if (e && !same)
         fail_msg("got another entry");
@@ -118,7 +118,7 @@ static void test_an_entry_outlives_its_removal_while_it_is_sent(void **state)
     ocsp_key key = key_of(&id, 0);
     (void)state;
     put(c, 1, 0, "being sent");
-    ocsp_entry *e = ocsp_cache_get(c, &key, 150);
+    ocsp_entry *e = ocsp_cache_get(c, &key, 150, NULL);
     ocsp_cache_invalidate(c, &id);
     ocsp_cache_free(c);
     assert_true(rl_span_eq(e->body, RL_SPAN_LIT("being sent")));
@@ -152,7 +152,7 @@ static void test_an_overtaken_answer_is_neither_inserted_nor_current(void **stat
     ocsp_entry *e = text_entry("old");
     assert_false(ocsp_cache_put(c, &key, stamp, e));
     assert_false(ocsp_cache_is_current(c, &id, stamp));
-    assert_null(ocsp_cache_get(c, &key, 150));
+    assert_null(ocsp_cache_get(c, &key, 150, NULL));
     assert_true(ocsp_cache_put(c, &key, ocsp_cache_stamp(c, &id), e));
     ocsp_entry_drop(e);
     ocsp_cache_free(c);
@@ -203,7 +203,7 @@ static void test_leaves_out_what_is_larger_than_the_cache(void **state)
     (void)state;
     ocsp_entry *e = ocsp_entry_new(rl_span_of(large, LARGE), (rl_span){0}, 100, 200, 0);
     assert_true(ocsp_cache_put(c, &key, ocsp_cache_stamp(c, &id), e));
-    assert_null(ocsp_cache_get(c, &key, 150));
+    assert_null(ocsp_cache_get(c, &key, 150, NULL));
     ocsp_entry_drop(e);
     free(large);
     ocsp_cache_free(c);
@@ -260,7 +260,7 @@ static void *read_versions(void *arg)
         rl_cert_id id = id_of(cert);
         ocsp_key key = key_of(&id, (uint8_t)(i & 1));
         uint32_t floor = atomic_load(&acknowledged[cert]);
-        ocsp_entry *e = ocsp_cache_get(shared, &key, 150);
+        ocsp_entry *e = ocsp_cache_get(shared, &key, 150, NULL);
         if (e)
             stale += version_of(e) < floor;
         else if (make_and_put(cert, &key, &version))
@@ -289,7 +289,7 @@ static void test_nothing_older_than_what_was_acknowledged(void **state)
     for (uint32_t cert = 0; cert < CERTS; cert++) {
         rl_cert_id id = id_of(cert);
         ocsp_key key = key_of(&id, 0);
-        ocsp_entry *e = ocsp_cache_get(shared, &key, 150);
+        ocsp_entry *e = ocsp_cache_get(shared, &key, 150, NULL);
         if (e)
             assert_int_equal(version_of(e), atomic_load(&versions[cert]));
         ocsp_entry_drop(e);

@@ -77,6 +77,24 @@ static rl_span cert_id_der(OCSP_CERTID *id)
     return rl_span_of(der, (size_t)n);
 }
 
+/* What the cache does with it: the certificates at the end are kept once for all entries, and the CertID is found again
+ * for an answer that is signed anew. */
+static void assert_taken_apart(rl_span whole, const ocsp_response *r, const ocsp_identity *who)
+{
+    ocsp_cert_id id;
+    ocsp_entry *one = ocsp_entry_new(whole, (rl_span){0}, 1, 2, 0), *two = ocsp_entry_new(whole, (rl_span){0}, 1, 2, 0);
+    rl_span certs = one->certs;
+    assert_true(certs.n > who->cert.n &&
+                rl_span_eq(rl_span_of(certs.p + certs.n - who->cert.n, who->cert.n), who->cert));
+    assert_ptr_equal(certs.p, two->certs.p);
+    assert_int_equal(one->body.n + certs.n, whole.n);
+    assert_memory_equal(one->body.p, whole.p, one->body.n);
+    assert_int_equal(ocsp_response_cert_id(whole, &id), RL_OK);
+    assert_true(rl_span_eq(id.whole, r->singles[0].cert_id));
+    ocsp_entry_drop(one);
+    ocsp_entry_drop(two);
+}
+
 /* Builds in memory of exactly the announced size and reads it back. */
 static OCSP_BASICRESP *build_and_read(const ocsp_response *r, const ocsp_identity *who)
 {
@@ -86,6 +104,7 @@ static OCSP_BASICRESP *build_and_read(const ocsp_response *r, const ocsp_identit
     rl_error e = {0};
     if (ocsp_response_build(r, who, memory, cap, &out, &e) != RL_OK)
         fail_msg("%s", e.message);
+    assert_taken_apart(out, r, who);
     const unsigned char *at = out.p;
     OCSP_RESPONSE *whole = d2i_OCSP_RESPONSE(NULL, &at, (long)out.n);
     assert_non_null(whole);

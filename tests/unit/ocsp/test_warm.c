@@ -147,6 +147,30 @@ static void an_answer_that_has_ended_is_signed_anew(void **state)
     rl_clock_set(NULL);
 }
 
+static void an_answer_that_the_cache_has_no_room_for_is_read_back(void **state)
+{
+    enum { MANY = 200, SMALL = 64 << 10 };
+    static harness h;
+    (void)state;
+    harness_open(&h, NULL);
+    for (uint32_t i = 0; i < MANY; i++) {
+        harness_add(&h, FIRST + i, rl_wall_s() + 86400);
+        assert_int_equal(ask(&h, FIRST + i, NULL), V_OCSP_CERTSTATUS_GOOD);
+    }
+    stop(&h);
+    harness_revoke(&h, FIRST + 7, RL_REASON_KEY_COMPROMISE);
+    h.settings.ocsp.cache_size = SMALL;
+    start(&h);
+    rl_ocsp_figures f;
+    rl_ocsp_figures_read(h.ocsp, &f);
+    assert_true(f.entries < MANY / 2);
+    uint64_t signed_before = signatures(&h);
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(ask(&h, FIRST + i, NULL), i == 7 ? V_OCSP_CERTSTATUS_REVOKED : V_OCSP_CERTSTATUS_GOOD);
+    assert_int_equal(signatures(&h), signed_before + 1);
+    harness_close(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(a_change_right_after_the_answer_counts),
         cmocka_unit_test(a_number_asked_before_its_certificate_existed_is_not_unknown_afterwards),
         cmocka_unit_test(an_answer_that_has_ended_is_signed_anew),
+        cmocka_unit_test(an_answer_that_the_cache_has_no_room_for_is_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,9 +107,10 @@ static void an_answer_is_refused_when_its_group_has_changed_the_certificate(void
     assert_no_answer(f->store, 1);
 }
 
-static bool count(const rl_cert_id *id, void *ctx)
+static bool count(const rl_cert_id *id, const rl_response_record *r, void *ctx)
 {
     uint64_t *sum = ctx;
+    assert_true(rl_span_eq(r->body, RL_SPAN_LIT("good")));
     *sum += cert_number(id);
     return *sum < 6;
 }
