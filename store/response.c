@@ -85,16 +85,19 @@ rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_r
     char *error = NULL;
     size_t n;
     RL_TRY(rl_key_cert(id, &k));
+    RL_TRY(rl_store_enter(s));
+    rl_err err = RL_ENOTFOUND;
     rocksdb_pinnableslice_t *value =
         rocksdb_get_pinned_cf(s->db, s->read, s->cf[CF_RESPONSE], (const char *)k.b, k.n, &error);
+    if (value) {
+        const char *p = rocksdb_pinnableslice_value(value, &n);
+        memory->n = 0;
+        err = rl_buf_append(memory, p, n);
+        rocksdb_pinnableslice_destroy(value);
+    }
+    rl_store_leave(s);
     if (error)
         return failed(error);
-    if (!value)
-        return RL_ENOTFOUND;
-    const char *p = rocksdb_pinnableslice_value(value, &n);
-    memory->n = 0;
-    rl_err err = rl_buf_append(memory, p, n);
-    rocksdb_pinnableslice_destroy(value);
     return err == RL_OK ? rl_response_decode(rl_buf_span(memory), out) : err;
 }
 
@@ -104,6 +107,7 @@ rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, cons
     char *error = NULL;
     rl_err err = RL_OK;
     bool more = true;
+    RL_TRY(rl_store_enter(s));
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[CF_RESPONSE]);
     for (rocksdb_iter_seek_to_first(it); more && err == RL_OK && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
         rl_cert_id id;
@@ -116,6 +120,7 @@ rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, cons
     }
     rocksdb_iter_get_error(it, &error);
     rocksdb_iter_destroy(it);
+    rl_store_leave(s);
     return error ? failed(error) : err;
 }
 

@@ -1,5 +1,5 @@
-/* Opening and closing the database, and reading it from any thread. The writer is in writer.c, what happens
- * inside a transaction in txn.c. A store owns its RocksDB handles; RocksDB's own threads compact. */
+/* Opening and closing the database. Reading it is in read.c, the writer in writer.c, what happens inside a transaction
+ * in txn.c. A store owns its RocksDB handles; RocksDB's own threads compact. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -19,10 +19,11 @@ enum {
     MEMTABLES = 64 << 20,
     WAL_MAX = 16 << 20,
     MANIFEST_MAX = 16 << 20,
-    INFO_LOG_MAX = 1 << 20,
     OPEN_FILES = 512,
     BACKGROUND_JOBS = 2,
-    BLOOM_BITS = 10
+    INFO_LOG_FATAL = 4, /* RocksDB's level; the C interface has no name for it */
+    BLOOM_BITS = 10,
+    READERS_LEAVE_S = 1
 };
 static const double HASH_RATIO = 0.75, MEMTABLE_BLOOM = 0.02;
 
@@ -81,8 +82,10 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     rocksdb_options_set_max_manifest_file_size(o, MANIFEST_MAX);
     rocksdb_options_set_max_background_jobs(o, BACKGROUND_JOBS);
     rocksdb_options_set_max_open_files(o, OPEN_FILES);
-    rocksdb_options_set_max_log_file_size(o, INFO_LOG_MAX);
-    rocksdb_options_set_keep_log_file_num(o, 2);
+    /* RocksDB ends the process by an assertion when its own log cannot be written, so on a full disk: nothing is
+     * written there. What goes wrong comes back from the calls as well. */
+    rocksdb_options_set_info_log_level(o, INFO_LOG_FATAL);
+    rocksdb_options_set_keep_log_file_num(o, 1);
     rocksdb_options_set_write_buffer_size(o, cf == CF_CERT || cf == CF_DER ? 32 << 20
                                              : cf == CF_RESPONSE           ? 16 << 20
                                                                            : 8 << 20);
@@ -94,8 +97,9 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     return o;
 }
 
-static rl_err open_db(rl_store *s, const char *path, rl_error *e)
+static rl_err open_db(rl_store *s, rl_error *e)
 {
+    const char *path = s->path;
     char *error = NULL;
     s->db = rocksdb_open_column_families(s->options[CF_DEFAULT], path, CF_COUNT, rl_cf_names,
                                          (const rocksdb_options_t *const *)s->options, s->cf, &error);
@@ -160,13 +164,51 @@ static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, rl_error *e)
     return *next ? RL_OK : rl_fail(e, RL_ECORRUPT, "store", "the last key of %s is no number", rl_cf_names[cf]);
 }
 
-static void destroy(rl_store *s)
+static void close_db(rl_store *s)
 {
     for (int i = 0; i < CF_COUNT; i++)
         if (s->cf[i])
             rocksdb_column_family_handle_destroy(s->cf[i]);
+    memset(s->cf, 0, sizeof(s->cf));
     if (s->db)
         rocksdb_close(s->db);
+    s->db = NULL;
+}
+
+/* Opened, understood, and the next numbers known; or closed. */
+static rl_err open_whole(rl_store *s, rl_error *e)
+{
+    rl_err err = open_db(s, e);
+    if (err == RL_OK)
+        err = check_schema(s, e);
+    if (err == RL_OK)
+        err = next_sequence(s, CF_DELTA, &s->delta_next, e);
+    if (err == RL_OK)
+        err = next_sequence(s, CF_AUDIT, &s->audit_next, e);
+    if (err == RL_OK)
+        atomic_store(&s->last_delta, s->delta_next - 1);
+    else
+        close_db(s);
+    return err;
+}
+
+rl_err rl_store_reopen(rl_store *s, rl_error *e)
+{
+    /* Not longer: a reader may be waiting for this thread. */
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += READERS_LEAVE_S;
+    if (pthread_rwlock_timedwrlock(&s->inside, &until) != 0)
+        return rl_fail(e, RL_EBUSY, "store", "the database is being read and cannot be opened anew");
+    close_db(s);
+    rl_err err = open_whole(s, e);
+    pthread_rwlock_unlock(&s->inside);
+    return err;
+}
+
+static void destroy(rl_store *s)
+{
+    close_db(s);
     for (int i = 0; i < CF_COUNT; i++)
         rocksdb_options_destroy(s->options[i]);
     rocksdb_compactionfilter_destroy(s->expired);
@@ -174,16 +216,25 @@ static void destroy(rl_store *s)
     rocksdb_readoptions_destroy(s->read);
     rocksdb_readoptions_destroy(s->scan);
     rocksdb_writeoptions_destroy(s->write);
+    pthread_rwlock_destroy(&s->inside);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);
+    free(s->doubtful);
+    free(s->path);
     free(s);
 }
 
-static rl_store *create(void)
+static rl_store *create(const char *path)
 {
+    pthread_condattr_t monotonic;
     rl_store *s = calloc(1, sizeof(*s));
     if (!s)
         return NULL;
+    s->path = strdup(path);
+    if (!s->path) {
+        free(s);
+        return NULL;
+    }
     s->cache = rocksdb_cache_create_lru(BLOCK_CACHE);
     s->expired = rl_response_filter();
     for (int i = 0; i < CF_COUNT; i++)
@@ -194,8 +245,12 @@ static rl_store *create(void)
     s->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(s->write, 1);
     s->tail = &s->queue;
+    pthread_rwlock_init(&s->inside, NULL);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     return s;
 }
 
@@ -219,13 +274,9 @@ static rl_err make_folder(const char *data_dir, const char *path, rl_error *e)
     return RL_OK;
 }
 
-static rl_err start(rl_store *s, const char *path, rl_error *e)
+static rl_err start(rl_store *s, rl_error *e)
 {
-    RL_TRY(open_db(s, path, e));
-    RL_TRY(check_schema(s, e));
-    RL_TRY(next_sequence(s, CF_DELTA, &s->delta_next, e));
-    RL_TRY(next_sequence(s, CF_AUDIT, &s->audit_next, e));
-    atomic_store(&s->last_delta, s->delta_next - 1);
+    RL_TRY(open_whole(s, e));
     if (pthread_create(&s->writer, NULL, rl_store_writer, s) != 0)
         return rl_fail(e, RL_EIO, "store", "the writer thread cannot be started");
     s->running = true;
@@ -239,10 +290,10 @@ rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e)
     if (n < 0 || (size_t)n >= sizeof(path))
         return rl_fail(e, RL_ERANGE, "store", "the path %s is too long", data_dir);
     RL_TRY(make_folder(data_dir, path, e));
-    rl_store *s = create();
+    rl_store *s = create(path);
     if (!s)
         return rl_fail(e, RL_ENOMEM, "store", "out of memory");
-    rl_err err = start(s, path, e);
+    rl_err err = start(s, e);
     if (err == RL_OK)
         *out = s;
     else
@@ -269,246 +320,4 @@ void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx)
     s->listener = fn;
     s->listener_ctx = ctx;
     pthread_mutex_unlock(&s->lock);
-}
-
-/* ---- point reads ---- */
-static rl_err get(rl_store *s, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **value, rl_span *out)
-{
-    char *error = NULL;
-    *value = rocksdb_get_pinned_cf(s->db, s->read, s->cf[cf], (const char *)k->b, k->n, &error);
-    if (error) {
-        RL_LOG_CLIENT(RL_LOG_ERROR, "store.read", "family", rl_cf_names[cf], "error", error);
-        rocksdb_free(error);
-        return RL_EIO;
-    }
-    if (!*value)
-        return RL_ENOTFOUND;
-    const char *p = rocksdb_pinnableslice_value(*value, &out->n);
-    out->p = (const uint8_t *)p;
-    return RL_OK;
-}
-
-#define READ_INTO(cf, key_ok, decode, out)                                                                             \
-    do {                                                                                                               \
-        rocksdb_pinnableslice_t *value_;                                                                               \
-        rl_span text_;                                                                                                 \
-        RL_TRY(key_ok);                                                                                                \
-        RL_TRY(get(s, cf, &k, &value_, &text_));                                                                       \
-        rl_err err_ = decode(text_, out);                                                                              \
-        rocksdb_pinnableslice_destroy(value_);                                                                         \
-        return err_;                                                                                                   \
-    } while (0)
-
-rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out)
-{
-    rl_key k;
-    READ_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode, out);
-}
-
-rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out)
-{
-    rl_key k;
-    READ_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode_status, out);
-}
-
-static rl_err append(rl_span in, rl_buf *out)
-{
-    return rl_buf_append(out, in.p, in.n);
-}
-
-rl_err rl_store_der(rl_store *s, const rl_cert_id *id, rl_buf *out)
-{
-    rl_key k;
-    READ_INTO(CF_DER, rl_key_cert(id, &k), append, out);
-}
-
-rl_err rl_store_issuer(rl_store *s, rl_issuer_id id, rl_issuer_record *out)
-{
-    rl_key k = rl_key_u32(id);
-    READ_INTO(CF_ISSUER, RL_OK, rl_issuer_decode, out);
-}
-
-rl_err rl_store_issuer_crl(rl_store *s, rl_issuer_id id, rl_issuer_crl *out)
-{
-    rl_key k = rl_key_u32(id);
-    READ_INTO(CF_ISSUER, RL_OK, rl_issuer_decode_crl, out);
-}
-
-rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out)
-{
-    rl_key k;
-    READ_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
-}
-
-rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out)
-{
-    rl_key k;
-    READ_INTO(CF_CURSOR, rl_key_cursor(source, &k), rl_cursor_decode, out);
-}
-
-/* ---- iteration ---- */
-struct scan {
-    rl_store *s;
-    rocksdb_iterator_t *it;
-};
-
-static void scan_begin(struct scan *c, rl_store *s, rl_cf cf, const void *from, size_t n)
-{
-    c->s = s;
-    c->it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[cf]);
-    if (n)
-        rocksdb_iter_seek(c->it, from, n);
-    else
-        rocksdb_iter_seek_to_first(c->it);
-}
-
-static bool scan_get(struct scan *c, rl_span *key, rl_span *value)
-{
-    if (!rocksdb_iter_valid(c->it))
-        return false;
-    key->p = (const uint8_t *)rocksdb_iter_key(c->it, &key->n);
-    value->p = (const uint8_t *)rocksdb_iter_value(c->it, &value->n);
-    return true;
-}
-
-static rl_err scan_end(struct scan *c)
-{
-    char *error = NULL;
-    rocksdb_iter_get_error(c->it, &error);
-    rocksdb_iter_destroy(c->it);
-    if (!error)
-        return RL_OK;
-    log_error("store.scan", "error", error);
-    rocksdb_free(error);
-    return RL_EIO;
-}
-
-rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cert_id *out)
-{
-    rl_key k;
-    struct scan c;
-    rl_span key, value;
-    RL_TRY(rl_key_binding_prefix(src, id, &k));
-    scan_begin(&c, s, CF_BINDING, k.b, k.n);
-    rl_err err = RL_ENOTFOUND;
-    if (scan_get(&c, &key, &value) && key.n > k.n && memcmp(key.p, k.b, k.n) == 0)
-        err = rl_key_to_cert(key.p, key.n, k.n, out);
-    rl_err end = scan_end(&c);
-    return end != RL_OK ? end : err;
-}
-
-rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after,
-                          bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx), void *ctx)
-{
-    rl_key k = {0};
-    struct scan c;
-    rl_span key, value;
-    rl_err err = RL_OK;
-    bool more = true;
-    if (after)
-        RL_TRY(rl_key_cert(after, &k));
-    scan_begin(&c, s, CF_CERT, k.b, k.n);
-    while (more && err == RL_OK && scan_get(&c, &key, &value)) {
-        rl_cert_id id;
-        rl_cert_record r;
-        bool is_after = after && key.n == k.n && memcmp(key.p, k.b, k.n) == 0;
-        if (!is_after && (err = rl_key_to_cert(key.p, key.n, 0, &id)) == RL_OK &&
-            (err = rl_cert_decode(value, &r)) == RL_OK) {
-            more = fn(&id, &r, ctx);
-            rl_cert_clear(&r);
-        }
-        rocksdb_iter_next(c.it);
-    }
-    rl_err end = scan_end(&c);
-    return err != RL_OK ? err : end;
-}
-
-rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_issuer_record *r, void *ctx), void *ctx)
-{
-    struct scan c;
-    rl_span key, value;
-    rl_err err = RL_OK;
-    bool more = true;
-    scan_begin(&c, s, CF_ISSUER, NULL, 0);
-    while (more && err == RL_OK && scan_get(&c, &key, &value)) {
-        rl_issuer_record r;
-        err = key.n == 4 ? rl_issuer_decode(value, &r) : RL_ECORRUPT;
-        if (err == RL_OK) {
-            more = fn(rl_get_u32(key.p), &r, ctx);
-            rl_issuer_clear(&r);
-        }
-        rocksdb_iter_next(c.it);
-    }
-    rl_err end = scan_end(&c);
-    return err != RL_OK ? err : end;
-}
-
-rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
-                             bool (*fn)(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx),
-                             void *ctx)
-{
-    rl_key k = rl_key_u32(issuer);
-    struct scan c;
-    rl_span key, value;
-    rl_err err = RL_OK;
-    bool more = true;
-    scan_begin(&c, s, CF_REVOKED, k.b, k.n);
-    while (more && err == RL_OK && scan_get(&c, &key, &value) && key.n > 4 && memcmp(key.p, k.b, 4) == 0) {
-        rl_cert_id id;
-        rl_revoked_record r;
-        err = rl_key_to_cert(key.p, key.n, 0, &id);
-        if (err == RL_OK && (err = rl_revoked_decode(value, &r)) == RL_OK)
-            more = fn(&id, r.revoked_at, r.reason, ctx);
-        rocksdb_iter_next(c.it);
-    }
-    rl_err end = scan_end(&c);
-    return err != RL_OK ? err : end;
-}
-
-rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx),
-                           void *ctx)
-{
-    rl_key k = rl_key_u64(from);
-    struct scan c;
-    rl_span key, value;
-    rl_err err = RL_OK;
-    bool more = true;
-    scan_begin(&c, s, CF_DELTA, k.b, k.n);
-    while (more && err == RL_OK && scan_get(&c, &key, &value)) {
-        rl_delta_record r;
-        err = key.n == 8 ? rl_delta_decode(value, &r) : RL_ECORRUPT;
-        if (err == RL_OK) {
-            more = fn(rl_get_u64(key.p), &r, ctx);
-            rl_delta_clear(&r);
-        }
-        rocksdb_iter_next(c.it);
-    }
-    rl_err end = scan_end(&c);
-    return err != RL_OK ? err : end;
-}
-
-/* ---- figures ---- */
-void rl_store_figures_read(rl_store *s, rl_store_figures *out)
-{
-    uint64_t keys = 0;
-    if (rocksdb_property_int_cf(s->db, s->cf[CF_CERT], "rocksdb.estimate-num-keys", &keys) != 0)
-        keys = 0;
-    *out = (rl_store_figures){.last_delta = atomic_load(&s->last_delta),
-                              .certs_estimate = keys,
-                              .groups = atomic_load(&s->groups),
-                              .commits = atomic_load(&s->commits)};
-}
-
-rl_err rl_store_check(rl_store *s, rl_error *e)
-{
-    rl_key k = {.n = 6, .b = "schema"};
-    rocksdb_pinnableslice_t *value;
-    rl_span text;
-    if (atomic_load(&s->failed))
-        return rl_fail(e, RL_EIO, "store", "the last write to the database failed");
-    rl_err err = get(s, CF_META, &k, &value, &text);
-    if (err != RL_OK)
-        return rl_fail(e, err, "store", "the database cannot be read: %s", rl_err_name(err));
-    rocksdb_pinnableslice_destroy(value);
-    return RL_OK;
 }

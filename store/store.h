@@ -63,8 +63,8 @@ rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, vo
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
 
 /* One listener, set before the first write: the certificates whose status record was written in this group. Runs
- * on the writer thread after the write (also a failed one) and before any acknowledgement. New certificates are
- * among them: an "unknown" may be cached. */
+ * on the writer thread after the write and before any acknowledgement. New certificates are among them: an "unknown"
+ * may be cached. Of a failed write it hears when the database has been opened anew, which may show that it was done. */
 typedef void (*rl_store_listener)(const rl_cert_id *changed, size_t n, void *ctx);
 void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx);
 
@@ -116,7 +116,7 @@ typedef struct rl_store_figures {
     uint64_t groups, commits; /* written groups (one WAL sync each) and acknowledged transactions since open */
 } rl_store_figures;
 void rl_store_figures_read(rl_store *s, rl_store_figures *out);
-/* RL_OK when the database answers a read and its last write succeeded. */
+/* RL_OK when the database answers a read, and its last write succeeded or it has been opened anew since. */
 rl_err rl_store_check(rl_store *s, rl_error *e);
 
 /* Changes a certificate by hand; the one place for it, used by the command line and later the API:

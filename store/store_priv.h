@@ -57,6 +57,10 @@ struct rl_store_request {
 };
 
 struct rl_store {
+    char *path;
+    /* Open, closed (NULL) or opened anew under the exclusive lock, by the writer; whoever else uses them holds it
+     * shared. */
+    pthread_rwlock_t inside;
     rocksdb_t *db;
     rocksdb_column_family_handle_t *cf[CF_COUNT];
     rocksdb_options_t *options[CF_COUNT];
@@ -73,11 +77,15 @@ struct rl_store {
 
     /* The writer thread's own. */
     uint64_t delta_next, audit_next;
+    uint64_t mend_at;     /* while `failed`: when to try again to open the database anew, monotonic ms */
+    rl_error cause;       /* and why it is not open anew yet */
+    rl_cert_id *doubtful; /* certificates of the write that failed: it may be on the disk */
+    size_t doubtful_n;
     rl_store_listener listener;
     void *listener_ctx;
 
     _Atomic uint64_t last_delta, groups, commits;
-    _Atomic int failed;    /* the last write failed */
+    _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
     _Atomic int fail_next; /* see fault.h */
 };
 
@@ -91,8 +99,14 @@ struct rl_store_txn {
     bool broken; /* a rollback failed: nothing of the group may be written */
 };
 
+/* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
+rl_err rl_store_enter(rl_store *s);
+void rl_store_leave(rl_store *s);
 rocksdb_compactionfilter_t *rl_response_filter(void);
 void *rl_store_writer(void *store);
+/* Closes the database and opens it, on the writer thread. RL_EBUSY, and it stays as it is, when readers do not leave;
+ * after another error it is closed. */
+rl_err rl_store_reopen(rl_store *s, rl_error *e);
 /* Copies RocksDB's error into `e` and frees it. */
 rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks);
 

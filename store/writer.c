@@ -1,12 +1,21 @@
 /* The one writer thread: takes all that waits as one group, runs each transaction over one indexed batch, writes
  * the batch with one WAL sync, tells the listener, acknowledges. It alone writes to the database. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/fault.h"
 #include "store/store_priv.h"
 
-enum { GROUP_MAX = 4096 };
+enum {
+    GROUP_MAX = 4096,
+    MEND_EVERY_MS = 1000,
+    MEND_ROOM = 32 << 20 /* what opening may write: the log's content as tables, a new log and manifest */
+};
 
 rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg)
 {
@@ -75,12 +84,26 @@ rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
 }
 
 /* ---- the thread ---- */
-/* Takes up to GROUP_MAX waiting requests; NULL when closing and nothing is left. */
-static struct rl_store_request *take_group(rl_store *s)
+/* Until something is queued, the store closes, or it is time to mend the database. */
+static void wait_for_work(rl_store *s)
+{
+    const struct timespec until = {.tv_sec = (time_t)(s->mend_at / 1000),
+                                   .tv_nsec = (long)(s->mend_at % 1000) * 1000000};
+    bool due = false;
+    while (!s->queue && !s->closing && !due) {
+        if (atomic_load(&s->failed))
+            due = pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT;
+        else
+            pthread_cond_wait(&s->wake, &s->lock);
+    }
+}
+
+/* Takes up to GROUP_MAX waiting requests, or none when only the database is to be mended. False when closing and
+ * nothing is left. */
+static bool take_group(rl_store *s, struct rl_store_request **group)
 {
     pthread_mutex_lock(&s->lock);
-    while (!s->queue && !s->closing)
-        pthread_cond_wait(&s->wake, &s->lock);
+    wait_for_work(s);
     struct rl_store_request *first = s->queue, **end = &s->queue;
     for (int n = 0; *end && n < GROUP_MAX; n++)
         end = &(*end)->next;
@@ -88,8 +111,10 @@ static struct rl_store_request *take_group(rl_store *s)
     *end = NULL;
     if (!s->queue)
         s->tail = &s->queue;
+    bool more = first || !s->closing;
     pthread_mutex_unlock(&s->lock);
-    return first;
+    *group = first;
+    return more;
 }
 
 /* A failed transaction takes back its changes, its numbers and its word to the listener, and nobody else's. */
@@ -138,9 +163,10 @@ static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
     if (rocksdb_writebatch_wi_count(t->batch) == 0)
         return RL_OK;
     rl_err err = write_batch(s, t, e);
-    atomic_store(&s->failed, err != RL_OK);
     if (err != RL_OK) {
         log_error("store.write", "error", e->message);
+        s->cause = *e;
+        atomic_store(&s->failed, 1);
         return err;
     }
     atomic_fetch_add(&s->groups, 1);
@@ -164,6 +190,57 @@ static void acknowledge(rl_store *s, struct rl_store_request *group, rl_err writ
     }
 }
 
+static void tell_listener(rl_store *s, const rl_cert_id *changed, size_t n)
+{
+    pthread_mutex_lock(&s->lock);
+    rl_store_listener listener = s->listener;
+    void *ctx = s->listener_ctx;
+    pthread_mutex_unlock(&s->lock);
+    if (listener && n)
+        listener(changed, n, ctx);
+}
+
+/* ---- after a failed write ---- */
+/* A database that stays open can be read; one that is closed and finds no room to open cannot. So room first. */
+static rl_err check_room(const rl_store *s, rl_error *e)
+{
+    char name[4096 + 8];
+    snprintf(name, sizeof(name), "%s/room", s->path);
+    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    unlink(name);
+    int cause = fd < 0 ? errno : posix_fallocate(fd, 0, MEND_ROOM);
+    if (fd >= 0)
+        close(fd);
+    return cause ? rl_fail(e, RL_EIO, "store", "the database cannot be written: %s", strerror(cause)) : RL_OK;
+}
+
+/* RocksDB goes on by itself once there is room, but with the log whose end is torn, and ends the process by an
+ * assertion with the next write. So nothing is written to a database in which a write has failed: it serves reads until
+ * there is room, and is then closed and opened anew. */
+static void mend(rl_store *s)
+{
+    rl_error e = {0};
+    if (rl_mono_ms() < s->mend_at)
+        return;
+    rl_err err = check_room(s, &e);
+    if (err == RL_OK)
+        err = rl_store_reopen(s, &e);
+    s->mend_at = rl_mono_ms() + MEND_EVERY_MS;
+    if (err != RL_OK) {
+        if (strcmp(s->cause.message, e.message) != 0)
+            log_error("store.mend", "error", e.message);
+        s->cause = e;
+        return;
+    }
+    /* The failed write may be there after all, which whoever has read in between did not see. */
+    tell_listener(s, s->doubtful, s->doubtful_n);
+    free(s->doubtful);
+    s->doubtful = NULL;
+    s->doubtful_n = 0;
+    atomic_store(&s->failed, 0);
+    log_info("store.mended", "last_delta", atomic_load(&s->last_delta));
+}
+
 static void run_group(rl_store *s, struct rl_store_request *group)
 {
     rl_error e = {0};
@@ -174,22 +251,29 @@ static void run_group(rl_store *s, struct rl_store_request *group)
     for (struct rl_store_request *r = group; r; r = r->next)
         run_one(&t, r);
     rl_err err = write_group(s, &t, &e);
-    /* Also after a failed write: it may have reached the disk or not, and an answer dropped too much costs nothing. */
-    pthread_mutex_lock(&s->lock);
-    rl_store_listener listener = s->listener;
-    void *ctx = s->listener_ctx;
-    pthread_mutex_unlock(&s->lock);
-    if (listener && t.changed_n)
-        listener(t.changed, t.changed_n, ctx);
-    acknowledge(s, group, err, &e);
     rocksdb_writebatch_wi_destroy(t.batch);
-    free(t.changed);
+    if (err == RL_OK) {
+        tell_listener(s, t.changed, t.changed_n);
+        free(t.changed);
+    } else {
+        s->doubtful = t.changed;
+        s->doubtful_n = t.changed_n;
+        mend(s);
+    }
+    acknowledge(s, group, err, &e);
 }
 
 void *rl_store_writer(void *store)
 {
+    rl_store *s = store;
     struct rl_store_request *group;
-    while ((group = take_group(store)) != NULL)
-        run_group(store, group);
+    while (take_group(s, &group)) {
+        if (atomic_load(&s->failed))
+            mend(s);
+        if (atomic_load(&s->failed))
+            acknowledge(s, group, RL_EIO, &s->cause); /* without having been run */
+        else if (group)
+            run_group(s, group);
+    }
     return NULL;
 }
