@@ -77,7 +77,8 @@ struct rl_store {
 
     /* The writer thread's own. */
     uint64_t delta_next, audit_next;
-    uint64_t mend_at;     /* while `failed`: when to try again to open the database anew, monotonic ms */
+    uint64_t mend_at; /* while `failed`: when to try again to open the database anew, monotonic ms */
+    int mend_doublings;
     rl_error cause;       /* and why it is not open anew yet */
     rl_cert_id *doubtful; /* certificates of the write that failed: it may be on the disk */
     size_t doubtful_n;

@@ -13,8 +13,9 @@
 
 enum {
     GROUP_MAX = 4096,
-    MEND_EVERY_MS = 1000,
-    MEND_ROOM = 32 << 20 /* what opening may write: the log's content as tables, a new log and manifest */
+    MEND_PAUSE_MS = 1000,
+    MEND_DOUBLINGS_MAX = 6, /* of the pause, for a database that cannot be opened */
+    MEND_ROOM = 32 << 20    /* what opening may write: the log's content as tables, a new log and manifest */
 };
 
 rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg)
@@ -201,14 +202,17 @@ static void tell_listener(rl_store *s, const rl_cert_id *changed, size_t n)
 }
 
 /* ---- after a failed write ---- */
-/* A database that stays open can be read; one that is closed and finds no room to open cannot. So room first. */
-static rl_err check_room(const rl_store *s, rl_error *e)
+/* A database that stays open can be read; one that was closed and cannot be opened cannot. So before it is closed the
+ * disk must take, and make sure, as much as opening writes. */
+static rl_err check_disk(const rl_store *s, rl_error *e)
 {
     char name[4096 + 8];
     snprintf(name, sizeof(name), "%s/room", s->path);
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     unlink(name);
     int cause = fd < 0 ? errno : posix_fallocate(fd, 0, MEND_ROOM);
+    if (cause == 0 && fdatasync(fd) != 0)
+        cause = errno;
     if (fd >= 0)
         close(fd);
     return cause ? rl_fail(e, RL_EIO, "store", "the database cannot be written: %s", strerror(cause)) : RL_OK;
@@ -216,16 +220,21 @@ static rl_err check_room(const rl_store *s, rl_error *e)
 
 /* RocksDB goes on by itself once there is room, but with the log whose end is torn, and ends the process by an
  * assertion with the next write. So nothing is written to a database in which a write has failed: it serves reads until
- * there is room, and is then closed and opened anew. */
+ * the disk is well, and is then closed and opened anew. */
 static void mend(rl_store *s)
 {
     rl_error e = {0};
     if (rl_mono_ms() < s->mend_at)
         return;
-    rl_err err = check_room(s, &e);
-    if (err == RL_OK)
+    rl_err err = check_disk(s, &e);
+    if (err == RL_OK) {
         err = rl_store_reopen(s, &e);
-    s->mend_at = rl_mono_ms() + MEND_EVERY_MS;
+        if (s->db)
+            s->mend_doublings = 0;
+        else if (s->mend_doublings < MEND_DOUBLINGS_MAX)
+            s->mend_doublings++;
+    }
+    s->mend_at = rl_mono_ms() + ((uint64_t)MEND_PAUSE_MS << s->mend_doublings);
     if (err != RL_OK) {
         if (strcmp(s->cause.message, e.message) != 0)
             log_error("store.mend", "error", e.message);

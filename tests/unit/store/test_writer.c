@@ -1,5 +1,5 @@
-/* The writer: groups with one sync, transactions that fail alone, writes that fail together, the listener before the
- * acknowledgement, and a close that finishes what is queued. */
+/* The writer: groups with one sync, transactions that fail alone, writes that fail together and have the database
+ * opened anew, the listener before the acknowledgement, and a close that finishes what is queued. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -43,6 +43,7 @@ struct job {
     rl_err err;
     char message[RL_ERROR_MESSAGE_MAX];
     int order;
+    rl_store *store; /* for who submits it inside an iteration */
 };
 
 static atomic_int order;
@@ -240,6 +241,100 @@ static void a_failed_write_fails_everybody_in_it_and_leaves_nothing(void **state
     assert_false(exists(f->store, 2));
 }
 
+static void of_a_failed_write_the_listener_hears_before_the_acknowledgement(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard = {.store = f->store};
+    struct job job;
+    rl_store_on_commit(f->store, hear, &heard);
+    rl_store_fail_next_write(f->store);
+    submit(f->store, &job, 1, NULL, false);
+    sem_wait(&job.done);
+    assert_int_equal(job.err, RL_EIO);
+    assert_true(heard.calls == 1 && heard.n == 1 && heard.numbers[0] == 1);
+    assert_true(job.order > heard.order);
+}
+
+/* After a failed write the database is closed and opened anew: readers notice nothing. */
+struct reader {
+    rl_store *store;
+    atomic_bool *stop;
+    size_t reads, failed;
+};
+
+static bool count_cert(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
+{
+    struct reader *reader = ctx;
+    (void)r;
+    reader->failed += !exists(reader->store, cert_number(id)); /* a read inside an iteration */
+    return true;
+}
+
+static void *read_on(void *arg)
+{
+    struct reader *r = arg;
+    do {
+        rl_store_figures figures;
+        rl_store_figures_read(r->store, &figures);
+        r->failed += rl_store_each_cert(r->store, NULL, count_cert, r) != RL_OK;
+        r->failed += !exists(r->store, 1);
+        r->reads++;
+    } while (!atomic_load(r->stop));
+    return NULL;
+}
+
+static void readers_go_on_while_the_database_is_opened_anew(void **state)
+{
+    struct fixture *f = *state;
+    enum { READERS = 3 };
+    pthread_t threads[READERS];
+    struct reader readers[READERS];
+    struct add lost = {2, NULL};
+    rl_error e = {0};
+    atomic_bool stop = false;
+    add_cert(f->store, 1, NULL);
+    for (int i = 0; i < READERS; i++) {
+        readers[i] = (struct reader){.store = f->store, .stop = &stop};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+    }
+    rl_store_fail_next_write(f->store);
+    rl_err err = rl_store_run(f->store, apply_add, &lost, &e);
+    while (rl_store_check(f->store, &e) != RL_OK)
+        sched_yield();
+    atomic_store(&stop, true);
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(readers[i].reads > 0);
+        assert_int_equal(readers[i].failed, 0);
+    }
+    assert_int_equal(err, RL_EIO);
+    add_cert(f->store, 2, NULL);
+    assert_deltas(f->store, 2);
+}
+
+static bool write_inside(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
+{
+    struct job *j = ctx;
+    (void)id, (void)r;
+    rl_store_fail_next_write(j->store);
+    j->err = rl_store_run(j->store, apply_add, &j->add, NULL);
+    return false;
+}
+
+static void a_reader_that_waits_for_a_write_is_not_waited_for_in_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct job job = {.add = {2, NULL}, .store = f->store};
+    rl_error e = {0};
+    add_cert(f->store, 1, NULL);
+    assert_int_equal(rl_store_each_cert(f->store, NULL, write_inside, &job), RL_OK);
+    assert_int_equal(job.err, RL_EIO);
+    while (rl_store_check(f->store, &e) != RL_OK)
+        sched_yield();
+    add_cert(f->store, 2, NULL);
+    assert_deltas(f->store, 2);
+}
+
 /* ---- many threads, and closing ---- */
 enum { THREADS = 8, EACH = 50 };
 
@@ -338,6 +433,9 @@ int main(void)
         WITH_STORE(a_transaction_that_fails_is_rolled_back_alone),
         WITH_STORE(the_listener_hears_of_each_change_before_the_acknowledgement),
         WITH_STORE(a_failed_write_fails_everybody_in_it_and_leaves_nothing),
+        WITH_STORE(of_a_failed_write_the_listener_hears_before_the_acknowledgement),
+        WITH_STORE(readers_go_on_while_the_database_is_opened_anew),
+        WITH_STORE(a_reader_that_waits_for_a_write_is_not_waited_for_in_turn),
         WITH_STORE(threads_submit_and_read_at_once),
         WITH_STORE(closing_finishes_what_is_queued_and_takes_no_more),
     };
