@@ -217,6 +217,22 @@ static inline void fixture_free(fixture *f)
     free(f);
 }
 
+static inline int fixture_set_up(void **state)
+{
+    fixture *f = fixture_new();
+    fixture_start(f);
+    *state = f;
+    return 0;
+}
+
+static inline int fixture_tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, fixture_set_up, fixture_tear_down)
+
 /* ---- the client ---- */
 
 typedef struct client {

@@ -376,46 +376,31 @@ static void test_answers_are_counted_by_class(void **state)
     client_close(&c);
 }
 
-static int start(void **state)
-{
-    fixture *f = fixture_new();
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int stop(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
-        TEST(test_answer_has_status_date_length_and_body),
-        TEST(test_head_has_gets_length_and_no_body),
-        TEST(test_204_and_304_have_no_content),
-        TEST(test_http_1_0_ends_unless_asked_to_stay),
-        TEST(test_connection_close_is_obeyed),
-        TEST(test_nothing_behind_connection_close_is_answered),
-        TEST(test_pipelined_answers_come_in_order),
-        TEST(test_pipelined_requests_wait_for_the_one_at_work),
-        TEST(test_octets_may_come_one_by_one),
-        TEST(test_body_larger_than_the_first_buffer_arrives_whole),
-        TEST(test_100_continue_is_sent_before_the_body),
-        TEST(test_100_continue_is_left_out_when_refused_or_late),
-        TEST(test_other_expectations_are_417),
-        TEST(test_absolute_form_is_routed_by_its_path),
-        TEST(test_unknown_path_and_method_leave_the_connection_usable),
-        TEST(test_malformed_requests_are_refused_and_the_connection_ends),
-        TEST(test_error_reply_carries_the_requests_id),
-        TEST(test_shared_body_is_sent_in_place_and_given_back_once),
-        TEST(test_copied_body_of_any_size_is_sent),
-        TEST(test_big_answer_may_come_from_work),
-        TEST(test_query_is_percent_decoded_and_plus_stays),
-        TEST(test_answers_are_counted_by_class),
+        WITH_SERVER(test_answer_has_status_date_length_and_body),
+        WITH_SERVER(test_head_has_gets_length_and_no_body),
+        WITH_SERVER(test_204_and_304_have_no_content),
+        WITH_SERVER(test_http_1_0_ends_unless_asked_to_stay),
+        WITH_SERVER(test_connection_close_is_obeyed),
+        WITH_SERVER(test_nothing_behind_connection_close_is_answered),
+        WITH_SERVER(test_pipelined_answers_come_in_order),
+        WITH_SERVER(test_pipelined_requests_wait_for_the_one_at_work),
+        WITH_SERVER(test_octets_may_come_one_by_one),
+        WITH_SERVER(test_body_larger_than_the_first_buffer_arrives_whole),
+        WITH_SERVER(test_100_continue_is_sent_before_the_body),
+        WITH_SERVER(test_100_continue_is_left_out_when_refused_or_late),
+        WITH_SERVER(test_other_expectations_are_417),
+        WITH_SERVER(test_absolute_form_is_routed_by_its_path),
+        WITH_SERVER(test_unknown_path_and_method_leave_the_connection_usable),
+        WITH_SERVER(test_malformed_requests_are_refused_and_the_connection_ends),
+        WITH_SERVER(test_error_reply_carries_the_requests_id),
+        WITH_SERVER(test_shared_body_is_sent_in_place_and_given_back_once),
+        WITH_SERVER(test_copied_body_of_any_size_is_sent),
+        WITH_SERVER(test_big_answer_may_come_from_work),
+        WITH_SERVER(test_query_is_percent_decoded_and_plus_stays),
+        WITH_SERVER(test_answers_are_counted_by_class),
     };
     rl_log_configure(RL_LOG_OFF, RL_LOG_LOGFMT);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -222,32 +222,17 @@ static void test_ipv6_listener_serves(void **state)
     fixture_free(f);
 }
 
-static int start(void **state)
-{
-    fixture *f = fixture_new();
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int stop(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
-        TEST(test_stop_closes_idle_connections_and_refuses_new_ones),
-        TEST(test_stop_lets_running_requests_finish),
-        TEST(test_stop_cuts_a_request_that_does_not_finish),
-        TEST(test_stop_waits_for_a_work_even_when_its_client_was_cut),
-        TEST(test_client_may_leave_while_its_work_runs),
+        WITH_SERVER(test_stop_closes_idle_connections_and_refuses_new_ones),
+        WITH_SERVER(test_stop_lets_running_requests_finish),
+        WITH_SERVER(test_stop_cuts_a_request_that_does_not_finish),
+        WITH_SERVER(test_stop_waits_for_a_work_even_when_its_client_was_cut),
+        WITH_SERVER(test_client_may_leave_while_its_work_runs),
         cmocka_unit_test(test_every_worker_serves),
         cmocka_unit_test(test_clients_in_parallel_are_all_answered),
-        TEST(test_taken_port_is_an_error_that_names_the_address),
+        WITH_SERVER(test_taken_port_is_an_error_that_names_the_address),
         cmocka_unit_test(test_ipv6_listener_serves),
     };
     rl_log_configure(RL_LOG_OFF, RL_LOG_LOGFMT);
