@@ -26,6 +26,16 @@ typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
 typedef enum { RL_RESPONDER_BY_KEY, RL_RESPONDER_BY_NAME } rl_responder_id;
 typedef enum { RL_STALE_SERVE, RL_STALE_TRY_LATER } rl_stale_policy;
 
+/* Where a certificate's device is looked for; the last three watch both. */
+typedef enum {
+    RL_DIRECTORY_AAD,
+    RL_DIRECTORY_INTUNE,
+    RL_DIRECTORY_BOTH,
+    RL_DIRECTORY_OPPORTUNISTIC,
+    RL_DIRECTORY_ENDPOINT_LIST
+} rl_device_directory;
+typedef enum { RL_CHECK_NEVER, RL_CHECK_ALWAYS } rl_check;
+
 typedef struct rl_text_list {
     char **items;
     size_t n;
@@ -72,7 +82,7 @@ typedef struct rl_settings {
         int64_t concurrent_limit;
     } scep;
     struct {
-        rl_duration entra_interval, full_interval;
+        rl_duration entra_interval, intune_interval, user_risk_interval, full_interval;
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */
@@ -83,6 +93,14 @@ typedef struct rl_settings {
         rl_duration stale_after;
         rl_stale_policy stale_policy;
     } sync;
+    struct {
+        rl_device_directory directory;
+        rl_check compliance;
+        rl_duration grace; /* after enrolment, in which compliance is not asked for */
+        bool revoke_on_wipe;
+        rl_check user_risk;
+        unsigned untolerated_risks; /* a bit for each: low, medium, high */
+    } rules;
     struct {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;
     } azure;

@@ -12,6 +12,10 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 static const char *const nonces[] = {"echo", "ignore", NULL};
 static const char *const unissued[] = {"unknown", "revoked", NULL};
 static const char *const responder_ids[] = {"key", "name", NULL};
+static const char *const directories[] = {
+    "AAD", "Intune", "AADAndIntune", "AADAndIntuneOpportunistic", "AADAndIntuneAndEndpointlist", NULL};
+static const char *const checks[] = {"never", "always", NULL};
+static const char *const risks[] = {"low", "medium", "high", NULL};
 static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
 const rl_setting_row rl_setting_rows[] = {
@@ -114,6 +118,11 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_ENTRA_INTERVAL", RL_T_DURATION, AT(sync.entra_interval), "30s", .min = "0", .max = "1d",
      .group = "Sync",
      .help = "How often changed users and devices are fetched from Microsoft Graph; 0 turns the source off."},
+    {"REVLINE_SYNC_INTUNE_INTERVAL", RL_T_DURATION, AT(sync.intune_interval), "60s", .min = "0", .max = "1d",
+     .group = "Sync", .help = "How often the managed devices of Microsoft Intune are listed; 0 turns the source off."},
+    {"REVLINE_SYNC_USER_RISK_INTERVAL", RL_T_DURATION, AT(sync.user_risk_interval), "60s", .min = "0", .max = "1d",
+     .group = "Sync",
+     .help = "How often the users at risk are listed, when REVLINE_USER_RISK_CHECK is always; 0 turns the source off."},
     {"REVLINE_SYNC_FULL_INTERVAL", RL_T_DURATION, AT(sync.full_interval), "24h", .min = "1s", .max = "30d",
      .group = "Sync", .help = "How often each source is compared as a whole."},
     {"REVLINE_SYNC_JITTER", RL_T_PERCENT, AT(sync.jitter_percent), "10%", .min = "0%", .max = "50%", .group = "Sync",
@@ -140,6 +149,27 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_STALE_POLICY", RL_T_ENUM, AT(sync.stale_policy), "serve", .choices = stale_policies, .group = "Sync",
      .help = "What OCSP says of that CA's certificates from then on: what is known, or tryLater unless they are "
              "revoked for good."},
+
+    {"REVLINE_DEVICE_DIRECTORY", RL_T_ENUM, AT(rules.directory), "AADAndIntune", .choices = directories,
+     .alias = "AppConfig__IntuneValidation__DeviceDirectory", .group = "Status rules",
+     .help = "Where the devices are that certificates name: in Microsoft Entra ID, in Intune, or in either; the last "
+             "two are for SCEPman's settings and watch both as AADAndIntune does."},
+    {"REVLINE_COMPLIANCE_CHECK", RL_T_ENUM, AT(rules.compliance), "never", .choices = checks,
+     .alias = "AppConfig__IntuneValidation__ComplianceCheck", .group = "Status rules",
+     .help = "Certificates of devices that are not compliant are on hold, or compliance does not matter."},
+    {"REVLINE_COMPLIANCE_GRACE", RL_T_DURATION, AT(rules.grace), "0", .min = "0", .max = "365d",
+     .alias = "AppConfig__IntuneValidation__ComplianceGracePeriodMinutes", .alias_unit = "m", .group = "Status rules",
+     .help = "How long after a device's enrolment in Intune its compliance does not matter."},
+    {"REVLINE_REVOKE_ON_WIPE", RL_T_BOOL, AT(rules.revoke_on_wipe), "true",
+     .alias = "AppConfig__IntuneValidation__RevokeCertificatesOnWipe", .group = "Status rules",
+     .help = "Wiping or retiring a device in Intune revokes its certificates for good."},
+    {"REVLINE_USER_RISK_CHECK", RL_T_ENUM, AT(rules.user_risk), "never", .choices = checks,
+     .alias = "AppConfig__IntuneValidation__UserRiskCheck", .group = "Status rules",
+     .help =
+         "Certificates of users whom Entra ID Protection holds to be at risk are on hold, or risk does not matter."},
+    {"REVLINE_UNTOLERATED_USER_RISKS", RL_T_ENUM_SET, AT(rules.untolerated_risks), "high", .choices = risks,
+     .alias = "AppConfig__IntuneValidation__UntoleratedUserRisks", .group = "Status rules",
+     .help = "The levels of risk that put them on hold."},
 
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help = "Tenant whose directory is watched; with the next two it turns the source on."},

@@ -12,6 +12,7 @@ typedef enum {
     RL_T_PERCENT,
     RL_T_BOOL,
     RL_T_ENUM,
+    RL_T_ENUM_SET, /* comma-separated choices; a bit for each */
     RL_T_URL,
     RL_T_URL_LIST, /* comma-separated; `max` is how many */
     RL_T_ADDRESS
@@ -24,7 +25,7 @@ typedef struct rl_setting_row {
     const char *def;            /* as one would write it */
     const char *def_text;       /* how the reference names the default, when it depends on the machine */
     const char *min, *max;      /* in the type's own text; NULL = none. Strings: their length. */
-    const char *const *choices; /* ENUM: in the order of the C enum, NULL-terminated */
+    const char *const *choices; /* ENUM, ENUM_SET: in the order of the C enum, NULL-terminated */
     bool secret;
     const char *alias;      /* SCEPman's name */
     const char *alias_unit; /* what a bare number there counts: "s", "m", "h", "d"; "" = as ours */

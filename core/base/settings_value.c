@@ -220,9 +220,35 @@ static rl_err parse_url_list(const rl_setting_row *row, rl_span text, rl_text_li
     return RL_OK;
 }
 
+/* A word's place among the choices. Without case: an admin brings SCEPman's "Always" along. */
+static rl_err parse_choice(const rl_setting_row *row, rl_span text, unsigned *out)
+{
+    for (*out = 0; row->choices[*out]; ++*out)
+        if (rl_span_ieq(text, rl_span_str(row->choices[*out])))
+            return RL_OK;
+    return RL_EINVAL;
+}
+
+/* Empty is the empty set. */
+static rl_err parse_choices(const rl_setting_row *row, rl_span text, unsigned *out)
+{
+    unsigned set = 0, choice;
+    for (bool more = text.n > 0; more;) {
+        const uint8_t *comma = memchr(text.p, ',', text.n);
+        rl_span item = {text.p, comma ? (size_t)(comma - text.p) : text.n};
+        more = comma != NULL;
+        text = more ? (rl_span){comma + 1, text.n - item.n - 1} : (rl_span){0};
+        RL_TRY(parse_choice(row, trimmed(item), &choice));
+        set |= 1u << choice;
+    }
+    *out = set;
+    return RL_OK;
+}
+
 static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 {
     int64_t value;
+    unsigned choice;
     switch (row->type) {
     case RL_T_STRING:
     case RL_T_URL:
@@ -233,13 +259,11 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
     case RL_T_BOOL:
         return parse_bool(text, field);
     case RL_T_ENUM:
-        for (unsigned i = 0; row->choices[i]; i++) {
-            if (rl_span_eq(text, rl_span_str(row->choices[i]))) {
-                memcpy(field, &i, sizeof(i)); /* every enum of the struct is an unsigned int to gcc and clang */
-                return RL_OK;
-            }
-        }
-        return RL_EINVAL;
+        RL_TRY(parse_choice(row, text, &choice));
+        memcpy(field, &choice, sizeof(choice)); /* every enum of the struct is an unsigned int to gcc and clang */
+        return RL_OK;
+    case RL_T_ENUM_SET:
+        return parse_choices(row, text, field);
     default:
         RL_TRY(parse_scalar(row->type, text, &value));
         RL_TRY(in_range(row, value));
@@ -257,12 +281,13 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
                                         [RL_T_PERCENT] = "percentage",
                                         [RL_T_BOOL] = "true or false",
                                         [RL_T_ENUM] = "",
+                                        [RL_T_ENUM_SET] = "",
                                         [RL_T_URL] = "URL (http or https)",
                                         [RL_T_ADDRESS] = "host:port",
                                         [RL_T_URL_LIST] = "URLs (http or https) with commas between them,"};
     size_t n = 0;
-    if (row->type == RL_T_ENUM) {
-        out[0] = 0;
+    if (row->type == RL_T_ENUM || row->type == RL_T_ENUM_SET) {
+        n = (size_t)snprintf(out, cap, "%s", row->type == RL_T_ENUM ? "" : "with commas between them: ");
         for (size_t i = 0; row->choices[i] && n < cap; i++)
             n += (size_t)snprintf(out + n, cap - n, "%s%s", i ? ", " : "", row->choices[i]);
         return;
@@ -317,6 +342,11 @@ rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *
     case RL_T_ENUM:
         memcpy(&choice, field, sizeof(choice));
         return rl_buf_printf(out, "%s", row->choices[choice]);
+    case RL_T_ENUM_SET:
+        for (unsigned i = 0, n = 0; row->choices[i]; i++)
+            if (*(const unsigned *)field & (1u << i))
+                RL_TRY(rl_buf_printf(out, "%s%s", n++ ? "," : "", row->choices[i]));
+        return RL_OK;
     default:
         break;
     }

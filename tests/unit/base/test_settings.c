@@ -159,7 +159,15 @@ static void each_type_takes_what_it_should_and_nothing_else(void **state)
         {"REVLINE_SCEP_LEGACY=2", false},
         {"REVLINE_SCEP_LEGACY=", false},
         {"REVLINE_CA_KEY=ec-p384", true},
-        {"REVLINE_CA_KEY=EC-P384", false},
+        {"REVLINE_CA_KEY=EC-P384", true},
+        {"REVLINE_CA_KEY=EC-P38", false},
+        {"REVLINE_UNTOLERATED_USER_RISKS=", true},
+        {"REVLINE_UNTOLERATED_USER_RISKS=High, low,medium", true},
+        {"REVLINE_UNTOLERATED_USER_RISKS=high,", false},
+        {"REVLINE_UNTOLERATED_USER_RISKS=high;low", false},
+        {"REVLINE_UNTOLERATED_USER_RISKS=hidden", false},
+        {"REVLINE_DEVICE_DIRECTORY=AADAndIntuneAndEndpointList", true},
+        {"REVLINE_DEVICE_DIRECTORY=AAD,Intune", false},
         {"REVLINE_CA_KEY=auto", false},
         {"REVLINE_OCSP_KEY=auto", true},
         {"REVLINE_WORKERS=0", false},
@@ -337,6 +345,14 @@ static void scepmans_names_count_in_scepmans_units(void **state)
     assert_int_equal(l.s.ca.cert_validity, INT64_C(365) * 86400000);
     assert_int_equal(l.s.scep.concurrent_limit, 7);
     assert_string_equal(l.s.scep.static_challenge, "from-scepman");
+    unload(&l);
+    l = load("AppConfig__IntuneValidation__ComplianceCheck=Always",
+             "AppConfig__IntuneValidation__ComplianceGracePeriodMinutes=90",
+             "AppConfig__IntuneValidation__UntoleratedUserRisks=Medium,High");
+    assert_int_equal(l.err, RL_OK);
+    assert_int_equal(l.s.rules.compliance, RL_CHECK_ALWAYS);
+    assert_int_equal(l.s.rules.grace, 90 * 60000);
+    assert_int_equal(l.s.rules.untolerated_risks, 6);
     unload(&l);
     static const char *const bad[] = {
         "AppConfig__ValidityPeriodDays=1y",  "AppConfig__ValidityPeriodDays=",      "AppConfig__ValidityPeriodDays=-1",
