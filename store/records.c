@@ -48,10 +48,16 @@ const char *rl_source_name(rl_source s)
         return "entra-device";
     case RL_SOURCE_ENTRA_USER:
         return "entra-user";
+    case RL_SOURCE_INTUNE_DEVICE:
+        return "intune-device";
+    case RL_SOURCE_USER_RISK:
+        return "user-risk";
     case RL_SOURCE_ENTRA_DEVICE_NAME:
         return "entra-device-name";
     case RL_SOURCE_ENTRA_USER_NAME:
         return "entra-user-name";
+    case RL_SOURCE_INTUNE_DEVICE_NAME:
+        return "intune-device-name";
     case RL_SOURCE_TRANSACTION:
         return "transaction";
     case RL_SOURCE_NONE:

@@ -53,13 +53,18 @@ const char *rl_status_name(rl_status s);                /* "good", "hold", "revo
 /* Where an object or a binding comes from. The numbers are stored: never reuse one. */
 typedef enum {
     RL_SOURCE_NONE = 0,
-    RL_SOURCE_ENTRA_DEVICE = 1, /* object id = directory object id, lower case */
-    RL_SOURCE_ENTRA_USER = 2,   /* object id = directory object id, lower case */
+    RL_SOURCE_ENTRA_DEVICE = 1,  /* object id = directory object id, lower case */
+    RL_SOURCE_ENTRA_USER = 2,    /* object id = directory object id, lower case */
+    RL_SOURCE_INTUNE_DEVICE = 3, /* object id = Intune device id, lower case */
+    RL_SOURCE_USER_RISK = 4,     /* object id = the user's directory object id; exists = is at risk */
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */
     RL_SOURCE_ENTRA_DEVICE_NAME = 17, /* Entra deviceId: the CN of a device certificate */
     RL_SOURCE_ENTRA_USER_NAME = 18,   /* userPrincipalName: UPN (or mail) in the SAN */
+    /* In `object`: the managed device of an Entra deviceId. `target` is the Intune device id (NULL: none any more),
+     * `name` that of another managed device with the same deviceId, if there is one. No certificate is bound to it. */
+    RL_SOURCE_INTUNE_DEVICE_NAME = 19,
     /* In `binding`: a SCEP transaction to the certificate it got. */
     RL_SOURCE_TRANSACTION = 32,
 } rl_source;
@@ -120,11 +125,53 @@ rl_err rl_revoked_decode(rl_span in, rl_revoked_record *r);
 /* Who did what to which subject. */
 rl_err rl_audit_encode(const char *who, const char *what, const char *subject, rl_buf *out);
 
+/* Microsoft Graph's complianceState and managementState; the numbers are stored. UNSAID: not told, or a word that is
+ * not known here. */
+typedef enum {
+    RL_COMPLIANCE_UNSAID,
+    RL_COMPLIANCE_UNKNOWN,
+    RL_COMPLIANCE_COMPLIANT,
+    RL_COMPLIANCE_NONCOMPLIANT,
+    RL_COMPLIANCE_CONFLICT,
+    RL_COMPLIANCE_ERROR,
+    RL_COMPLIANCE_IN_GRACE_PERIOD,
+    RL_COMPLIANCE_CONFIG_MANAGER,
+    RL_COMPLIANCE_STATES
+} rl_compliance;
+typedef enum {
+    RL_MANAGEMENT_UNSAID,
+    RL_MANAGEMENT_MANAGED,
+    RL_MANAGEMENT_RETIRE_PENDING,
+    RL_MANAGEMENT_RETIRE_FAILED,
+    RL_MANAGEMENT_WIPE_PENDING,
+    RL_MANAGEMENT_WIPE_FAILED,
+    RL_MANAGEMENT_UNHEALTHY,
+    RL_MANAGEMENT_DELETE_PENDING,
+    RL_MANAGEMENT_RETIRE_ISSUED,
+    RL_MANAGEMENT_WIPE_ISSUED,
+    RL_MANAGEMENT_WIPE_CANCELED,
+    RL_MANAGEMENT_RETIRE_CANCELED,
+    RL_MANAGEMENT_DISCOVERED,
+    RL_MANAGEMENT_STATES
+} rl_management;
+typedef enum { RL_RISK_NONE, RL_RISK_LOW, RL_RISK_MEDIUM, RL_RISK_HIGH, RL_RISK_LEVELS } rl_risk;
+/* Graph's words without case; UNSAID, NONE for others. */
+rl_compliance rl_compliance_parse(const char *text);
+rl_management rl_management_parse(const char *text);
+rl_risk rl_risk_parse(const char *text);
+const char *rl_compliance_name(rl_compliance c);
+const char *rl_management_name(rl_management m);
+const char *rl_risk_name(rl_risk r);
+
 /* One object of a directory, or (sources *_NAME) a name that points to one. */
 typedef struct rl_object_record {
     bool exists;
     bool enabled;
-    char *name;          /* deviceId or userPrincipalName, lower case; NULL when never seen */
+    char *name; /* deviceId or userPrincipalName, lower case; NULL when never seen */
+    rl_compliance compliance;
+    rl_management management;
+    rl_risk risk;
+    int64_t enrolled;    /* Unix seconds; 0 = not told */
     char *target;        /* for *_NAME sources: the directory object id; else NULL */
     uint64_t generation; /* of the last full round that listed it */
     int64_t last_seen;   /* Unix seconds */

@@ -1,29 +1,101 @@
 /* The records of objects, cursors and issuers to and from msgpack. The integer keys below are the database's format:
  * never reuse or renumber one. Pure but for memory. */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "store/pack.h"
 #include "store/records.h"
 
+/* ---- Graph's words ---- */
+static const char *const compliance_names[RL_COMPLIANCE_STATES] = {
+    "unsaid", "unknown", "compliant", "noncompliant", "conflict", "error", "inGracePeriod", "configManager"};
+static const char *const management_names[RL_MANAGEMENT_STATES] = {
+    "unsaid",        "managed",      "retirePending", "retireFailed", "wipePending",    "wipeFailed", "unhealthy",
+    "deletePending", "retireIssued", "wipeIssued",    "wipeCanceled", "retireCanceled", "discovered"};
+static const char *const risk_names[RL_RISK_LEVELS] = {"none", "low", "medium", "high"};
+
+/* 0 for what is not among them. */
+static unsigned word(const char *text, const char *const *names, unsigned n)
+{
+    for (unsigned i = 1; text && i < n; i++)
+        if (strcasecmp(text, names[i]) == 0)
+            return i;
+    return 0;
+}
+
+rl_compliance rl_compliance_parse(const char *text)
+{
+    return (rl_compliance)word(text, compliance_names, RL_COMPLIANCE_STATES);
+}
+
+rl_management rl_management_parse(const char *text)
+{
+    return (rl_management)word(text, management_names, RL_MANAGEMENT_STATES);
+}
+
+rl_risk rl_risk_parse(const char *text)
+{
+    return (rl_risk)word(text, risk_names, RL_RISK_LEVELS);
+}
+
+const char *rl_compliance_name(rl_compliance c)
+{
+    return compliance_names[c];
+}
+
+const char *rl_management_name(rl_management m)
+{
+    return management_names[m];
+}
+
+const char *rl_risk_name(rl_risk r)
+{
+    return risk_names[r];
+}
+
 /* ---- object ---- */
-enum { O_EXISTS = 1, O_ENABLED, O_NAME, O_TARGET, O_GENERATION, O_LAST_SEEN };
+enum {
+    O_EXISTS = 1,
+    O_ENABLED,
+    O_NAME,
+    O_TARGET,
+    O_GENERATION,
+    O_LAST_SEEN,
+    O_COMPLIANCE,
+    O_MANAGEMENT,
+    O_RISK,
+    O_ENROLLED
+};
 
 rl_err rl_object_encode(const rl_object_record *r, rl_buf *out)
 {
     rl_pack_writer w;
-    rl_pack_begin(&w, out, 6);
+    rl_pack_begin(&w, out, 10);
     rl_pack_put_uint(&w, O_EXISTS, r->exists);
     rl_pack_put_uint(&w, O_ENABLED, r->enabled);
     rl_pack_put_text(&w, O_NAME, r->name);
     rl_pack_put_text(&w, O_TARGET, r->target);
     rl_pack_put_uint(&w, O_GENERATION, r->generation);
     rl_pack_put_int(&w, O_LAST_SEEN, r->last_seen);
+    rl_pack_put_uint(&w, O_COMPLIANCE, r->compliance);
+    rl_pack_put_uint(&w, O_MANAGEMENT, r->management);
+    rl_pack_put_uint(&w, O_RISK, r->risk);
+    rl_pack_put_int(&w, O_ENROLLED, r->enrolled);
     return rl_pack_finish(&w);
+}
+
+static rl_err as_word(const rl_pack_value *v, unsigned n, unsigned *out)
+{
+    uint64_t u;
+    RL_TRY(rl_pack_uint(v, n - 1, &u));
+    *out = (unsigned)u;
+    return RL_OK;
 }
 
 static rl_err take_object(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
 {
     rl_object_record *r = record;
+    unsigned u;
     (void)rest;
     switch (key) {
     case O_EXISTS:
@@ -38,6 +110,20 @@ static rl_err take_object(uint64_t key, const rl_pack_value *v, rl_span *rest, v
         return rl_pack_uint(v, UINT64_MAX, &r->generation);
     case O_LAST_SEEN:
         return rl_pack_int(v, &r->last_seen);
+    case O_COMPLIANCE:
+        RL_TRY(as_word(v, RL_COMPLIANCE_STATES, &u));
+        r->compliance = (rl_compliance)u;
+        return RL_OK;
+    case O_MANAGEMENT:
+        RL_TRY(as_word(v, RL_MANAGEMENT_STATES, &u));
+        r->management = (rl_management)u;
+        return RL_OK;
+    case O_RISK:
+        RL_TRY(as_word(v, RL_RISK_LEVELS, &u));
+        r->risk = (rl_risk)u;
+        return RL_OK;
+    case O_ENROLLED:
+        return rl_pack_int(v, &r->enrolled);
     default:
         return RL_OK;
     }

@@ -89,6 +89,17 @@ static void the_other_records_read_back(void **state)
     assert_string_equal(o2.name, "name");
     rl_object_clear(&o2);
     rl_buf_reset(&b);
+    o = (rl_object_record){.exists = true,
+                           .compliance = RL_COMPLIANCE_CONFIG_MANAGER,
+                           .management = RL_MANAGEMENT_DISCOVERED,
+                           .risk = RL_RISK_HIGH,
+                           .enrolled = INT64_MAX};
+    assert_int_equal(rl_object_encode(&o, &b), RL_OK);
+    assert_int_equal(rl_object_decode(rl_buf_span(&b), &o2), RL_OK);
+    assert_true(o2.compliance == o.compliance && o2.management == o.management && o2.risk == o.risk &&
+                o2.enrolled == INT64_MAX);
+    rl_object_clear(&o2);
+    rl_buf_reset(&b);
 
     uint8_t der[3000];
     memset(der, 0x30, sizeof(der));
@@ -223,6 +234,31 @@ static void a_newer_record_is_read_past_what_is_unknown(void **state)
     rl_cert_clear(&r);
     assert_int_equal(rl_cert_decode_status(in, &status), RL_OK);
     assert_int_equal(status.status, RL_STATUS_HOLD);
+    msgpack_sbuffer_destroy(&sb);
+}
+
+/* As the first version wrote it: without compliance, management state, risk and enrolment. */
+static void an_older_object_is_read(void **state)
+{
+    (void)state;
+    msgpack_sbuffer sb;
+    msgpack_packer pk;
+    rl_object_record r;
+    msgpack_sbuffer_init(&sb);
+    msgpack_packer_init(&pk, &sb, msgpack_sbuffer_write);
+    msgpack_pack_map(&pk, 7);
+    msgpack_pack_int(&pk, 0), msgpack_pack_int(&pk, 1);
+    msgpack_pack_int(&pk, 1), msgpack_pack_int(&pk, 1);
+    msgpack_pack_int(&pk, 2), msgpack_pack_int(&pk, 1);
+    msgpack_pack_int(&pk, 3), msgpack_pack_str(&pk, 5), msgpack_pack_str_body(&pk, "dev-1", 5);
+    msgpack_pack_int(&pk, 4), msgpack_pack_nil(&pk);
+    msgpack_pack_int(&pk, 5), msgpack_pack_int(&pk, 7);
+    msgpack_pack_int(&pk, 6), msgpack_pack_int64(&pk, 1700000000);
+    assert_int_equal(rl_object_decode(rl_span_of(sb.data, sb.size), &r), RL_OK);
+    assert_true(r.exists && r.enabled && r.generation == 7 && r.last_seen == 1700000000);
+    assert_true(r.compliance == RL_COMPLIANCE_UNSAID && r.management == RL_MANAGEMENT_UNSAID && !r.risk && !r.enrolled);
+    assert_string_equal(r.name, "dev-1");
+    rl_object_clear(&r);
     msgpack_sbuffer_destroy(&sb);
 }
 
@@ -419,6 +455,7 @@ int main(void)
         cmocka_unit_test(the_other_records_read_back),
         cmocka_unit_test(records_are_msgpack_maps_with_a_version),
         cmocka_unit_test(a_newer_record_is_read_past_what_is_unknown),
+        cmocka_unit_test(an_older_object_is_read),
         cmocka_unit_test(without_its_status_a_certificate_is_corrupt_not_good),
         cmocka_unit_test(damage_is_corrupt_whatever_it_is),
         cmocka_unit_test(no_half_record_is_ever_left_in_a_buffer),
