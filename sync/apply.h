@@ -4,32 +4,55 @@
 
 #include "store/store.h"
 #include "sync/graph_page.h"
+#include "sync/weigh.h"
+
+typedef struct rl_page_job rl_page_job;
 
 /* Which objects: one row per source. */
-typedef struct rl_entra_kind {
+typedef struct rl_graph_kind {
     const char *name;   /* of the source, its cursor: "entra-device" */
     const char *origin; /* of the changes it makes: "sync:entra-device" */
     rl_source source, name_source;
-    const char *property; /* that certificates name the object by */
-    const char *path;     /* of the initial request, behind the Graph URL */
-} rl_entra_kind;
-extern const rl_entra_kind rl_entra_kinds[];
+    rl_graph_shape shape;
+    const char *path;       /* of the initial request, behind the Graph URL */
+    const char *other_path; /* asked when Graph refuses the first with 400; NULL: none */
+    const char *permission; /* that Graph wants for it */
+    bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
+    bool may_be_empty;      /* a full round that lists nothing is an answer */
+    /* Stores an item's state and lets the certificates follow. */
+    rl_err (*put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+    /* The same for an object that the whole round did not list. `o` is its record as stored. */
+    rl_err (*gone)(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
+} rl_graph_kind;
+extern const rl_graph_kind rl_entra_kinds[], rl_intune_kinds[];
 enum { RL_ENTRA_DEVICE, RL_ENTRA_USER, RL_ENTRA_KINDS };
+enum { RL_INTUNE_DEVICE, RL_INTUNE_USER_RISK, RL_INTUNE_KINDS };
 
-typedef struct rl_page_job {
-    const rl_entra_kind *kind;
+struct rl_page_job {
+    const rl_graph_kind *kind;
     const rl_graph_page *page;
     rl_cursor_record next; /* the cursor behind the page; its strings are borrowed. Full and complete: objects that the
                               round did not list are gone. */
-    int64_t now;           /* Unix seconds */
+    const rl_settings *settings;
+    int64_t now; /* Unix seconds */
+    rl_weigher weigher;
     /* Results, valid when the transaction committed. */
     uint64_t changed; /* certificates whose status changed */
+    uint64_t missing; /* objects left out for the first time, of a kind that wants two */
     /* Result of a refusal: the full round listed nothing at all though objects are known. */
     bool empty;
-} rl_page_job;
+};
 
 /* An rl_store_apply; `job` is an rl_page_job. Applying a page again changes nothing. RL_EDENIED with job->empty:
  * refused, see there. */
 rl_err rl_page_apply(rl_store_txn *t, void *job, rl_error *e);
+
+/* ---- the kinds' ---- */
+rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
+rl_err rl_managed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_managed_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
+rl_err rl_user_risk_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_user_risk_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 
 #endif

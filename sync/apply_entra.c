@@ -1,5 +1,4 @@
-/* Objects, names, certificates: what a page changes. Runs on the store's writer thread, inside its transaction; an
- * error rolls all of it back, the cursor included.
+/* Entra devices and users: objects, names, certificates. Writer thread, inside the page's transaction.
  *
  * An object is stored under its directory id. Certificates know it by name (deviceId, user principal name) until it is
  * first seen: then a record under the name's source points to it, and the certificates that wait under the name are
@@ -8,43 +7,17 @@
 
 #include <stdlib.h>
 
-#include "sync/rules.h"
-
-static rl_err out_of_memory(rl_error *e)
-{
-    return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
-}
-
 /* ---- certificates ---- */
-/* The mask follows from all objects the certificate is bound to, not only the one at hand. */
-static rl_err weigh(rl_store_txn *t, rl_cert_record *cert)
-{
-    uint32_t scope = 0, why = 0;
-    for (size_t i = 0; i < cert->bindings_n; i++) {
-        const rl_binding *b = &cert->bindings[i];
-        rl_object_record o;
-        if (!rl_rules_scope(b->source))
-            continue;
-        rl_err err = rl_txn_object(t, b->source, b->id, &o);
-        if (err == RL_ENOTFOUND)
-            continue;
-        RL_TRY(err);
-        scope |= rl_rules_scope(b->source);
-        why |= rl_rules_object(b->source, &o);
-        rl_object_clear(&o);
-    }
-    cert->why = rl_rules_merge(cert->why, scope, why);
-    return RL_OK;
-}
-
 struct object_ctx {
     rl_page_job *job;
     const char *id, *name;
 };
 
 /* In place of the name comes the object; not twice. */
-static bool rebind(rl_cert_record *cert, const rl_entra_kind *kind, const struct object_ctx *o)
+static bool rebind(rl_cert_record *cert, const void *ctx)
 {
+    const struct object_ctx *o = ctx;
+    const rl_graph_kind *kind = o->job->kind;
     size_t kept = 0;
     bool have = false, moved = false;
     for (size_t i = 0; i < cert->bindings_n; i++) {
@@ -67,25 +40,11 @@ static bool rebind(rl_cert_record *cert, const rl_entra_kind *kind, const struct
 static rl_err settle_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
 {
     const struct object_ctx *o = ctx;
-    rl_page_job *job = o->job;
-    rl_cert_record cert;
-    rl_err err = rl_txn_cert(t, id, &cert);
-    if (err == RL_ENOTFOUND)
-        return RL_OK; /* a binding to nothing must not hold back the others */
-    RL_TRY(err);
-    uint32_t before = cert.why;
-    bool moved = rebind(&cert, job->kind, o);
-    err = weigh(t, &cert);
-    if (err == RL_OK && (moved || cert.why != before)) {
-        job->changed += rl_cert_settle(&cert, job->now);
-        err = rl_txn_update_cert(t, id, &cert, job->kind->origin);
-    }
-    rl_cert_clear(&cert);
-    return err;
+    return rl_weigh_stored(t, &o->job->weigher, id, rebind, o);
 }
 
 /* ---- names ---- */
-static rl_err put_name(rl_store_txn *t, const rl_entra_kind *kind, const char *name, const char *id,
+static rl_err put_name(rl_store_txn *t, const rl_graph_kind *kind, const char *name, const char *id,
                        const rl_object_record *o)
 {
     rl_object_record r = *o;
@@ -96,7 +55,7 @@ static rl_err put_name(rl_store_txn *t, const rl_entra_kind *kind, const char *n
 
 /* Lets the name's record follow the object's state. `take`: the object claims the name; else only if it has it already.
  */
-static rl_err keep_name(rl_store_txn *t, const rl_entra_kind *kind, const char *id, const rl_object_record *o,
+static rl_err keep_name(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
                         bool take)
 {
     rl_object_record known;
@@ -110,7 +69,7 @@ static rl_err keep_name(rl_store_txn *t, const rl_entra_kind *kind, const char *
     return !same && (mine || take) ? put_name(t, kind, o->name, id, o) : RL_OK;
 }
 
-static rl_err drop_name(rl_store_txn *t, const rl_entra_kind *kind, const char *id, const char *name)
+static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const char *name)
 {
     rl_object_record known;
     rl_err err = rl_txn_object(t, kind->name_source, name, &known);
@@ -126,7 +85,7 @@ static rl_err drop_name(rl_store_txn *t, const rl_entra_kind *kind, const char *
 /* Stores the object's new state and lets name and certificates follow. */
 static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o, bool take_name)
 {
-    const rl_entra_kind *kind = job->kind;
+    const rl_graph_kind *kind = job->kind;
     struct object_ctx ctx = {.job = job, .id = id, .name = take_name ? o->name : NULL};
     RL_TRY(rl_txn_put_object(t, kind->source, id, o));
     if (o->name)
@@ -137,7 +96,7 @@ static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const
 }
 
 /* A new name replaces the old; the old one's record goes unless another object has it by now. */
-static rl_err rename_object(rl_store_txn *t, const rl_entra_kind *kind, const rl_graph_item *item, rl_object_record *o)
+static rl_err rename_object(rl_store_txn *t, const rl_graph_kind *kind, const rl_graph_item *item, rl_object_record *o)
 {
     if (o->name && item->name && strcmp(o->name, item->name) == 0)
         return RL_OK;
@@ -148,7 +107,7 @@ static rl_err rename_object(rl_store_txn *t, const rl_entra_kind *kind, const rl
     return item->name && !o->name ? RL_ENOMEM : RL_OK;
 }
 
-static rl_err apply_item(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
+rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
 {
     rl_object_record o;
     rl_err err = rl_txn_object(t, job->kind->source, item->id, &o);
@@ -165,6 +124,8 @@ static rl_err apply_item(rl_store_txn *t, rl_page_job *job, const rl_graph_item 
     o.last_seen = job->now;
     if (!item->removed && item->enabled != RL_ENABLED_UNSAID)
         o.enabled = item->enabled == RL_ENABLED_YES;
+    if (!item->removed && item->compliance != RL_COMPLIANCE_UNSAID)
+        o.compliance = item->compliance;
     if (said)
         err = rename_object(t, job->kind, item, &o);
     if (err == RL_OK)
@@ -173,54 +134,9 @@ static rl_err apply_item(rl_store_txn *t, rl_page_job *job, const rl_graph_item 
     return err;
 }
 
-/* ---- the end of a full round ---- */
-struct sweep_ctx {
-    rl_page_job *job;
-    uint64_t listed, gone;
-};
-
-static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
+rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o)
 {
-    struct sweep_ctx *s = ctx;
-    rl_object_record o = *r; /* strings stay the caller's */
-    if (!r->exists)
-        return RL_OK;
-    if (r->generation >= s->job->next.generation) {
-        s->listed++;
-        return RL_OK;
-    }
-    s->gone++;
-    o.exists = false;
-    return put_state(t, s->job, id, &o, false);
-}
-
-/* What the whole round did not list is gone. But a list that is empty all of a sudden is a failure of the directory,
- * not the end of the fleet: refused, and the transaction takes back everything. */
-static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)
-{
-    struct sweep_ctx s = {.job = job};
-    RL_TRY(rl_txn_each_object(t, job->kind->source, sweep_object, &s));
-    if (s.listed > 0 || s.gone == 0)
-        return RL_OK;
-    job->empty = true;
-    return rl_fail(e, RL_EDENIED, "sync",
-                   "the full round listed no object though %llu are known: refused, nothing is changed",
-                   (unsigned long long)s.gone);
-}
-
-rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
-{
-    rl_page_job *job = arg;
-    rl_err err = RL_OK;
-    for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
-        err = apply_item(t, job, &job->page->items[i]);
-    if (err == RL_OK && job->next.complete && job->next.full)
-        err = sweep(t, job, e);
-    if (err == RL_OK)
-        err = rl_txn_put_cursor(t, job->kind->name, &job->next);
-    if (err == RL_ENOMEM)
-        return out_of_memory(e);
-    if (err != RL_OK && !job->empty)
-        return rl_fail(e, err, "sync", "the page of %s cannot be applied: %s", job->kind->name, rl_err_name(err));
-    return err;
+    rl_object_record gone = *o; /* strings stay the caller's */
+    gone.exists = false;
+    return put_state(t, job, id, &gone, false);
 }

@@ -1,7 +1,7 @@
-/* Entra devices and users through Microsoft Graph's delta queries: one round, page by page. Sync loop only, but for the
- * two functions marked as the writer's.
+/* A round over pages of Microsoft Graph, a delta query's or a list's. Sync loop only, but for what is marked as the
+ * writer's.
  *
- *   begin → ask → (token) → answered → commit → committed → ask … until the page with the deltaLink
+ *   begin → ask → (token) → answered → commit → committed → ask … until the last page
  *
  * The effects of a page and the cursor behind it are one transaction, so wherever this stops, by failure or by a crash,
  * the next try goes on at the stored link. What an upstream says in an error changes no certificate. */
@@ -12,24 +12,18 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "sync/apply.h"
+#include "sync/graph.h"
 #include "sync/source.h"
 
 /* Pages of one round; refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a
  * code of its own. */
 enum { PAGES_MAX = 1000000, LINK_TRIES = 3 };
 
-const rl_entra_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
-    [RL_ENTRA_DEVICE] = {"entra-device", "sync:entra-device", RL_SOURCE_ENTRA_DEVICE, RL_SOURCE_ENTRA_DEVICE_NAME,
-                         "deviceId", "/v1.0/devices/delta?$select=id,deviceId,accountEnabled"},
-    [RL_ENTRA_USER] = {"entra-user", "sync:entra-user", RL_SOURCE_ENTRA_USER, RL_SOURCE_ENTRA_USER_NAME,
-                       "userPrincipalName", "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName"},
-};
-
-/* A round: fetch a page, commit it, fetch the next, until the deltaLink. */
-typedef struct entra_source {
+/* A round: fetch a page, commit it, fetch the next, until the last. */
+typedef struct graph_source {
     rl_sync_source base;
-    const rl_entra_kind *kind;
+    const rl_graph_kind *kind;
+    bool other; /* its other path: Graph refused the first */
 
     rl_cursor_record cursor; /* as stored */
     bool cursor_read;
@@ -46,14 +40,14 @@ typedef struct entra_source {
     bool token_retried; /* this request was repeated with a fresh token already */
     rl_graph_page page;
     rl_page_job job;
-} entra_source;
+} graph_source;
 
-static void ask(entra_source *s);
+static void ask(graph_source *s);
 static void begin(rl_sync_source *source);
 
 /* ---- failing ---- */
-static void fail(entra_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void fail(entra_source *s, int64_t retry_after_ms, const char *fmt, ...)
+static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
 {
     char message[RL_ERROR_MESSAGE_MAX];
     va_list ap;
@@ -65,7 +59,7 @@ static void fail(entra_source *s, int64_t retry_after_ms, const char *fmt, ...)
 }
 
 /* Going on at the stored link would lead here again. */
-static void fail_and_restart(entra_source *s, const char *message)
+static void fail_and_restart(graph_source *s, const char *message)
 {
     s->base.restart = true;
     s->base.restarts++;
@@ -83,7 +77,7 @@ static rl_err set_text(char **to, const char *text)
     return RL_OK;
 }
 
-static rl_err read_cursor(entra_source *s)
+static rl_err read_cursor(graph_source *s)
 {
     if (s->cursor_read)
         return RL_OK;
@@ -94,7 +88,7 @@ static rl_err read_cursor(entra_source *s)
     return err;
 }
 
-static bool full_is_due(const entra_source *s)
+static bool full_is_due(const graph_source *s)
 {
     const rl_cursor_record *c = &s->cursor;
     if (s->base.restart || !c->link || !c->link[0])
@@ -104,27 +98,35 @@ static bool full_is_due(const entra_source *s)
     return c->complete && rl_wall_s() - c->last_full >= s->base.sync->settings->sync.full_interval / 1000;
 }
 
-static rl_err initial_link(entra_source *s)
+static rl_err initial_link(graph_source *s)
 {
     const char *graph = s->base.sync->settings->azure.graph_url;
     size_t n = strlen(graph);
     while (n > 0 && graph[n - 1] == '/')
         n--;
     char *link = NULL;
-    if (asprintf(&link, "%.*s%s", (int)n, graph, s->kind->path) < 0)
+    if (asprintf(&link, "%.*s%s", (int)n, graph, s->other ? s->kind->other_path : s->kind->path) < 0)
         return RL_ENOMEM;
     free(s->link);
     s->link = link;
     return RL_OK;
 }
 
-/* A generation begins with each full round: objects it lists get its number, so those with an older one are gone. */
-static rl_err choose_round(entra_source *s)
+/* A generation begins with each full round: objects it lists get its number, so those with an older one are gone. A
+ * list that broke off begins again under the same number: what it listed before counts, so that an object which the
+ * whole list leaves out was left out once, not twice. */
+static uint64_t choose_generation(const graph_source *s)
+{
+    bool goes_on = s->kind->shape.listing && s->cursor.generation > 0 && !s->cursor.complete;
+    return s->cursor.generation + (s->first && !goes_on);
+}
+
+static rl_err choose_round(graph_source *s)
 {
     RL_TRY(read_cursor(s));
     s->first = full_is_due(s);
     s->base.full = s->first || (!s->cursor.complete && s->cursor.full);
-    s->generation = s->cursor.generation + s->first;
+    s->generation = choose_generation(s);
     s->base.pages = s->base.objects = s->base.changed = 0;
     s->token_retried = false;
     RL_TRY(s->first ? initial_link(s) : set_text(&s->link, s->cursor.link));
@@ -133,14 +135,14 @@ static rl_err choose_round(entra_source *s)
 }
 
 /* Another tenant's directory holds none of the stored objects: a full round of it would revoke the whole fleet. */
-static bool is_another_tenant(const entra_source *s)
+static bool is_another_tenant(const graph_source *s)
 {
     return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->base.sync->settings->azure.tenant_id) != 0;
 }
 
 static void begin(rl_sync_source *source)
 {
-    entra_source *s = (entra_source *)source;
+    graph_source *s = (graph_source *)source;
     rl_err err = choose_round(s);
     if (err != RL_OK) {
         fail(s, -1, "the cursor cannot be read: %s", rl_err_name(err));
@@ -170,7 +172,7 @@ static void request_id_header(char *out, size_t cap)
 
 static void on_response(const rl_http_response *r, void *arg);
 
-static rl_err start_call(entra_source *s, const char *token, rl_error *e)
+static rl_err start_call(graph_source *s, const char *token, rl_error *e)
 {
     const rl_settings *settings = s->base.sync->settings;
     char id[80];
@@ -186,7 +188,7 @@ static rl_err start_call(entra_source *s, const char *token, rl_error *e)
     return rl_http_call_start(s->base.sync->client, &o, on_response, s, &s->call, e);
 }
 
-static void ask(entra_source *s)
+static void ask(graph_source *s)
 {
     rl_error e = {0};
     rl_err err;
@@ -204,7 +206,7 @@ static void ask(entra_source *s)
 
 static void token(rl_sync_source *source, const rl_error *failure, int64_t retry_after_ms)
 {
-    entra_source *s = (entra_source *)source;
+    graph_source *s = (graph_source *)source;
     if (failure)
         fail(s, retry_after_ms, "%s", failure->message);
     else
@@ -212,10 +214,10 @@ static void token(rl_sync_source *source, const rl_error *failure, int64_t retry
 }
 
 /* ---- answered ---- */
-static void take_page(entra_source *s, rl_span body);
+static void take_page(graph_source *s, rl_span body);
 
 /* The token was revoked or ran out on the way: the same request once more with a new one. */
-static void answered_unauthorized(entra_source *s)
+static void answered_unauthorized(graph_source *s)
 {
     rl_token_drop(s->base.sync->token, s->token_number);
     if (s->token_retried) {
@@ -227,7 +229,7 @@ static void answered_unauthorized(entra_source *s)
 }
 
 /* The upstream no longer knows the place our link stands for. */
-static bool lost_its_place(const entra_source *s, long status, const char *code)
+static bool lost_its_place(const graph_source *s, long status, const char *code)
 {
     if (s->first || status == 429)
         return false;
@@ -236,7 +238,7 @@ static bool lost_its_place(const entra_source *s, long status, const char *code)
 }
 
 /* Compare all from the start: at once the first time, with back-off when it does not help. */
-static void answered_lost(entra_source *s, long status, const char *code)
+static void answered_lost(graph_source *s, long status, const char *code)
 {
     char message[160];
     snprintf(message, sizeof(message), "Graph answered %ld %s: it lost our place, comparing all from the start", status,
@@ -250,7 +252,17 @@ static void answered_lost(entra_source *s, long status, const char *code)
     begin(&s->base);
 }
 
-static void answered_error(entra_source *s, const rl_http_response *r)
+/* A property that this version of Graph does not have is refused: the other version is asked from now on. */
+static void answered_other(graph_source *s)
+{
+    s->other = true;
+    if (initial_link(s) != RL_OK)
+        fail(s, -1, "out of memory");
+    else
+        ask(s);
+}
+
+static void answered_error(graph_source *s, const rl_http_response *r)
 {
     char code[64];
     rl_graph_error_code(r->body, code, sizeof(code));
@@ -258,6 +270,11 @@ static void answered_error(entra_source *s, const rl_http_response *r)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
         answered_lost(s, r->status, code);
+    else if (r->status == 400 && s->first && s->kind->other_path && !s->other)
+        answered_other(s);
+    else if (r->status == 403)
+        fail(s, r->retry_after_ms, "Graph answered 403%s%s: the application lacks the permission %s%s%s",
+             code[0] ? " " : "", code, s->kind->permission, r->request_id[0] ? ", request-id " : "", r->request_id);
     else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
         fail_and_restart(s, "Graph refuses the link again and again: comparing all from the start");
     else
@@ -267,7 +284,7 @@ static void answered_error(entra_source *s, const rl_http_response *r)
 
 static void on_response(const rl_http_response *r, void *arg)
 {
-    entra_source *s = arg;
+    graph_source *s = arg;
     s->call = NULL;
     if (s->base.sync->closing)
         return;
@@ -282,7 +299,7 @@ static void on_response(const rl_http_response *r, void *arg)
 
 /* ---- the page ---- */
 /* Circles of any length with one remembered link (Brent): the mark stays for 1, 2, 4, … pages. */
-static bool in_a_circle(entra_source *s, const char *next)
+static bool in_a_circle(graph_source *s, const char *next)
 {
     s->base.pages++;
     if (strcmp(next, s->mark) == 0 || s->base.pages > PAGES_MAX)
@@ -296,15 +313,15 @@ static bool in_a_circle(entra_source *s, const char *next)
 /* Writer thread. */
 static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 {
-    return rl_page_apply(t, &((entra_source *)arg)->job, e);
+    return rl_page_apply(t, &((graph_source *)arg)->job, e);
 }
 
-static void commit(entra_source *s)
+static void commit(graph_source *s)
 {
     int64_t now = rl_wall_s();
     bool complete = s->page.complete;
-    s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .now = now};
-    s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)s->page.link,
+    s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .settings = s->base.sync->settings, .now = now};
+    s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)(s->page.link ? s->page.link : ""),
                                      .full = s->base.full,
                                      .complete = complete,
                                      .tenant = s->base.sync->settings->azure.tenant_id,
@@ -316,11 +333,11 @@ static void commit(entra_source *s)
         fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
 }
 
-static void take_page(entra_source *s, rl_span body)
+static void take_page(graph_source *s, rl_span body)
 {
     const rl_settings *settings = s->base.sync->settings;
     rl_error e = {0};
-    rl_err err = rl_graph_page_parse(body, (size_t)settings->sync.page_limit, s->kind->property,
+    rl_err err = rl_graph_page_parse(body, (size_t)settings->sync.page_limit, &s->kind->shape,
                                      settings->azure.graph_url, &s->page, &e);
     if (err != RL_OK)
         fail(s, -1, "Graph's page is refused: %s", e.message);
@@ -331,7 +348,7 @@ static void take_page(entra_source *s, rl_span body)
 }
 
 /* ---- committed ---- */
-static rl_err move_on(entra_source *s)
+static rl_err move_on(graph_source *s)
 {
     char *link = strdup(s->job.next.link), *tenant = strdup(s->job.next.tenant);
     if (!link || !tenant) {
@@ -348,7 +365,7 @@ static rl_err move_on(entra_source *s)
     return set_text(&s->link, link);
 }
 
-static void log_page(const entra_source *s)
+static void log_page(const graph_source *s)
 {
     if (s->page.n > 0 || !s->page.complete)
         log_info("sync.page", "source", s->base.name, "objects", s->page.n, "changed", s->job.changed, "full",
@@ -360,7 +377,7 @@ static void log_page(const entra_source *s)
 
 static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 {
-    entra_source *s = (entra_source *)source;
+    graph_source *s = (graph_source *)source;
     if (err != RL_OK) {
         if (s->job.empty)
             fail_and_restart(s, e->message);
@@ -378,6 +395,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         fail(s, -1, "out of memory");
     } else if (s->cursor.complete) {
         s->resyncs = s->base.restarts = 0;
+        s->base.again = s->job.missing > 0;
         rl_source_done(&s->base, s->cursor.last_success);
     } else {
         ask(s);
@@ -387,7 +405,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 /* ---- made by the settings ---- */
 static void free_source(rl_sync_source *source)
 {
-    entra_source *s = (entra_source *)source;
+    graph_source *s = (graph_source *)source;
     rl_cursor_clear(&s->cursor);
     rl_graph_page_free(&s->page);
     free(s->link);
@@ -395,23 +413,19 @@ static void free_source(rl_sync_source *source)
     free(s);
 }
 
-rl_err rl_entra_make(rl_sync *sync)
+rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *graph_kind, rl_duration interval, const char *needs)
 {
     static const rl_source_kind kind = {.begin = begin, .token = token, .committed = committed, .free = free_source};
     const rl_settings *settings = sync->settings;
     bool application = settings->azure.tenant_id[0] && settings->azure.client_id[0] && settings->azure.client_secret[0];
-    for (size_t i = 0; i < RL_ENTRA_KINDS; i++) {
-        entra_source *s = calloc(1, sizeof(*s));
-        if (!s)
-            return RL_ENOMEM;
-        s->kind = &rl_entra_kinds[i];
-        s->base.kind = &kind;
-        s->base.interval = settings->sync.entra_interval;
-        s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_ENTRA_INTERVAL"
-                        : !application        ? "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
-                                              : NULL;
-        snprintf(s->base.name, sizeof(s->base.name), "%s", s->kind->name);
-        rl_source_add(sync, &s->base);
-    }
+    graph_source *s = calloc(1, sizeof(*s));
+    if (!s)
+        return RL_ENOMEM;
+    s->kind = graph_kind;
+    s->base.kind = &kind;
+    s->base.interval = interval;
+    s->base.needs = needs || application ? needs : "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET";
+    snprintf(s->base.name, sizeof(s->base.name), "%s", graph_kind->name);
+    rl_source_add(sync, &s->base);
     return RL_OK;
 }

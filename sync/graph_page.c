@@ -1,4 +1,4 @@
-/* Reads a page of a Graph delta query. Pure but for memory.
+/* Reads a page of a Graph delta query or list. Pure but for memory.
  *
  * The page is checked item by item while it is copied out of the JSON; the first wrong one refuses it. Unknown members
  * are skipped. Then the items are sorted by id and repeated ones merged. */
@@ -6,10 +6,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "http/client.h"
-#include "store/records.h"
 
 enum { ERROR_BODY_MAX = 256 * 1024 };
 
@@ -64,6 +65,63 @@ static rl_err read_enabled(const json_t *v, size_t i, rl_graph_item *item, rl_er
     return RL_OK;
 }
 
+/* Text, or nothing: absent and null are the same. */
+static rl_err read_text(const json_t *v, size_t i, const char *what, const char **out, rl_error *e)
+{
+    *out = json_string_value(v);
+    if (v && !json_is_string(v) && !json_is_null(v))
+        return rl_fail(e, RL_EBADMSG, "graph", "item %zu of the page: its %s is not text", i, what);
+    return RL_OK;
+}
+
+/* A managed device has a state, an Entra device says yes or no. */
+static rl_err read_compliance(const json_t *v, size_t i, rl_graph_item *item, rl_error *e)
+{
+    const json_t *yes = json_object_get(v, "isCompliant");
+    const char *state;
+    RL_TRY(read_text(json_object_get(v, "complianceState"), i, "complianceState", &state, e));
+    item->compliance = rl_compliance_parse(state);
+    if (!yes || json_is_null(yes))
+        return RL_OK;
+    if (!json_is_boolean(yes))
+        return wrong(e, i, "isCompliant is neither true nor false");
+    item->compliance = json_is_true(yes) ? RL_COMPLIANCE_COMPLIANT : RL_COMPLIANCE_NONCOMPLIANT;
+    return RL_OK;
+}
+
+/* Dates that were never set are written 0001-01-01. */
+static rl_err read_enrolled(const json_t *v, size_t i, rl_graph_item *item, rl_error *e)
+{
+    const char *text;
+    RL_TRY(read_text(v, i, "enrolledDateTime", &text, e));
+    if (!text)
+        return RL_OK;
+    if (rl_time_parse_rfc3339(text, &item->enrolled) != RL_OK)
+        return wrong(e, i, "enrolledDateTime is not a time");
+    if (item->enrolled < 0)
+        item->enrolled = 0;
+    item->enrolled_said = true;
+    return RL_OK;
+}
+
+static rl_err read_risk(const json_t *v, size_t i, rl_graph_item *item, rl_error *e)
+{
+    const char *level, *state;
+    RL_TRY(read_text(json_object_get(v, "riskLevel"), i, "riskLevel", &level, e));
+    RL_TRY(read_text(json_object_get(v, "riskState"), i, "riskState", &state, e));
+    if (!level || !state)
+        return RL_OK;
+    item->risk_said = true;
+    if (strcasecmp(state, "atRisk") == 0 || strcasecmp(state, "confirmedCompromised") == 0)
+        item->risk = rl_risk_parse(level);
+    return RL_OK;
+}
+
+static bool is_zero_guid(const char *text)
+{
+    return strcmp(text, "00000000-0000-0000-0000-000000000000") == 0;
+}
+
 /* A name too long to be a key is like none: no certificate can carry it. */
 static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e)
 {
@@ -76,7 +134,11 @@ static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *i
     if (!name || !name[0] || strlen(name) > RL_OBJECT_ID_MAX)
         return RL_OK;
     item->name = normal(a, name);
-    return item->name ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+    if (!item->name)
+        return rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+    if (is_zero_guid(item->name)) /* a device that is not registered has this for its deviceId */
+        item->name = NULL;
+    return RL_OK;
 }
 
 static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i, rl_graph_item *item, rl_error *e)
@@ -90,7 +152,13 @@ static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i
     item->removed = removed != NULL;
     RL_TRY(read_id(json_object_get(v, "id"), a, i, item, e));
     RL_TRY(read_enabled(json_object_get(v, "accountEnabled"), i, item, e));
-    return read_name(json_object_get(v, name), a, i, item, e);
+    RL_TRY(read_compliance(v, i, item, e));
+    RL_TRY(read_enrolled(json_object_get(v, "enrolledDateTime"), i, item, e));
+    RL_TRY(read_risk(v, i, item, e));
+    const char *management;
+    RL_TRY(read_text(json_object_get(v, "managementState"), i, "managementState", &management, e));
+    item->management = rl_management_parse(management);
+    return name ? read_name(json_object_get(v, name), a, i, item, e) : RL_OK;
 }
 
 /* ---- repeated ids ---- */
@@ -101,23 +169,39 @@ static int by_id_and_order(const void *x, const void *y)
     return c ? c : a->order < b->order ? -1 : 1;
 }
 
+static void take_later(rl_graph_item *last, const rl_graph_item *item)
+{
+    last->removed = item->removed;
+    if (item->enabled != RL_ENABLED_UNSAID)
+        last->enabled = item->enabled;
+    if (item->compliance != RL_COMPLIANCE_UNSAID)
+        last->compliance = item->compliance;
+    if (item->management != RL_MANAGEMENT_UNSAID)
+        last->management = item->management;
+    if (item->enrolled_said) {
+        last->enrolled_said = true;
+        last->enrolled = item->enrolled;
+    }
+    if (item->risk_said) {
+        last->risk_said = true;
+        last->risk = item->risk;
+    }
+    if (item->name_said) {
+        last->name_said = true;
+        last->name = item->name;
+    }
+}
+
 static void merge(rl_graph_page *p)
 {
     size_t kept = 0;
     qsort(p->items, p->n, sizeof(*p->items), by_id_and_order);
     for (size_t i = 0; i < p->n; i++) {
         rl_graph_item *item = &p->items[i], *last = kept ? &p->items[kept - 1] : NULL;
-        if (!last || strcmp(last->id, item->id) != 0) {
+        if (last && strcmp(last->id, item->id) == 0)
+            take_later(last, item);
+        else
             p->items[kept++] = *item;
-            continue;
-        }
-        last->removed = item->removed;
-        if (item->enabled != RL_ENABLED_UNSAID)
-            last->enabled = item->enabled;
-        if (item->name_said) {
-            last->name_said = true;
-            last->name = item->name;
-        }
     }
     p->n = kept;
 }
@@ -153,11 +237,15 @@ static rl_err check_link(const char *link, const char *origin, rl_error *e)
     return RL_OK;
 }
 
-static rl_err read_link(const json_t *root, const char *origin, rl_graph_page *p, rl_error *e)
+static rl_err read_link(const json_t *root, bool listing, const char *origin, rl_graph_page *p, rl_error *e)
 {
     const json_t *next = json_object_get(root, "@odata.nextLink"), *delta = json_object_get(root, "@odata.deltaLink");
     next = json_is_null(next) ? NULL : next;
     delta = json_is_null(delta) ? NULL : delta;
+    if (listing && !next) {
+        p->complete = true;
+        return RL_OK;
+    }
     if (!next == !delta)
         return rl_fail(e, RL_EBADMSG, "graph", "the page has %s",
                        next ? "both a nextLink and a deltaLink" : "neither a nextLink nor a deltaLink");
@@ -170,8 +258,8 @@ static rl_err read_link(const json_t *root, const char *origin, rl_graph_page *p
     return p->link ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
 }
 
-rl_err rl_graph_page_parse(rl_span body, size_t limit, const char *name, const char *origin, rl_graph_page *out,
-                           rl_error *e)
+rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *shape, const char *origin,
+                           rl_graph_page *out, rl_error *e)
 {
     json_t *root;
     *out = (rl_graph_page){0};
@@ -181,9 +269,9 @@ rl_err rl_graph_page_parse(rl_span body, size_t limit, const char *name, const c
     if (!json_is_object(root))
         err = rl_fail(e, RL_EBADMSG, "graph", "the page is not an object");
     if (err == RL_OK)
-        err = read_link(root, origin, out, e);
+        err = read_link(root, shape->listing, origin, out, e);
     if (err == RL_OK)
-        err = read_items(json_object_get(root, "value"), name, out, e);
+        err = read_items(json_object_get(root, "value"), shape->name, out, e);
     json_decref(root);
     if (err != RL_OK)
         rl_graph_page_free(out);

@@ -1,35 +1,45 @@
-/* One page of a Microsoft Graph delta query, read as a whole: it is right, or nothing of it counts. Pure. */
+/* One page of a Microsoft Graph delta query or list, read as a whole: it is right, or nothing of it counts. Pure. */
 #ifndef RL_SYNC_GRAPH_PAGE_H
 #define RL_SYNC_GRAPH_PAGE_H
 
 #include "base/arena.h"
+#include "store/records.h"
 
 enum { RL_GRAPH_LINK_MAX = 32 * 1024 };
+
+/* What kind of pages a source has. */
+typedef struct rl_graph_shape {
+    const char *name; /* the property that certificates name the object by ("deviceId"); NULL: none */
+    bool listing;     /* a list: its last page has no link at all. Else a delta query's, with a deltaLink */
+} rl_graph_shape;
 
 /* What the page says about one object. Unsaid keeps what is known (minimal deltas leave out what did not change). */
 typedef struct rl_graph_item {
     const char *id; /* lower case, without braces */
     bool removed;   /* @removed, whatever the reason: deleted, or in the recycle bin */
     enum { RL_ENABLED_UNSAID, RL_ENABLED_NO, RL_ENABLED_YES } enabled;
-    bool name_said;
-    const char *name; /* when said: lower case, without braces; NULL = it has none */
+    bool name_said, enrolled_said, risk_said;
+    const char *name;         /* when said: lower case, without braces; NULL = it has none, or it is a GUID of zeros */
+    rl_compliance compliance; /* complianceState; isCompliant */
+    rl_management management;
+    rl_risk risk;     /* when said: of a user who is at risk or confirmed to be compromised; else none */
+    int64_t enrolled; /* when said: Unix seconds, 0 = not set */
     size_t order;     /* place in the page */
 } rl_graph_item;
 
 typedef struct rl_graph_page {
     rl_graph_item *items; /* sorted by id; each id once, repeated ones merged in the page's order: the last word wins */
     size_t n;
-    const char *link; /* to fetch next, whole */
-    bool complete;    /* `link` is the deltaLink: the round ends here */
+    const char *link; /* to fetch next, whole; NULL behind the last page of a list */
+    bool complete;    /* `link` is the deltaLink, or there is none: the round ends here */
     rl_arena arena;   /* owns the strings */
 } rl_graph_page;
 
-/* `name` is the property that certificates name the object by ("deviceId"), `origin` the URL whose scheme, host and
- * port links must share. RL_EBADMSG or RL_ERANGE with the place in `e`: not JSON, an item without an id or with wrong
- * types, not exactly one of nextLink and deltaLink; RL_EDENIED: a link that leads elsewhere. On success free with
- * rl_graph_page_free. */
-rl_err rl_graph_page_parse(rl_span body, size_t limit, const char *name, const char *origin, rl_graph_page *out,
-                           rl_error *e);
+/* `origin` is the URL whose scheme, host and port links must share. RL_EBADMSG or RL_ERANGE with the place in `e`: not
+ * JSON, an item without an id or with wrong types, of a delta query not exactly one of nextLink and deltaLink;
+ * RL_EDENIED: a link that leads elsewhere. On success free with rl_graph_page_free. */
+rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *shape, const char *origin,
+                           rl_graph_page *out, rl_error *e);
 void rl_graph_page_free(rl_graph_page *p);
 
 /* The `code` of Graph's error body, "" when there is none: letters, digits, '_', '.', '-' only. */

@@ -55,6 +55,7 @@ struct rl_sync_source {
     unsigned attempts;   /* failures since the source made headway: it resets them */
     unsigned restarts;   /* failures since a round was completed that sent us back to the beginning */
     bool restart;        /* the next round compares everything, whatever is stored */
+    bool again;          /* the next round follows at once */
 
     /* The round, for the log; begin resets them. */
     bool full;
@@ -89,7 +90,9 @@ struct rl_sync {
 };
 
 /* ---- makers: one for each kind ---- Add the sources that the settings name, running or off. RL_ENOMEM. */
+rl_err rl_reweigh_make(rl_sync *sync); /* the first: what it finds changed, the others' first rounds are about */
 rl_err rl_entra_make(rl_sync *sync);
+rl_err rl_intune_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);
 
 /* ---- sync.c for the sources ---- */

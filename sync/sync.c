@@ -134,8 +134,10 @@ void rl_source_done(rl_sync_source *s, int64_t last_success)
     s->status.rounds++;
     s->status.last_success = last_success;
     s->status.last_error[0] = 0;
-    bool again = s->asked; /* since this round began: what it asked for may be newer than what we saw */
+    bool again =
+        s->asked || s->again; /* asked since this round began: it may be about what is newer than what we saw */
     pthread_mutex_unlock(&s->sync->lock);
+    s->again = false;
     run_in(s, again ? 0 : interval(s));
 }
 
@@ -277,7 +279,7 @@ void rl_source_add(rl_sync *sync, rl_sync_source *s)
 
 static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
 {
-    static rl_err (*const makers[])(rl_sync * sync) = {rl_entra_make, rl_crl_make};
+    static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make, rl_entra_make, rl_intune_make, rl_crl_make};
     for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
         if (makers[i](sync) != RL_OK)
             return rl_fail(e, RL_ENOMEM, "sync", "out of memory");

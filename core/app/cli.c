@@ -363,9 +363,25 @@ static int print_sync(const cli_call *call, const json_t *reply)
     return 0;
 }
 
+static int print_rules(const cli_call *call, const json_t *reply)
+{
+    size_t i;
+    json_t *row;
+    (void)call;
+    printf("%-24s %-18s %-9s %-13s %s\n", "OBJECT", "STATE", "EFFECT", "REASON", "SETTING");
+    json_array_foreach(json_object_get(reply, "rules"), i, row)
+        printf("%-24s %-18s %-9s %-13s %s\n", rl_json_str(row, "object"), rl_json_str(row, "state"),
+               rl_json_str(row, "effect"), rl_json_str(row, "reason"), rl_json_str(row, "setting"));
+    return 0;
+}
+
 int cli_sync(cli_call *call)
 {
     json_t *request = request_of(call);
+    if (call->operands_n && strcmp(call->operands[0], "rules") == 0) {
+        json_object_set_new(request, "command", json_string("sync-rules"));
+        return cli_ask_and(call, request, print_rules);
+    }
     if (call->operands_n)
         json_object_set_new(request, "source", json_string(call->operands[0]));
     return cli_ask_and(call, request, print_sync);

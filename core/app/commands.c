@@ -6,6 +6,7 @@
 #include "app/app.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "sync/rules.h"
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000 };
 
@@ -283,6 +284,19 @@ static rl_err cmd_sync(rl_app *app, const json_t *request, json_t **reply, rl_er
     return RL_OK;
 }
 
+/* The status rules as they apply under the present settings. */
+static rl_err cmd_sync_rules(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    rl_rule_text row;
+    json_t *rows = json_array();
+    (void)request;
+    for (size_t i = 0; rl_rules_row(app->settings, i, &row); i++)
+        json_array_append_new(rows, json_pack("{s:s,s:s,s:s,s:s,s:s}", "object", row.object, "state", row.state,
+                                              "effect", row.effect, "reason", row.reason, "setting", row.setting));
+    *reply = json_pack("{s:o}", "rules", rows);
+    return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "sync", "out of memory");
+}
+
 static rl_err cmd_status(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
     int http;
@@ -315,6 +329,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"unrevoke", cmd_revoke},
                     {"sign", cmd_sign},
                     {"sync", cmd_sync},
+                    {"sync-rules", cmd_sync_rules},
                     {"status", cmd_status},
                     {"ca", cmd_ca},
                     {"issuers", rl_command_issuers},

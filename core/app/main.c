@@ -51,7 +51,13 @@ static const cli_option list_options[] = {
     {"issuer", "ISSUER", "only this CA's: number, fingerprint or common name"},
     {"after", "SERIAL", "go on behind this one, as \"more\" or \"next\" names it"},
     {0}};
-static const cli_option sync_options[] = {{"full", NULL, "compare the whole source"}, {0}};
+static const cli_option sync_options[] = {
+    {"full", NULL, "compare the whole source"},
+    {NULL, NULL,
+     "Sources: entra-device, entra-user, intune-device, user-risk, crl-1 and so on; reweigh weighs every certificate\n"
+     "by the status rules.\n\n"
+     "  revline sync rules   prints these rules as they apply under the settings: which state of which object makes\n"
+     "                       a certificate revoked or on hold\n"}};
 
 static const cli_option ocsp_options[] = {
     {"cert", "FILE", "the certificate in question (PEM or DER)"},
@@ -90,8 +96,7 @@ static const cli_command commands[] = {
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
-    {"sync", "[SOURCE]", 0, 1, "run a source (entra-device, entra-user, crl-1, ...) or all of them now", sync_options,
-     cli_sync},
+    {"sync", "[SOURCE]", 0, 1, "run a source or all of them now; the status rules", sync_options, cli_sync},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},
 };

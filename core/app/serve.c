@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "sync/weigh.h"
 
 enum { ROUTES_MAX = 32 };
 
@@ -34,7 +35,9 @@ rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
         if (err == RL_OK)
             err = rl_ca_open(app->store, s, &app->ca, e);
     }
-    if (err != RL_OK)
+    if (err == RL_OK)
+        rl_ca_on_issue(app->ca, rl_weigh_new, s);
+    else
         rl_app_close(app);
     return err;
 }

@@ -130,10 +130,17 @@ typedef struct rl_issued {
 } rl_issued;
 void rl_issued_clear(rl_issued *i);
 
-/* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate's effective status is
- * computed from the directory object it is bound to, if sync knows it: a disabled device's certificate starts on
- * hold; for a deleted object RL_EDENIED. RL_EINVAL / RL_EBADMSG / RL_ERANGE / RL_EUNSUPPORTED: the request is to blame
- * (bad proof of possession, weak key, bad names, missing binding name). RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. */
+/* Gives a new certificate, whose bindings are set, the reasons against it (`why`). Writer thread, in the certificate's
+ * transaction; an error refuses it. */
+typedef rl_err (*rl_ca_weigh)(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *ctx);
+/* Set once, before the first certificate is issued; without it every certificate starts good. */
+void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx);
+
+/* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate is bound to the directory
+ * objects it names, if sync knows them, and weighed: a disabled device's certificate starts on hold; for an object
+ * whose certificates are revoked for good, a deleted one for example, RL_EDENIED. RL_EINVAL / RL_EBADMSG / RL_ERANGE /
+ * RL_EUNSUPPORTED: the request is to blame (bad proof of possession, weak key, bad names, missing binding name).
+ * RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. */
 rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e);
 
 /* A delegated responder's certificate (RFC 6960 §4.2.2.2) for a key that the caller keeps in memory; the caller frees

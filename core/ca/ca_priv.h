@@ -19,6 +19,8 @@ struct rl_ca {
     const rl_issuer *own; /* the one that issues */
     X509 *ra_cert;        /* NULL for an RSA CA, which receives SCEP envelopes itself */
     rl_signer *ra_signer;
+    rl_ca_weigh weigh; /* NULL: nothing weighs */
+    const void *weigh_ctx;
 };
 
 /* ---- ca.c ---- */

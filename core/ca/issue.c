@@ -19,39 +19,61 @@ struct issue {
 };
 
 /* ---- in the transaction ---- */
-/* Binds to the object that `name` points at, or to the name until sync sees such an object. */
-static rl_err bind(rl_store_txn *t, struct issue *i, rl_source name_source, const char *name, rl_source source,
-                   rl_error *e)
+static void bind_to(struct issue *i, rl_source source, const char *id)
 {
-    rl_object_record pointer = {0}, object = {0};
     rl_binding *binding = &i->record.bindings[i->record.bindings_n++];
+    binding->source = source;
+    snprintf(binding->id, sizeof(binding->id), "%s", id);
+}
+
+/* Binds to the object that `name` points at, or to the name until sync sees such an object. */
+static rl_err bind_name(rl_store_txn *t, struct issue *i, rl_source name_source, const char *name, rl_source source)
+{
+    rl_object_record pointer = {0};
     rl_err err = rl_txn_object(t, name_source, name, &pointer);
-    if (err == RL_OK)
-        err = pointer.target ? rl_txn_object(t, source, pointer.target, &object) : RL_ENOTFOUND;
-    bool known = err == RL_OK;
-    binding->source = known ? source : name_source;
-    snprintf(binding->id, sizeof(binding->id), "%s", known ? pointer.target : name);
-    if (known && !object.exists)
-        err = rl_fail(e, RL_EDENIED, "ca", "%s '%s' was deleted from its directory", rl_source_name(source), name);
-    else if (known && !object.enabled)
-        i->record.why |= RL_WHY_DISABLED;
-    else if (err == RL_ENOTFOUND)
-        err = RL_OK;
-    else if (err != RL_OK)
-        rl_fail(e, err, "ca", "%s '%s' cannot be read: %s", rl_source_name(source), name, rl_err_name(err));
+    bool known = err == RL_OK && pointer.target;
+    if (known || err == RL_OK || err == RL_ENOTFOUND)
+        bind_to(i, known ? source : name_source, known ? pointer.target : name);
     rl_object_clear(&pointer);
-    rl_object_clear(&object);
-    return err;
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
+/* A common name is Entra's id of the device, or Intune's (on iOS and macOS until the registration is done). */
+static rl_err bind_device(rl_store_txn *t, struct issue *i)
+{
+    rl_object_record managed;
+    RL_TRY(bind_name(t, i, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE));
+    rl_err err = rl_txn_object(t, RL_SOURCE_INTUNE_DEVICE, i->csr.device, &managed);
+    if (err == RL_ENOTFOUND)
+        return RL_OK;
+    RL_TRY(err);
+    bind_to(i, RL_SOURCE_INTUNE_DEVICE, i->csr.device);
+    rl_object_clear(&managed);
+    return RL_OK;
+}
+
+static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
+{
+    const uint32_t for_good = RL_WHY_DELETED | RL_WHY_WIPED | RL_WHY_ENDPOINT_LIST;
+    rl_err err = i->csr.device[0] ? bind_device(t, i) : RL_OK;
+    if (err == RL_OK && i->csr.user[0])
+        err = bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
+    if (err == RL_OK && i->ca->weigh)
+        err = i->ca->weigh(t, &i->record, i->now, i->ca->weigh_ctx);
+    if (err != RL_OK)
+        return rl_fail(e, err, "ca", "the objects that the request names cannot be read: %s", rl_err_name(err));
+    if (i->record.why & for_good)
+        return rl_fail(e, RL_EDENIED, "ca", "what the request names (%s%s%s) was %s its directory", i->csr.device,
+                       i->csr.device[0] && i->csr.user[0] ? ", " : "", i->csr.user,
+                       i->record.why & RL_WHY_DELETED ? "deleted from" : "wiped or revoked in");
+    return RL_OK;
 }
 
 static rl_err add(rl_store_txn *t, struct issue *i, rl_error *e)
 {
     const rl_issue_request *r = i->request;
     char serial[2 * RL_STORE_SERIAL_MAX + 1];
-    if (i->csr.device[0])
-        RL_TRY(bind(t, i, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE, e));
-    if (i->csr.user[0])
-        RL_TRY(bind(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER, e));
+    RL_TRY(bind(t, i, e));
     rl_cert_settle(&i->record, i->now);
     rl_err err = rl_txn_add_cert(t, &i->out->id, &i->record, rl_span_of(i->out->der, i->out->der_n), r->requester);
     if (err == RL_OK && r->transaction)
@@ -164,6 +186,12 @@ out:
     rl_cert_clear(&i.record);
     ca_csr_clear(&i.csr);
     return err;
+}
+
+void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx)
+{
+    ca->weigh = weigh;
+    ca->weigh_ctx = ctx;
 }
 
 void rl_issued_clear(rl_issued *i)

@@ -276,10 +276,26 @@ static void store_object(fixture *f, rl_source source, const char *id, bool exis
     assert_ok(rl_store_run(f->store, put_object, &o, &f->e), &f->e);
 }
 
+/* Weighs as simply as can be: deleted and disabled objects speak against the certificate. */
+static rl_err weigh(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *ctx)
+{
+    (void)ctx;
+    assert_int_equal(now, NOW);
+    for (size_t i = 0; i < cert->bindings_n; i++) {
+        rl_object_record o;
+        if (rl_txn_object(t, cert->bindings[i].source, cert->bindings[i].id, &o) != RL_OK)
+            continue;
+        cert->why |= !o.exists ? RL_WHY_DELETED : !o.enabled ? RL_WHY_DISABLED : 0;
+        rl_object_clear(&o);
+    }
+    return RL_OK;
+}
+
 static rl_err issue_bound(fixture *f, const char *cn, const char *san, rl_cert_record *record)
 {
     rl_issued issued;
     csr_spec spec = {.key = ec, .cn = cn, {{san ? "subjectAltName" : NULL, san}}};
+    rl_ca_on_issue(f->ca, weigh, NULL);
     rl_err err = issue(f, RL_PROFILE_STATIC_AAD, &spec, &issued);
     if (err == RL_OK)
         assert_int_equal(rl_store_cert(f->store, &issued.id, record), RL_OK);
@@ -329,6 +345,19 @@ static void test_known_object_is_bound_by_its_id(void **state)
     assert_int_equal(r.bindings_n, 1);
     assert_binding(&r, 0, RL_SOURCE_ENTRA_DEVICE, OBJECT);
     assert_int_equal(r.status, RL_STATUS_GOOD);
+    rl_cert_clear(&r);
+}
+
+static void test_the_common_name_may_be_the_id_of_a_managed_device(void **state)
+{
+    fixture *f = *state;
+    rl_cert_record r;
+    store_object(f, RL_SOURCE_INTUNE_DEVICE, DEVICE, true, true, NULL);
+    assert_ok(issue_bound(f, DEVICE, UPN_OTHER_NAME "ada@contoso.com", &r), &f->e);
+    assert_int_equal(r.bindings_n, 3);
+    assert_binding(&r, 0, RL_SOURCE_ENTRA_DEVICE_NAME, DEVICE);
+    assert_binding(&r, 1, RL_SOURCE_INTUNE_DEVICE, DEVICE);
+    assert_binding(&r, 2, RL_SOURCE_ENTRA_USER_NAME, "ada@contoso.com");
     rl_cert_clear(&r);
 }
 
@@ -517,6 +546,7 @@ int main(void)
         WITH(test_names_that_sync_has_not_seen_wait_for_it),
         WITH(test_mail_address_names_the_user_when_there_is_no_upn),
         WITH(test_known_object_is_bound_by_its_id),
+        WITH(test_the_common_name_may_be_the_id_of_a_managed_device),
         WITH(test_certificate_of_a_disabled_object_starts_on_hold),
         WITH(test_deleted_object_gets_no_certificate),
         WITH(test_bound_profile_wants_one_name_to_bind_to),

@@ -28,6 +28,7 @@ struct step {
     uint64_t generation;
 };
 
+static const rl_settings settings = {.rules.directory = RL_DIRECTORY_BOTH};
 static const struct step delta_of_devices = {RL_ENTRA_DEVICE, false, true, 1},
                          delta_of_users = {RL_ENTRA_USER, false, true, 1};
 
@@ -35,12 +36,13 @@ static rl_err try_page(rl_store *store, struct step step, const char *items, rl_
 {
     rl_buf text = {0};
     rl_graph_page page;
-    const rl_entra_kind *kind = &rl_entra_kinds[step.kind];
+    const rl_graph_kind *kind = &rl_entra_kinds[step.kind];
     rl_buf_printf(&text, "{\"@odata.%s\":\"" ORIGIN "/x?t=%s\",\"value\":[%s]}",
                   step.complete ? "deltaLink" : "nextLink", "1", items);
-    assert_int_equal(rl_graph_page_parse(rl_buf_span(&text), 1 << 24, kind->property, ORIGIN, &page, NULL), RL_OK);
+    assert_int_equal(rl_graph_page_parse(rl_buf_span(&text), 1 << 24, &kind->shape, ORIGIN, &page, NULL), RL_OK);
     *job = (rl_page_job){.kind = kind,
                          .page = &page,
+                         .settings = &settings,
                          .now = 1700000000,
                          .next = {.link = (char *)(uintptr_t)page.link,
                                   .full = step.full,

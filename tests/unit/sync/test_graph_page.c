@@ -12,16 +12,18 @@
 #define DELTA  "\"@odata.deltaLink\":\"" ORIGIN "/v1.0/devices/delta?$deltatoken=abc\""
 #define NEXT   "\"@odata.nextLink\":\"" ORIGIN "/v1.0/devices/delta?$skiptoken=abc\""
 
+static const rl_graph_shape devices = {.name = "deviceId"};
+
 static rl_err parse(const char *text, rl_graph_page *page)
 {
-    return rl_graph_page_parse(rl_span_str(text), 1 << 20, "deviceId", ORIGIN, page, NULL);
+    return rl_graph_page_parse(rl_span_str(text), 1 << 20, &devices, ORIGIN, page, NULL);
 }
 
 static rl_graph_page page_of(const char *text)
 {
     rl_graph_page page;
     rl_error e = {0};
-    if (rl_graph_page_parse(rl_span_str(text), 1 << 20, "deviceId", ORIGIN, &page, &e) != RL_OK)
+    if (rl_graph_page_parse(rl_span_str(text), 1 << 20, &devices, ORIGIN, &page, &e) != RL_OK)
         fail_msg("%s: %s", text, e.message);
     return page;
 }
@@ -204,12 +206,12 @@ static void test_sizes_are_limited(void **state)
     (void)state;
     rl_graph_page p;
     rl_span text = RL_SPAN_LIT("{\"value\":[]," NEXT "}");
-    assert_int_equal(rl_graph_page_parse(text, text.n, "deviceId", ORIGIN, &p, NULL), RL_OK);
+    assert_int_equal(rl_graph_page_parse(text, text.n, &devices, ORIGIN, &p, NULL), RL_OK);
     rl_graph_page_free(&p);
-    assert_int_equal(rl_graph_page_parse(text, text.n - 1, "deviceId", ORIGIN, &p, NULL), RL_ERANGE);
+    assert_int_equal(rl_graph_page_parse(text, text.n - 1, &devices, ORIGIN, &p, NULL), RL_ERANGE);
     rl_buf b = {0};
     rl_buf_printf(&b, "{\"value\":[],\"@odata.nextLink\":\"" ORIGIN "/%0*d\"}", RL_GRAPH_LINK_MAX, 0);
-    assert_int_equal(rl_graph_page_parse(rl_buf_span(&b), 1 << 20, "deviceId", ORIGIN, &p, NULL), RL_ERANGE);
+    assert_int_equal(rl_graph_page_parse(rl_buf_span(&b), 1 << 20, &devices, ORIGIN, &p, NULL), RL_ERANGE);
     rl_buf_free(&b);
 }
 
@@ -223,7 +225,7 @@ static void test_ten_thousand_objects(void **state)
         rl_buf_printf(&b, "%s{\"id\":\"%08d\",\"accountEnabled\":true,\"deviceId\":\"d%d\"}", i ? "," : "", 9999 - i,
                       i);
     rl_buf_printf(&b, "]}");
-    assert_int_equal(rl_graph_page_parse(rl_buf_span(&b), 16 << 20, "deviceId", ORIGIN, &p, NULL), RL_OK);
+    assert_int_equal(rl_graph_page_parse(rl_buf_span(&b), 16 << 20, &devices, ORIGIN, &p, NULL), RL_OK);
     assert_int_equal(p.n, 10000);
     assert_string_equal(p.items[0].name, "d9999");
     rl_graph_page_free(&p);

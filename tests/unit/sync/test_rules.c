@@ -1,42 +1,238 @@
-/* The status rules against the table of the design: which event makes which status. */
+/* The status rules, cell by cell, against the table of SCEPman's documentation as it is written down here a second
+ * time: which state of which object makes which status, under which settings. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "sync/rules.h"
 
-static const rl_source DEV = RL_SOURCE_ENTRA_DEVICE, USER = RL_SOURCE_ENTRA_USER;
+enum { ENROLLED = 1700000000, GRACE = 600, HOUR_LATER = ENROLLED + 3600 };
+#define INTUNE  RL_BOUND_INTUNE_DEVICE
+#define ENTRA   RL_BOUND_ENTRA_DEVICE
+#define MANAGED RL_BOUND_MANAGED_DEVICE
+#define USER    RL_BOUND_ENTRA_USER
+#define RISK    RL_BOUND_USER_RISK
 
-static void test_object_states(void **state)
+/* The settings that differ from SCEPman's defaults, which the design has made ours (but for the directory). */
+static rl_settings settings(rl_device_directory directory)
 {
-    const struct {
-        rl_source source;
-        bool exists, enabled;
-        uint32_t why;
+    rl_settings s = {0};
+    s.rules.directory = directory;
+    s.rules.revoke_on_wipe = true;
+    s.rules.untolerated_risks = 1u << 2;
+    return s;
+}
+
+static rl_settings strict(rl_device_directory directory)
+{
+    rl_settings s = settings(directory);
+    s.rules.compliance = s.rules.user_risk = RL_CHECK_ALWAYS;
+    return s;
+}
+
+static uint32_t why_at(const rl_settings *s, rl_bound_kind kind, const rl_object_record *o, int64_t now)
+{
+    rl_bound bound = {0};
+    bound.object[kind] = o;
+    rl_verdict v = rl_rules_weigh(s, &bound, now);
+    assert_int_equal(v.why & ~v.scope, 0);
+    return v.why;
+}
+
+/* ---- one object, one state, all directories ---- */
+static const rl_object_record there = {.exists = true,
+                                       .enabled = true,
+                                       .compliance = RL_COMPLIANCE_COMPLIANT,
+                                       .management = RL_MANAGEMENT_MANAGED},
+                              gone = {.enabled = true}, off = {.exists = true},
+                              bad = {.exists = true, .enabled = true, .compliance = RL_COMPLIANCE_NONCOMPLIANT},
+                              wiped = {.exists = true, .enabled = true, .management = RL_MANAGEMENT_WIPE_ISSUED},
+                              risky = {.exists = true, .risk = RL_RISK_HIGH}, calm = {.risk = RL_RISK_NONE};
+
+static void test_each_cell(void **state)
+{
+    enum { D = RL_WHY_DELETED, W = RL_WHY_WIPED, O = RL_WHY_DISABLED, C = RL_WHY_NOT_COMPLIANT, R = RL_WHY_USER_RISK };
+    static const struct {
+        const char *name;
+        rl_bound_kind kind;
+        const rl_object_record *o;
+        uint32_t why[5]; /* with AAD, Intune, AADAndIntune, …Opportunistic, …AndEndpointlist */
     } rows[] = {
-        {DEV, true, true, 0},
-        {DEV, true, false, RL_WHY_DISABLED},
-        {DEV, false, true, RL_WHY_DELETED},
-        {DEV, false, false, RL_WHY_DELETED},
-        {USER, true, true, 0},
-        {USER, true, false, RL_WHY_DISABLED},
-        {USER, false, true, RL_WHY_DELETED},
-        {USER, false, false, RL_WHY_DELETED},
-        {RL_SOURCE_ENTRA_DEVICE_NAME, false, false, 0},
-        {RL_SOURCE_ENTRA_USER_NAME, false, false, 0},
-        {RL_SOURCE_TRANSACTION, false, false, 0},
-        {RL_SOURCE_NONE, false, false, 0},
+        {"Intune device, there", INTUNE, &there, {0, 0, 0, 0, 0}},
+        {"Intune device, deleted", INTUNE, &gone, {0, D, D, D, D}},
+        {"Intune device, wiped", INTUNE, &wiped, {0, W, W, W, W}},
+        {"Intune device, not compliant", INTUNE, &bad, {0, C, C, C, C}},
+        {"Intune device, cannot be disabled", INTUNE, &off, {0, 0, 0, 0, 0}},
+        {"Entra device, there", ENTRA, &there, {0, 0, 0, 0, 0}},
+        {"Entra device, deleted", ENTRA, &gone, {D, 0, D, D, D}},
+        {"Entra device, disabled", ENTRA, &off, {O, 0, O, O, O}},
+        {"Entra device, not compliant as Entra has it", ENTRA, &bad, {C, 0, 0, 0, 0}},
+        {"Entra device, not compliant as Intune has it", MANAGED, &bad, {0, C, C, C, C}},
+        {"Entra device, wiped by Intune", MANAGED, &wiped, {0, W, W, W, W}},
+        {"Entra device, gone from Intune", MANAGED, &gone, {0, D, 0, 0, 0}},
+        {"Entra device, in Intune", MANAGED, &there, {0, 0, 0, 0, 0}},
+        {"user, there", USER, &there, {0, 0, 0, 0, 0}},
+        {"user, deleted", USER, &gone, {D, D, D, D, D}},
+        {"user, disabled", USER, &off, {O, O, O, O, O}},
+        {"user, at risk", RISK, &risky, {R, R, R, R, R}},
+        {"user, at risk no more", RISK, &calm, {0, 0, 0, 0, 0}},
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        const rl_object_record o = {.exists = rows[i].exists, .enabled = rows[i].enabled};
-        assert_int_equal(rl_rules_object(rows[i].source, &o), rows[i].why);
-        assert_int_equal(rows[i].why & ~rl_rules_scope(rows[i].source), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int d = 0; d < 5; d++) {
+            const rl_settings s = strict((rl_device_directory)d);
+            uint32_t why = why_at(&s, rows[i].kind, rows[i].o, HOUR_LATER);
+            if (why != rows[i].why[d])
+                fail_msg("%s, directory %d: %#x", rows[i].name, d, why);
+        }
+}
+
+static void test_a_disabled_object_that_is_deleted_is_deleted(void **state)
+{
+    const rl_object_record o = {0};
+    const rl_settings s = settings(RL_DIRECTORY_BOTH);
+    (void)state;
+    assert_int_equal(why_at(&s, ENTRA, &o, HOUR_LATER), RL_WHY_DELETED);
+    assert_int_equal(why_at(&s, USER, &o, HOUR_LATER), RL_WHY_DELETED);
+}
+
+/* ---- Intune's words ---- */
+static void test_management_states(void **state)
+{
+    static const char *const for_good[] = {"retirePending", "retireFailed",  "wipePending",  "wipeFailed",
+                                           "unhealthy",     "deletePending", "retireIssued", "wipeIssued"};
+    static const char *const harmless[] = {"managed", "wipeCanceled", "retireCanceled", "discovered", "", "a new word"};
+    rl_settings s = settings(RL_DIRECTORY_INTUNE);
+    (void)state;
+    for (int wipe = 0; wipe < 2; wipe++) {
+        s.rules.revoke_on_wipe = wipe;
+        for (size_t i = 0; i < sizeof(for_good) / sizeof(for_good[0]); i++) {
+            const rl_object_record o = {.exists = true, .management = rl_management_parse(for_good[i])};
+            assert_int_equal(why_at(&s, INTUNE, &o, HOUR_LATER), wipe ? RL_WHY_WIPED : 0);
+            assert_int_equal(why_at(&s, MANAGED, &o, HOUR_LATER), wipe ? RL_WHY_WIPED : 0);
+        }
+        for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+            const rl_object_record o = {.exists = true, .management = rl_management_parse(harmless[i])};
+            assert_int_equal(why_at(&s, INTUNE, &o, HOUR_LATER), 0);
+        }
     }
 }
 
+static void test_compliance_states(void **state)
+{
+    static const struct {
+        const char *word;
+        bool bad;
+    } rows[] = {{"unknown", true},        {"noncompliant", true}, {"conflict", true},
+                {"error", true},          {"compliant", false},   {"inGracePeriod", false},
+                {"configManager", false}, {"a new word", false},  {"", false}};
+    rl_settings s = settings(RL_DIRECTORY_INTUNE);
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const rl_object_record o = {.exists = true, .compliance = rl_compliance_parse(rows[i].word)};
+        s.rules.compliance = RL_CHECK_NEVER;
+        assert_int_equal(why_at(&s, INTUNE, &o, HOUR_LATER), 0);
+        s.rules.compliance = RL_CHECK_ALWAYS;
+        assert_int_equal(why_at(&s, INTUNE, &o, HOUR_LATER), rows[i].bad ? RL_WHY_NOT_COMPLIANT : 0);
+    }
+}
+
+static void test_the_grace_period_counts_from_enrolment(void **state)
+{
+    rl_settings s = strict(RL_DIRECTORY_INTUNE);
+    rl_object_record o = bad;
+    o.enrolled = ENROLLED;
+    s.rules.grace = GRACE * 1000;
+    (void)state;
+    assert_int_equal(rl_rules_grace_end(&s, &o), ENROLLED + GRACE);
+    assert_int_equal(why_at(&s, INTUNE, &o, ENROLLED), 0);
+    assert_int_equal(why_at(&s, INTUNE, &o, ENROLLED + GRACE - 1), 0);
+    assert_int_equal(why_at(&s, INTUNE, &o, ENROLLED + GRACE), RL_WHY_NOT_COMPLIANT);
+    assert_int_equal(why_at(&s, MANAGED, &o, ENROLLED + GRACE - 1), 0);
+    o.enrolled = 0; /* nobody knows: no grace */
+    assert_int_equal(why_at(&s, INTUNE, &o, ENROLLED), RL_WHY_NOT_COMPLIANT);
+    o = wiped; /* grace is for compliance only */
+    o.enrolled = ENROLLED;
+    assert_int_equal(why_at(&s, INTUNE, &o, ENROLLED), RL_WHY_WIPED);
+    assert_int_equal(rl_rules_grace_end(&s, &there), 0);
+}
+
+/* ---- risk ---- */
+static void test_risk_levels(void **state)
+{
+    static const char *const levels[] = {"low", "medium", "high"};
+    rl_settings s = settings(RL_DIRECTORY_AAD);
+    (void)state;
+    for (unsigned set = 0; set < 8; set++)
+        for (unsigned i = 0; i < 3; i++) {
+            const rl_object_record o = {.exists = true, .risk = rl_risk_parse(levels[i])};
+            s.rules.untolerated_risks = set;
+            s.rules.user_risk = RL_CHECK_ALWAYS;
+            assert_int_equal(why_at(&s, RISK, &o, HOUR_LATER), set & (1u << i) ? RL_WHY_USER_RISK : 0);
+            s.rules.user_risk = RL_CHECK_NEVER;
+            assert_int_equal(why_at(&s, RISK, &o, HOUR_LATER), 0);
+        }
+    assert_int_equal(rl_risk_parse("hidden"), RL_RISK_NONE);
+    assert_int_equal(rl_risk_parse("none"), RL_RISK_NONE);
+}
+
+/* ---- several objects ---- */
+static uint32_t why_of(const rl_settings *s, const rl_object_record *intune, const rl_object_record *entra)
+{
+    const rl_bound bound = {.object = {[INTUNE] = intune, [ENTRA] = entra}};
+    return rl_rules_weigh(s, &bound, HOUR_LATER).why;
+}
+
+static void test_with_both_directories_existing_in_one_is_enough(void **state)
+{
+    const rl_settings both = settings(RL_DIRECTORY_BOTH), aad = settings(RL_DIRECTORY_AAD),
+                      intune = settings(RL_DIRECTORY_INTUNE);
+    (void)state;
+    assert_int_equal(why_of(&both, &there, &gone), 0);
+    assert_int_equal(why_of(&both, &gone, &there), 0);
+    assert_int_equal(why_of(&both, &gone, &gone), RL_WHY_DELETED);
+    assert_int_equal(why_of(&aad, &there, &gone), RL_WHY_DELETED);
+    assert_int_equal(why_of(&intune, &gone, &there), RL_WHY_DELETED);
+    /* What the remaining one says still counts. */
+    assert_int_equal(why_of(&both, &gone, &off), RL_WHY_DISABLED);
+    assert_int_equal(why_of(&both, &wiped, &there), RL_WHY_WIPED);
+}
+
+static void test_any_that_speaks_against_wins(void **state)
+{
+    const rl_settings s = strict(RL_DIRECTORY_BOTH);
+    const rl_bound bound = {.object = {[ENTRA] = &there, [MANAGED] = &bad, [USER] = &off, [RISK] = &risky}};
+    (void)state;
+    assert_int_equal(rl_rules_weigh(&s, &bound, HOUR_LATER).why,
+                     RL_WHY_NOT_COMPLIANT | RL_WHY_DISABLED | RL_WHY_USER_RISK);
+}
+
+static void test_what_is_not_known_says_nothing(void **state)
+{
+    const rl_bound none = {0};
+    const rl_settings s = strict(RL_DIRECTORY_BOTH);
+    rl_verdict v = rl_rules_weigh(&s, &none, HOUR_LATER);
+    (void)state;
+    assert_int_equal(v.scope, 0);
+    assert_int_equal(v.why, 0);
+}
+
+/* A hold that a setting made ends when the setting is taken back. */
+static void test_the_scope_does_not_depend_on_the_settings(void **state)
+{
+    const rl_bound bound = {.object = {[INTUNE] = &bad, [ENTRA] = &off, [RISK] = &risky}};
+    (void)state;
+    for (int d = 0; d < 5; d++) {
+        const rl_settings on = strict((rl_device_directory)d), plain = settings((rl_device_directory)d);
+        assert_int_equal(rl_rules_weigh(&on, &bound, HOUR_LATER).scope,
+                         rl_rules_weigh(&plain, &bound, HOUR_LATER).scope);
+    }
+}
+
+/* ---- the mask ---- */
 static void test_merge(void **state)
 {
     const uint32_t scope = RL_WHY_DELETED | RL_WHY_DISABLED;
@@ -63,7 +259,7 @@ static void test_merge(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (rl_rules_merge(rows[i].cert, rows[i].scope, rows[i].why) != rows[i].merged)
+        if (rl_rules_merge(rows[i].cert, (rl_verdict){rows[i].scope, rows[i].why}) != rows[i].merged)
             fail_msg("%s", rows[i].name);
 }
 
@@ -72,24 +268,75 @@ static void test_merge_invariants(void **state)
 {
     const uint32_t permanent =
         RL_WHY_MANUAL | RL_WHY_DELETED | RL_WHY_WIPED | RL_WHY_ENDPOINT_LIST | RL_WHY_FOREIGN_CRL;
-    const uint32_t scope = rl_rules_scope(RL_SOURCE_ENTRA_DEVICE);
+    const uint32_t scope = RL_WHY_DELETED | RL_WHY_DISABLED | RL_WHY_WIPED | RL_WHY_NOT_COMPLIANT;
     (void)state;
     for (uint32_t cert = 0; cert < 256; cert++) {
         for (uint32_t why = 0; why < 256; why++) {
-            uint32_t merged = rl_rules_merge(cert, scope, why);
+            const rl_verdict v = {scope, why};
+            uint32_t merged = rl_rules_merge(cert, v);
             assert_int_equal(merged & cert & permanent, cert & permanent);
             assert_int_equal(merged & ~scope, cert & ~scope);
-            assert_int_equal(rl_rules_merge(merged, scope, why), merged);
+            assert_int_equal(rl_rules_merge(merged, v), merged);
         }
+    }
+}
+
+/* ---- the table for people, and the settings as a whole ---- */
+static void test_the_printed_table_follows_the_settings(void **state)
+{
+    const rl_settings plain = settings(RL_DIRECTORY_AAD), s = strict(RL_DIRECTORY_BOTH);
+    rl_rule_text row;
+    size_t n, revoked = 0, held = 0;
+    (void)state;
+    for (n = 0; rl_rules_row(&s, n, &row); n++) {
+        revoked += strcmp(row.effect, "revoked") == 0;
+        held += strcmp(row.effect, "on hold") == 0;
+    }
+    assert_int_equal(n, 12);
+    assert_int_equal(revoked, 5); /* all but: gone from Intune */
+    assert_int_equal(held, 5);    /* all but: not compliant as Entra has it */
+    for (n = 0; rl_rules_row(&plain, n, &row); n++)
+        if (strcmp(row.object, "Intune device") == 0)
+            assert_string_equal(row.effect, "-");
+}
+
+static void test_every_setting_is_in_the_fingerprint(void **state)
+{
+    rl_settings s[7];
+    char text[7][RL_RULES_TEXT];
+    (void)state;
+    for (size_t i = 0; i < 7; i++)
+        s[i] = settings(RL_DIRECTORY_BOTH);
+    s[1].rules.directory = RL_DIRECTORY_AAD;
+    s[2].rules.compliance = RL_CHECK_ALWAYS;
+    s[3].rules.grace = 1;
+    s[4].rules.revoke_on_wipe = false;
+    s[5].rules.user_risk = RL_CHECK_ALWAYS;
+    s[6].rules.untolerated_risks = 7;
+    for (size_t i = 0; i < 7; i++) {
+        rl_rules_fingerprint(&s[i], text[i]);
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(text[i], text[j]);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_object_states),
+        cmocka_unit_test(test_each_cell),
+        cmocka_unit_test(test_a_disabled_object_that_is_deleted_is_deleted),
+        cmocka_unit_test(test_management_states),
+        cmocka_unit_test(test_compliance_states),
+        cmocka_unit_test(test_the_grace_period_counts_from_enrolment),
+        cmocka_unit_test(test_risk_levels),
+        cmocka_unit_test(test_with_both_directories_existing_in_one_is_enough),
+        cmocka_unit_test(test_any_that_speaks_against_wins),
+        cmocka_unit_test(test_what_is_not_known_says_nothing),
+        cmocka_unit_test(test_the_scope_does_not_depend_on_the_settings),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_merge_invariants),
+        cmocka_unit_test(test_the_printed_table_follows_the_settings),
+        cmocka_unit_test(test_every_setting_is_in_the_fingerprint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

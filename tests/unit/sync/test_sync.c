@@ -12,7 +12,7 @@
 
 enum { REQUESTS_MAX = 256, ANSWERS_MAX = 16 };
 
-#define INITIAL "/v1.0/devices/delta?$select=id,deviceId,accountEnabled"
+#define INITIAL "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant"
 
 /* ---- the directory ---- */
 struct answer {
@@ -206,11 +206,12 @@ static void run_script(struct fixture *x, size_t n, const struct answer *answers
 
 static rl_sync_status status(struct fixture *x)
 {
-    rl_sync_status s[4];
-    assert_int_equal(rl_sync_status_read(x->sync, s, 4), 2);
-    assert_string_equal(s[0].name, "entra-device");
-    assert_string_equal(s[1].name, "entra-user");
-    return s[0];
+    static const char *const names[] = {"reweigh", "entra-device", "entra-user", "intune-device", "user-risk"};
+    rl_sync_status s[8];
+    assert_int_equal(rl_sync_status_read(x->sync, s, 8), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(s[i].name, names[i]);
+    return s[1];
 }
 
 #define DEVICE            "{\"id\":\"o1\",\"deviceId\":\"dev-1\",\"accountEnabled\":true}"

@@ -1,0 +1,60 @@
+/* What a page changes, whatever its objects are. Runs on the store's writer thread, inside its transaction; an error
+ * rolls all of it back, the cursor included. */
+#include "sync/apply.h"
+
+/* ---- the end of a full round ---- */
+struct sweep_ctx {
+    rl_page_job *job;
+    uint64_t listed, gone;
+};
+
+static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
+{
+    struct sweep_ctx *s = ctx;
+    uint64_t generation = s->job->next.generation;
+    if (!r->exists)
+        return RL_OK;
+    if (r->generation >= generation) {
+        s->listed++;
+        return RL_OK;
+    }
+    if (s->job->kind->twice && r->generation + 1 == generation) {
+        s->job->missing++;
+        return RL_OK;
+    }
+    s->gone++;
+    return s->job->kind->gone(t, s->job, id, r);
+}
+
+/* What the whole round did not list is gone. But a list that is empty all of a sudden is a failure of the directory,
+ * not the end of the fleet: refused, and the transaction takes back everything. */
+static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)
+{
+    struct sweep_ctx s = {.job = job};
+    RL_TRY(rl_txn_each_object(t, job->kind->source, sweep_object, &s));
+    if (s.listed > 0 || s.gone + job->missing == 0 || job->kind->may_be_empty)
+        return RL_OK;
+    job->empty = true;
+    return rl_fail(e, RL_EDENIED, "sync",
+                   "the full round listed no object though %llu are known: refused, nothing is changed",
+                   (unsigned long long)(s.gone + job->missing));
+}
+
+rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
+{
+    rl_page_job *job = arg;
+    rl_err err = RL_OK;
+    job->weigher = (rl_weigher){.settings = job->settings, .origin = job->kind->origin, .now = job->now};
+    for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
+        err = job->kind->put(t, job, &job->page->items[i]);
+    if (err == RL_OK && job->next.complete && job->next.full)
+        err = sweep(t, job, e);
+    if (err == RL_OK)
+        err = rl_txn_put_cursor(t, job->kind->name, &job->next);
+    job->changed = job->weigher.changed;
+    if (err == RL_ENOMEM)
+        return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
+    if (err != RL_OK && !job->empty)
+        return rl_fail(e, err, "sync", "the page of %s cannot be applied: %s", job->kind->name, rl_err_name(err));
+    return err;
+}

@@ -1,0 +1,33 @@
+/* Entra devices and users, through Microsoft Graph's delta queries: what is particular about them. */
+#include "sync/graph.h"
+#include "sync/source.h"
+
+const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
+    [RL_ENTRA_DEVICE] = {.name = "entra-device",
+                         .origin = "sync:entra-device",
+                         .source = RL_SOURCE_ENTRA_DEVICE,
+                         .name_source = RL_SOURCE_ENTRA_DEVICE_NAME,
+                         .shape = {.name = "deviceId"},
+                         .path = "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant",
+                         .permission = "Device.Read.All (or Directory.Read.All)",
+                         .put = rl_entra_put,
+                         .gone = rl_entra_gone},
+    [RL_ENTRA_USER] = {.name = "entra-user",
+                       .origin = "sync:entra-user",
+                       .source = RL_SOURCE_ENTRA_USER,
+                       .name_source = RL_SOURCE_ENTRA_USER_NAME,
+                       .shape = {.name = "userPrincipalName"},
+                       .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName",
+                       .permission = "User.Read.All (or Directory.Read.All)",
+                       .put = rl_entra_put,
+                       .gone = rl_entra_gone},
+};
+
+rl_err rl_entra_make(rl_sync *sync)
+{
+    const rl_settings *s = sync->settings;
+    const char *off = s->sync.entra_interval == 0 ? "REVLINE_SYNC_ENTRA_INTERVAL" : NULL;
+    const char *devices = rl_rules_watch(s, RL_BOUND_ENTRA_DEVICE) ? off : "REVLINE_DEVICE_DIRECTORY";
+    RL_TRY(rl_graph_add(sync, &rl_entra_kinds[RL_ENTRA_DEVICE], s->sync.entra_interval, devices));
+    return rl_graph_add(sync, &rl_entra_kinds[RL_ENTRA_USER], s->sync.entra_interval, off);
+}

@@ -1,0 +1,48 @@
+/* Intune's managed devices and Identity Protection's users at risk, both listed whole in every round: Graph has no
+ * delta query for them. */
+#include "sync/graph.h"
+#include "sync/source.h"
+
+#define MANAGED_DEVICES                                                                                                \
+    "/deviceManagement/managedDevices"                                                                                 \
+    "?$select=id,azureADDeviceId,complianceState,managementState,enrolledDateTime&$top=1000"
+
+/* Intune keeps the devices that it retires or wipes in managementState, which not every version of Graph knows. */
+const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
+    [RL_INTUNE_DEVICE] = {.name = "intune-device",
+                          .origin = "sync:intune-device",
+                          .source = RL_SOURCE_INTUNE_DEVICE,
+                          .name_source = RL_SOURCE_INTUNE_DEVICE_NAME,
+                          .shape = {.name = "azureADDeviceId", .listing = true},
+                          .path = "/v1.0" MANAGED_DEVICES,
+                          .other_path = "/beta" MANAGED_DEVICES,
+                          .permission = "DeviceManagementManagedDevices.Read.All",
+                          .twice = true,
+                          .put = rl_managed_put,
+                          .gone = rl_managed_gone},
+    [RL_INTUNE_USER_RISK] =
+        {.name = "user-risk",
+         .origin = "sync:user-risk",
+         .source = RL_SOURCE_USER_RISK,
+         .shape = {.listing = true},
+         .path = "/v1.0/identityProtection/riskyUsers"
+                 "?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27"
+                 "&$select=id,riskLevel,riskState&$top=500",
+         .permission = "IdentityRiskyUser.Read.All (and the tenant a Premium P2 licence)",
+         .may_be_empty = true,
+         .put = rl_user_risk_put,
+         .gone = rl_user_risk_gone},
+};
+
+rl_err rl_intune_make(rl_sync *sync)
+{
+    const rl_settings *s = sync->settings;
+    const char *devices = !rl_rules_watch(s, RL_BOUND_INTUNE_DEVICE) ? "REVLINE_DEVICE_DIRECTORY"
+                          : s->sync.intune_interval == 0             ? "REVLINE_SYNC_INTUNE_INTERVAL"
+                                                                     : NULL;
+    const char *risk = !rl_rules_watch(s, RL_BOUND_USER_RISK) ? "REVLINE_USER_RISK_CHECK"
+                       : s->sync.user_risk_interval == 0      ? "REVLINE_SYNC_USER_RISK_INTERVAL"
+                                                              : NULL;
+    RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_DEVICE], s->sync.intune_interval, devices));
+    return rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_USER_RISK], s->sync.user_risk_interval, risk);
+}

@@ -1,0 +1,32 @@
+/* Certificates are weighed: the states of all objects that one is bound to, the rules, its new status. Inside a store
+ * transaction, so on the writer thread. */
+#ifndef RL_SYNC_WEIGH_H
+#define RL_SYNC_WEIGH_H
+
+#include "store/store.h"
+#include "sync/rules.h"
+
+/* Who weighs, and what came of it. */
+typedef struct rl_weigher {
+    const rl_settings *settings;
+    const char *origin; /* of the changes: "sync:entra-device" */
+    int64_t now;        /* Unix seconds */
+    uint64_t changed;   /* certificates whose status changed */
+} rl_weigher;
+
+/* The mask follows from all objects that the certificate is bound to, not only the one at hand. Settles nothing. */
+rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert);
+/* Weighs a stored certificate, whose bindings are what `rebind` makes of them (NULL: as stored), and writes it if
+ * something changed. One that does not exist is passed over: a binding to nothing must not hold back the others. */
+rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
+                       bool (*rebind)(rl_cert_record *cert, const void *ctx), const void *ctx);
+/* The same for rl_txn_each_binding, as stored; `weigher` is an rl_weigher. */
+rl_err rl_weigh_each(rl_store_txn *t, const rl_cert_id *id, void *weigher);
+/* The certificates that bear this device id as their common name, bound to an Entra device by now or not. */
+rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
+                            rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
+
+/* For rl_ca_on_issue: a new certificate gets the mask that its objects give it; `settings` is an rl_settings. */
+rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings);
+
+#endif

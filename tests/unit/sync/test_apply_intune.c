@@ -1,0 +1,385 @@
+/* Managed devices and users at risk in a real store: which certificates follow them, when a device is gone, and what
+ * stays as it was. */
+#include "sync/apply.h"
+
+#include "tests/unit/sync/fixture.h"
+
+#define ORIGIN "https://graph.microsoft.com"
+enum { NOW = 1700000000 };
+
+struct world {
+    folder_store f;
+    rl_settings settings;
+    uint64_t generation; /* of the managed devices' lists */
+    int64_t now;
+};
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    folder_store_open(&w->f);
+    w->settings.rules.directory = RL_DIRECTORY_BOTH;
+    w->settings.rules.compliance = w->settings.rules.user_risk = RL_CHECK_ALWAYS;
+    w->settings.rules.revoke_on_wipe = true;
+    w->settings.rules.untolerated_risks = 1u << 2;
+    w->now = NOW;
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    folder_store_remove(&((struct world *)*state)->f);
+    free(*state);
+    return 0;
+}
+
+/* ---- pages ---- */
+static rl_err apply(struct world *w, const rl_graph_kind *kind, bool full, bool complete, const char *items,
+                    rl_page_job *job)
+{
+    rl_buf text = {0};
+    rl_graph_page page;
+    const char *link = kind->shape.listing ? complete ? "" : "\"@odata.nextLink\":\"" ORIGIN "/x\","
+                                           : "\"@odata.deltaLink\":\"" ORIGIN "/x\",";
+    rl_buf_printf(&text, "{%s\"value\":[%s]}", link, items);
+    assert_int_equal(rl_graph_page_parse(rl_buf_span(&text), 1 << 20, &kind->shape, ORIGIN, &page, NULL), RL_OK);
+    *job = (rl_page_job){.kind = kind,
+                         .page = &page,
+                         .settings = &w->settings,
+                         .now = w->now,
+                         .next = {.link = "", .full = full, .complete = complete, .generation = w->generation}};
+    rl_err err = rl_store_run(w->f.store, rl_page_apply, job, NULL);
+    rl_graph_page_free(&page);
+    rl_buf_free(&text);
+    return err;
+}
+
+/* A whole list of managed devices; how many certificates changed. */
+static uint64_t list(struct world *w, const char *items)
+{
+    rl_page_job job;
+    w->generation++;
+    assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_DEVICE], true, true, items, &job), RL_OK);
+    return job.changed;
+}
+
+static uint64_t risks(struct world *w, const char *items)
+{
+    rl_page_job job;
+    w->generation++;
+    assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_USER_RISK], true, true, items, &job), RL_OK);
+    return job.changed;
+}
+
+static void entra(struct world *w, unsigned kind, const char *items)
+{
+    rl_page_job job;
+    assert_int_equal(apply(w, &rl_entra_kinds[kind], false, true, items, &job), RL_OK);
+}
+
+#define M(id, entra, more) "{\"id\":\"" id "\",\"azureADDeviceId\":\"" entra "\"" more "}"
+#define ZERO               "00000000-0000-0000-0000-000000000000"
+#define BAD                ",\"complianceState\":\"noncompliant\""
+#define OK                 ",\"complianceState\":\"compliant\""
+#define STATE(word)        ",\"managementState\":\"" word "\""
+#define ENROLLED(time)     ",\"enrolledDateTime\":\"" time "\""
+
+/* ---- certificates that bear the Intune id ---- */
+static void test_the_story_of_a_managed_device(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "m1");
+    assert_int_equal(list(w, M("M1", ZERO, OK)), 0);
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(list(w, M("m1", ZERO, BAD)), 1);
+    assert_status(w->f.store, 1, "hold");
+    assert_int_equal(list(w, M("m1", ZERO, OK)), 1);
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(list(w, M("m1", ZERO, OK STATE("wipePending"))), 1);
+    assert_status(w->f.store, 1, "revoked");
+    list(w, M("m1", ZERO, OK STATE("wipeCanceled")));
+    assert_status(w->f.store, 1, "revoked");
+}
+
+static void test_gone_is_what_two_lists_leave_out(void **state)
+{
+    struct world *w = *state;
+    rl_page_job job;
+    issue_for_device(w->f.store, 1, "m1");
+    list(w, M("m1", ZERO, "") "," M("m2", ZERO, ""));
+    list(w, M("m2", ZERO, ""));
+    assert_status(w->f.store, 1, "good");
+    list(w, M("m1", ZERO, "") "," M("m2", ZERO, "")); /* it had only moved between the pages */
+    list(w, M("m2", ZERO, ""));
+    w->generation++;
+    assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_DEVICE], true, true, M("m2", ZERO, ""), &job), RL_OK);
+    assert_int_equal(job.changed, 1);
+    assert_int_equal(job.missing, 0);
+    assert_status(w->f.store, 1, "revoked");
+    list(w, M("m1", ZERO, "") "," M("m2", ZERO, "")); /* what is gone does not come back */
+    assert_status(w->f.store, 1, "revoked");
+}
+
+static void test_what_is_left_out_once_is_told(void **state)
+{
+    struct world *w = *state;
+    rl_page_job job;
+    list(w, M("m1", ZERO, "") "," M("m2", ZERO, ""));
+    w->generation++;
+    assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_DEVICE], true, true, M("m2", ZERO, ""), &job), RL_OK);
+    assert_int_equal(job.missing, 1);
+}
+
+static void test_a_list_of_nothing_is_refused_again_and_again(void **state)
+{
+    struct world *w = *state;
+    rl_page_job job;
+    issue_for_device(w->f.store, 1, "m1");
+    list(w, M("m1", ZERO, ""));
+    for (int i = 0; i < 3; i++) {
+        w->generation++;
+        assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_DEVICE], true, true, "", &job), RL_EDENIED);
+        assert_true(job.empty);
+    }
+    assert_status(w->f.store, 1, "good");
+}
+
+static void test_a_part_of_a_list_deletes_nothing(void **state)
+{
+    struct world *w = *state;
+    rl_page_job job;
+    issue_for_device(w->f.store, 1, "m1");
+    list(w, M("m1", ZERO, ""));
+    for (int i = 0; i < 3; i++) {
+        w->generation++;
+        assert_int_equal(apply(w, &rl_intune_kinds[RL_INTUNE_DEVICE], true, false, M("m2", ZERO, ""), &job), RL_OK);
+    }
+    assert_status(w->f.store, 1, "good");
+}
+
+static void test_without_a_check_compliance_does_not_matter(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.compliance = RL_CHECK_NEVER;
+    issue_for_device(w->f.store, 1, "m1");
+    list(w, M("m1", ZERO, BAD));
+    assert_status(w->f.store, 1, "good");
+}
+
+static void test_the_round_after_the_end_of_its_grace_holds_a_device(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.grace = 600 * 1000;
+    issue_for_device(w->f.store, 1, "m1");
+    for (w->now = NOW; w->now < NOW + 600; w->now += 60) {
+        assert_int_equal(list(w, M("m1", ZERO, BAD ENROLLED("2023-11-14T22:13:20Z"))), 0); /* NOW */
+        assert_status(w->f.store, 1, "good");
+    }
+    assert_int_equal(list(w, M("m1", ZERO, BAD ENROLLED("2023-11-14T22:13:20.0000000Z"))), 1);
+    assert_status(w->f.store, 1, "hold");
+    assert_int_equal(list(w, M("m1", ZERO, BAD)), 0);
+}
+
+static void test_an_enrolment_far_ahead_gives_no_grace(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.grace = 600 * 1000;
+    issue_for_device(w->f.store, 1, "m1");
+    list(w, M("m1", ZERO, BAD ENROLLED("9999-12-31T23:59:59Z")));
+    assert_status(w->f.store, 1, "hold");
+}
+
+/* ---- certificates that bear the Entra deviceId ---- */
+static void test_a_certificate_with_the_entra_id_follows_its_managed_device(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "e1");
+    issue_for_device(w->f.store, 2, "e2");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"deviceId\":\"E1\"}"); /* the other one waits for its device */
+    assert_int_equal(list(w, M("m1", "e1", BAD) "," M("m2", "E2", BAD)), 2);
+    assert_status(w->f.store, 1, "hold");
+    assert_status(w->f.store, 2, "hold");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o2\",\"deviceId\":\"e2\"}");
+    assert_status(w->f.store, 2, "hold");
+    assert_int_equal(list(w, M("m1", "e1", OK) "," M("m2", "E2", OK STATE("retireIssued"))), 2);
+    assert_status(w->f.store, 1, "good");
+    assert_status(w->f.store, 2, "revoked");
+}
+
+static void test_leaving_intune_revokes_nothing_that_entra_has(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "e1");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"deviceId\":\"e1\"}");
+    list(w, M("m1", "e1", BAD) "," M("m2", "e2", ""));
+    assert_status(w->f.store, 1, "hold");
+    list(w, M("m2", "e2", ""));
+    list(w, M("m2", "e2", ""));
+    assert_status(w->f.store, 1, "good"); /* nor does it have a compliance any more */
+}
+
+static void test_with_intune_alone_leaving_it_revokes(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.directory = RL_DIRECTORY_INTUNE;
+    issue_for_device(w->f.store, 1, "e1");
+    list(w, M("m1", "e1", "") "," M("m2", "e2", ""));
+    list(w, M("m2", "e2", ""));
+    assert_status(w->f.store, 1, "good");
+    list(w, M("m2", "e2", ""));
+    assert_status(w->f.store, 1, "revoked");
+}
+
+static void test_the_latest_enrolment_speaks_for_the_device(void **state)
+{
+    struct world *w = *state;
+    static const char *const orders[] = {
+        M("m1", "e1", BAD ENROLLED("2023-01-01T00:00:00Z")) "," M("m2", "e1", OK ENROLLED("2023-02-01T00:00:00Z")),
+        M("m3", "e1", OK ENROLLED("2023-03-01T00:00:00Z")) "," M("m4", "e1", BAD ENROLLED("2023-01-15T00:00:00Z"))};
+    issue_for_device(w->f.store, 1, "e1");
+    list(w, orders[0]);
+    assert_status(w->f.store, 1, "good");
+    list(w, orders[1]);
+    assert_status(w->f.store, 1, "good");
+}
+
+static void test_an_older_enrolment_takes_over_when_the_latest_goes(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.directory = RL_DIRECTORY_INTUNE;
+    issue_for_device(w->f.store, 1, "e1");
+    list(w, M("m1", "e1", BAD ENROLLED("2023-01-01T00:00:00Z")) "," M("m2", "e1", OK ENROLLED("2023-02-01T00:00:00Z")));
+    assert_status(w->f.store, 1, "good");
+    list(w, M("m1", "e1", BAD ENROLLED("2023-01-01T00:00:00Z")));
+    list(w, M("m1", "e1", BAD ENROLLED("2023-01-01T00:00:00Z")));
+    assert_status(w->f.store, 1, "hold"); /* not revoked: the device is in Intune */
+    list(w, M("m1", "e1", OK));
+    assert_status(w->f.store, 1, "good");
+}
+
+static void test_a_registration_changes_whose_device_it_is(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "e1");
+    issue_for_device(w->f.store, 2, "e2");
+    list(w, M("m1", ZERO, BAD));
+    assert_status(w->f.store, 1, "good");
+    list(w, M("m1", "e1", BAD));
+    assert_status(w->f.store, 1, "hold");
+    list(w, M("m1", "e2", BAD));
+    assert_status(w->f.store, 1, "good");
+    assert_status(w->f.store, 2, "hold");
+    list(w, M("m1", ZERO, BAD));
+    assert_status(w->f.store, 2, "good");
+}
+
+/* ---- in one of the two ---- */
+static void test_an_id_that_is_in_both_is_gone_when_both_say_so(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "x");
+    list(w, M("x", ZERO, "") "," M("m2", ZERO, ""));
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"deviceId\":\"x\"}");
+    list(w, M("m2", ZERO, ""));
+    list(w, M("m2", ZERO, ""));
+    assert_status(w->f.store, 1, "good");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"accountEnabled\":false}");
+    assert_status(w->f.store, 1, "hold");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"@removed\":{\"reason\":\"deleted\"}}");
+    assert_status(w->f.store, 1, "revoked");
+}
+
+/* ---- once is as good as twice ---- */
+static void test_a_list_applied_again_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    static const char items[] = M("m1", "e1", BAD) "," M("m2", "e1", OK) "," M("m3", "e3", STATE("wipeIssued"));
+    for (uint8_t i = 1; i <= 3; i++) {
+        char id[4] = {'m', (char)('0' + i), 0};
+        issue_for_device(w->f.store, i, id);
+    }
+    issue_for_device(w->f.store, 4, "e1");
+    list(w, items);
+    uint64_t before = last_delta(w->f.store);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(list(w, items), 0);
+    assert_int_equal(last_delta(w->f.store), before);
+}
+
+/* ---- users at risk ---- */
+#define RISKY(id, level, why) "{\"id\":\"" id "\",\"riskLevel\":\"" level "\",\"riskState\":\"" why "\"}"
+
+static void test_the_story_of_a_user_at_risk(void **state)
+{
+    struct world *w = *state;
+    issue(w->f.store, 1, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    entra(w, RL_ENTRA_USER, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\"}");
+    assert_int_equal(risks(w, RISKY("u1", "medium", "atRisk")), 0);
+    assert_int_equal(risks(w, RISKY("U1", "high", "atRisk")), 1);
+    assert_status(w->f.store, 1, "hold");
+    assert_int_equal(risks(w, RISKY("u1", "high", "remediated")), 1);
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(risks(w, RISKY("u1", "high", "confirmedCompromised")), 1);
+    assert_status(w->f.store, 1, "hold");
+    assert_int_equal(risks(w, ""), 1); /* dismissed: the list has nobody any more */
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(risks(w, ""), 0);
+}
+
+static void test_a_risk_known_before_the_user_counts(void **state)
+{
+    struct world *w = *state;
+    issue(w->f.store, 1, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    risks(w, RISKY("u1", "high", "atRisk"));
+    assert_status(w->f.store, 1, "good");
+    entra(w, RL_ENTRA_USER, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\"}");
+    assert_status(w->f.store, 1, "hold");
+}
+
+/* ---- new certificates ---- */
+static rl_err weigh_new(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const rl_settings *s = arg;
+    rl_cert_record r = {.bindings = {{RL_SOURCE_ENTRA_DEVICE_NAME, "e1"}, {RL_SOURCE_INTUNE_DEVICE, "m2"}},
+                        .bindings_n = 2};
+    (void)e;
+    rl_err err = rl_weigh_new(t, &r, NOW, s);
+    assert_int_equal(r.why, RL_WHY_NOT_COMPLIANT | RL_WHY_WIPED);
+    return err;
+}
+
+static void test_a_new_certificate_is_weighed(void **state)
+{
+    struct world *w = *state;
+    list(w, M("m1", "e1", BAD) "," M("m2", ZERO, STATE("wipeFailed")));
+    assert_int_equal(rl_store_run(w->f.store, weigh_new, &w->settings, NULL), RL_OK);
+}
+
+#define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(test_the_story_of_a_managed_device),
+        STORE_TEST(test_gone_is_what_two_lists_leave_out),
+        STORE_TEST(test_what_is_left_out_once_is_told),
+        STORE_TEST(test_a_list_of_nothing_is_refused_again_and_again),
+        STORE_TEST(test_a_part_of_a_list_deletes_nothing),
+        STORE_TEST(test_without_a_check_compliance_does_not_matter),
+        STORE_TEST(test_the_round_after_the_end_of_its_grace_holds_a_device),
+        STORE_TEST(test_an_enrolment_far_ahead_gives_no_grace),
+        STORE_TEST(test_a_certificate_with_the_entra_id_follows_its_managed_device),
+        STORE_TEST(test_leaving_intune_revokes_nothing_that_entra_has),
+        STORE_TEST(test_with_intune_alone_leaving_it_revokes),
+        STORE_TEST(test_the_latest_enrolment_speaks_for_the_device),
+        STORE_TEST(test_an_older_enrolment_takes_over_when_the_latest_goes),
+        STORE_TEST(test_a_registration_changes_whose_device_it_is),
+        STORE_TEST(test_an_id_that_is_in_both_is_gone_when_both_say_so),
+        STORE_TEST(test_a_list_applied_again_changes_nothing),
+        STORE_TEST(test_the_story_of_a_user_at_risk),
+        STORE_TEST(test_a_risk_known_before_the_user_counts),
+        STORE_TEST(test_a_new_certificate_is_weighed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
