@@ -186,9 +186,9 @@ class Revline:
         return {c["serial"]: (c["status"], c["reason"], tuple(c["why"])) for c in self.all_certificates()}
 
     def sync(self, source=None):
-        """What /probe says of the sources, or of one."""
+        """What /probe says of the upstreams that are watched, or of one source."""
         parts = self.control("status")["parts"]["sync"]
-        return parts[source] if source else parts
+        return parts[source] if source else {name: s for name, s in parts.items() if s["state"] != "off" and name != "reweigh"}
 
     def sync_round(self, full=False):
         """Asks for a round of every source and waits until one that began after this call ended well."""
@@ -356,7 +356,7 @@ def graph_settings(graph, **more):
     """A server that watches this fake, quickly. `localhost` so that a host name in another case means the same."""
     return {"AZURE_TENANT_ID": fake_graph.TENANT, "AZURE_CLIENT_ID": fake_graph.CLIENT_ID,
             "AZURE_CLIENT_SECRET": fake_graph.CLIENT_SECRET, "AZURE_AUTHORITY_HOST": "http://localhost:%d" % graph.port,
-            "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port, "REVLINE_SYNC_ENTRA_INTERVAL": "100ms",
+            "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port, "REVLINE_SYNC_ENTRA_INTERVAL": "100ms", "REVLINE_SYNC_INTUNE_INTERVAL": "0",
             "REVLINE_SYNC_RETRY_MAX": "300ms", "REVLINE_SYNC_REQUEST_TIMEOUT": "5s", **more}
 
 

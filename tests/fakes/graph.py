@@ -1,4 +1,5 @@
-"""A fake of Microsoft Entra ID's token endpoint and Microsoft Graph's directory, in one server.
+"""A fake of Microsoft Entra ID's token endpoint and of Microsoft Graph: the directory, Intune's managed devices and
+Identity Protection's risky users, in one server.
 
 Run:      python3 tests/fakes/graph.py --port 0          prints "listening on http://127.0.0.1:PORT"
 Control:  POST /_control/NAME with a JSON object, such as
@@ -14,6 +15,7 @@ import argparse
 import json
 import pathlib
 import random
+import re
 import secrets
 import sys
 import time
@@ -32,8 +34,14 @@ DEFAULT_PAGE = 100
 PROPERTIES = {
     "users": ("id", "userPrincipalName", "accountEnabled", "displayName", "mail", "onPremisesSecurityIdentifier"),
     "devices": ("id", "deviceId", "accountEnabled", "displayName", "operatingSystem", "isCompliant", "isManaged"),
+    "managedDevices": ("id", "azureADDeviceId", "userId", "userPrincipalName", "deviceName", "serialNumber", "complianceState",
+                       "managementState", "enrolledDateTime", "lastSyncDateTime", "operatingSystem"),
+    "riskyUsers": ("id", "riskLevel", "riskState", "riskDetail", "riskLastUpdatedDateTime", "isDeleted", "userPrincipalName"),
 }
-WITHOUT_SELECT = {"users": ("id", "userPrincipalName", "displayName", "mail"), "devices": PROPERTIES["devices"]}
+WITHOUT_SELECT = {**PROPERTIES, "users": ("id", "userPrincipalName", "displayName", "mail")}
+# Lists without a delta query: path behind the version, the largest $top
+LISTS = {"deviceManagement/managedDevices": ("managedDevices", 1000), "identityProtection/riskyUsers": ("riskyUsers", 500)}
+NOT_REGISTERED = "00000000-0000-0000-0000-000000000000"
 
 GRAPH_SWITCHES = {
     # pages
@@ -55,6 +63,8 @@ GRAPH_SWITCHES = {
     "gone": "{status, code, location}: a delta token or skip token is no longer known",
     "lag": "changes show up that many rounds late",
     "empty_list": "a full round lists nothing",
+    "leave_out": "ids that a full round does not list though they are there",
+    "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
     # tokens
     "token_life": "seconds a token is valid",
     "token_uses": "calls that a token is good for",
@@ -94,7 +104,7 @@ class Graph(Fake):
 
     def _clear_all(self):
         super()._clear_all()
-        self.collections = {"users": Collection(), "devices": Collection()}
+        self.collections = {name: Collection() for name in PROPERTIES}
         self.tokens = {}  # token -> {expires, uses}
         self.positions = {}  # opaque token -> (Round, offset, step) or (collection name, log position, select)
         self.pages_sent = 0
@@ -107,10 +117,17 @@ class Graph(Fake):
     def add(self, collection, name=None, **properties):
         """A new object with a GUID derived from its name; returns it with all its properties."""
         name = name or secrets.token_hex(6)
-        new = {"id": stable_id(collection + "/" + name), "accountEnabled": True, "displayName": name}
+        new = {"id": stable_id(collection + "/" + name)}
+        if collection == "managedDevices":
+            new.update(deviceName=name, azureADDeviceId=NOT_REGISTERED, complianceState="compliant", managementState="managed",
+                       enrolledDateTime="2026-01-01T08:00:00Z")
+        elif collection == "riskyUsers":
+            new.update(riskLevel="high", riskState="atRisk", riskDetail="none", isDeleted=False)
+        else:
+            new.update(accountEnabled=True, displayName=name)
         if collection == "users":
             new["userPrincipalName"] = name if "@" in name else name + "@contoso.example"
-        else:
+        elif collection == "devices":
             new["deviceId"] = stable_id("deviceId/" + name)
         new.update(properties)
         with self.lock:
@@ -151,11 +168,14 @@ class Graph(Fake):
 
     # ---- routing ----
     def route(self, request):
-        """token, users.list, users.delta.first, users.delta.next, users.delta.link, and the same for devices"""
+        """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
+        riskyUsers.list"""
         parts = request.path.strip("/").split("/")
         if parts[-3:] == ["oauth2", "v2.0", "token"]:
             return "token"
-        if len(parts) >= 2 and parts[0] == "v1.0" and parts[1] in PROPERTIES:
+        if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS:
+            return LISTS["/".join(parts[1:])][0] + ".list"
+        if len(parts) >= 2 and parts[0] == "v1.0" and parts[1] in ("users", "devices"):
             if parts[2:] == ["delta"]:
                 kind = "next" if "$skiptoken" in request.query else "link" if "$deltatoken" in request.query else "first"
                 return "%s.delta.%s" % (parts[1], kind)
@@ -234,19 +254,35 @@ class Graph(Fake):
             return Answer(405, self.error("BadRequest", "method not allowed"))
         if "$top" in request.query and kind != "list":
             return Answer(400, self.error("Request_UnsupportedQuery", "$top is not supported on delta"))
+        if kind == "list" and "$skiptoken" in request.query:
+            gone = self.take("gone", route)
+            return self.send_position(request, route, request.query["$skiptoken"]) if gone is None else self.gone(request, name, gone)
         if kind in ("delta.first", "list"):
             select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
             if not set(select) <= set(PROPERTIES[name]):
                 return Answer(400, self.error("BadRequest", "Could not find a property named %s" % (set(select) - set(PROPERTIES[name]))))
-            if kind == "list" and "$skiptoken" in request.query:
-                return self.send_position(request, route, request.query["$skiptoken"])
-            return self.send(request, route, self.full_round(name, route, select), 0, 0)
+            if "managementState" in select and request.path.startswith("/v1.0/") and self.take("no_management_state", route):
+                return Answer(400, self.error("BadRequest", "Could not find a property named 'managementState'."))
+            if any(name == n and int(request.query.get("$top", 0)) > most for n, most in LISTS.values()):
+                return Answer(400, self.error("BadRequest", "The limit for the top query is exceeded."))
+            round_ = self.full_round(name, route, select)
+            round_.ids = self.filtered(round_, request.query.get("$filter"))
+            return self.send(request, route, round_, 0, 0)
         gone = self.take("gone", route)
         if gone is not None:
             return self.gone(request, name, gone)
         if kind == "delta.next":
             return self.send_position(request, route, request.query["$skiptoken"])
         return self.delta_link(request, route, name)
+
+    def filtered(self, round_, text):
+        """`name eq 'value'`, several joined by `or`."""
+        if text is None:
+            return round_.ids
+        wanted = re.findall(r"(\w+) eq '([^']*)'", text)
+        assert " or ".join("%s eq '%s'" % pair for pair in wanted) == text, text
+        objects = self.collections[round_.collection].objects
+        return [i for i in round_.ids if any(objects[i].get(name) == value for name, value in wanted)]
 
     def gone(self, request, name, gone):
         headers = {}
@@ -275,6 +311,8 @@ class Graph(Fake):
             ids = []
         elif self.take("removed_first", route):
             ids = list(collection.deleted) + ids
+        left_out = self.take("leave_out", route) or []
+        ids = [i for i in ids if i not in left_out]
         return Round(name, self.ordered(ids, route), None, until, select)
 
     def delta_round(self, name, route, start, select):
@@ -364,7 +402,7 @@ class Graph(Fake):
     def identity(self, entry, route):
         form, upper = self.take("id_form", route), self.take("upn_upper", route)
         entry = dict(entry)
-        for name in ("id", "deviceId"):
+        for name in ("id", "deviceId", "azureADDeviceId"):
             if form and entry.get(name):
                 entry[name] = "{%s}" % entry[name].upper() if form == "braces" else entry[name].upper()
         if upper and entry.get("userPrincipalName"):
@@ -441,7 +479,7 @@ class Graph(Fake):
 
     def json_wrong_types(self, answer, page):
         for entry in page["value"]:
-            entry.update({"accountEnabled": "false", "userPrincipalName": 7, "deviceId": ["x"]})
+            entry.update({"accountEnabled": "false", "userPrincipalName": 7, "deviceId": ["x"], "complianceState": True})
         answer.body = json.dumps(dict(page, value=page["value"] + [7, None, "text", {"id": 12}])).encode()
 
 
