@@ -252,10 +252,15 @@ static void answered_lost(graph_source *s, long status, const char *code)
     begin(&s->base);
 }
 
-/* A property that this version of Graph does not have is refused: the other version is asked from now on. */
-static void answered_other(graph_source *s)
+/* A property that this version of Graph does not have is refused: the other version is asked from now on, unless it
+ * does no better. */
+static void answered_unknown(graph_source *s)
 {
-    s->other = true;
+    s->other = !s->other;
+    if (!s->other) {
+        fail(s, -1, "Graph answered 400 in both its versions");
+        return;
+    }
     if (initial_link(s) != RL_OK)
         fail(s, -1, "out of memory");
     else
@@ -270,8 +275,8 @@ static void answered_error(graph_source *s, const rl_http_response *r)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
         answered_lost(s, r->status, code);
-    else if (r->status == 400 && s->first && s->kind->other_path && !s->other)
-        answered_other(s);
+    else if (r->status == 400 && s->first && s->kind->other_path)
+        answered_unknown(s);
     else if (r->status == 403)
         fail(s, r->retry_after_ms, "Graph answered 403%s%s: the application lacks the permission %s%s%s",
              code[0] ? " " : "", code, s->kind->permission, r->request_id[0] ? ", request-id " : "", r->request_id);

@@ -29,7 +29,7 @@ typedef struct rl_verdict {
     uint32_t why;   /* those that the rules set at this time */
 } rl_verdict;
 
-/* `s` is rl_settings' rules; `now` in Unix seconds. */
+/* `now` in Unix seconds. */
 rl_verdict rl_rules_weigh(const rl_settings *s, const rl_bound *bound, int64_t now);
 /* The certificate's new mask: reversible bits of the scope follow the verdict, permanent bits never go away. */
 uint32_t rl_rules_merge(uint32_t cert_why, rl_verdict v);

@@ -174,7 +174,9 @@ const rl_setting_row rl_setting_rows[] = {
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help = "Tenant whose directory is watched; with the next two it turns the source on."},
     {"AZURE_CLIENT_ID", RL_T_STRING, AT(azure.client_id), "", .max = "255", .group = "Microsoft Entra ID",
-     .help = "Application (client) id; needs Device.Read.All and User.Read.All, or Directory.Read.All."},
+     .help =
+         "Application (client) id; needs Device.Read.All and User.Read.All, or Directory.Read.All, and for Intune's "
+         "devices DeviceManagementManagedDevices.Read.All."},
     {"AZURE_CLIENT_SECRET", RL_T_STRING, AT(azure.client_secret), "", .max = "4096", .secret = true,
      .group = "Microsoft Entra ID", .help = "The application's secret."},
     {"AZURE_AUTHORITY_HOST", RL_T_URL, AT(azure.authority_host), "https://login.microsoftonline.com",

@@ -315,3 +315,26 @@ def test_control_over_http_tells_mistakes(graph):
     status, _, body = Client(graph).raw("POST", "/_control/switch", json.dumps({"name": "pagesize"}))
     assert status == 400 and "page_size" in json.loads(body)["error"]
     assert Client(graph).raw("POST", "/_control/nothing", "{}")[0] == 404
+
+
+def test_lists_have_pages_and_no_delta_link(graph, client):
+    graph.switch("page_size", 2)
+    ids = [graph.add("managedDevices", "m%d" % i)["id"] for i in range(5)]
+    url, seen = "/v1.0/deviceManagement/managedDevices?$select=id,managementState&$top=1000", []
+    while url:
+        page = client.page(url)
+        seen += page["value"]
+        assert "@odata.deltaLink" not in page
+        url = page.get("@odata.nextLink")
+    assert [m["id"] for m in seen] == ids and seen[0]["managementState"] == "managed"
+    assert client.get("/v1.0/deviceManagement/managedDevices?$top=1001")[0] == 400
+    graph.switch("no_management_state")
+    assert client.get("/v1.0/deviceManagement/managedDevices?$select=id,managementState")[0] == 400
+    assert client.get("/beta/deviceManagement/managedDevices?$select=id,managementState")[0] == 200
+
+
+def test_risky_users_are_filtered_by_state(graph, client):
+    for state in ("atRisk", "remediated", "confirmedCompromised"):
+        graph.add("riskyUsers", state, riskState=state)
+    page = client.page("/v1.0/identityProtection/riskyUsers?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27")
+    assert [u["riskState"] for u in page["value"]] == ["atRisk", "confirmedCompromised"]
