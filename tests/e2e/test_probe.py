@@ -19,7 +19,10 @@ def test_every_part_is_named(synced, graph):
         status, body = probe(server, path)
         assert status == 200 and body["status"] == "ok" and body["version"]
         assert {part: body["parts"][part]["status"] for part in ("store", "ca", "ocsp")} == {"store": "ok", "ca": "ok", "ocsp": "ok"}
-        assert {name: s["status"] for name, s in body["parts"]["sync"].items()} == {"entra-device": "ok", "entra-user": "ok"}
+        sources = body["parts"]["sync"]
+        assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys(
+            ("reweigh", "entra-device", "entra-user", "intune-device", "user-risk"), "ok")
+        assert {name for name, s in sources.items() if s["state"] == "off"} == {"intune-device", "user-risk"}
     assert probe(server, "/probe/live") == (200, {"status": "ok"})
 
 
