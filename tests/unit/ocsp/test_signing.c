@@ -143,52 +143,63 @@ static void a_full_queue_is_try_later_for_misses_alone(void **state)
 }
 
 /* ---- flights ---- */
-typedef struct flight {
-    ocsp_job job;
-    ocsp_question question;
-} flight;
-
-static flight flight_for(uint8_t serial)
+static ocsp_job *job_for(uint8_t serial)
 {
-    flight f = {.job = {.cacheable = true, .n = 1}};
-    f.job.key.serial[0] = serial;
-    return f;
+    ocsp_job *job = calloc(1, ocsp_job_size(1));
+    assert_non_null(job);
+    job->cacheable = true;
+    job->n = 1;
+    job->key.serial[0] = serial;
+    return job;
 }
 
-/* Who begins while another is under way has its answer, or its failure, and its stamp. */
+/* Who begins while another is under way has its answer and its stamp. */
 static void a_joined_job_has_the_result_of_the_first(void **state)
 {
     ocsp_flights flights = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    flight first = flight_for(1), joined[2] = {flight_for(1), flight_for(1)}, aside = flight_for(1),
-           other = flight_for(2);
+    ocsp_job *first = job_for(1), *joined[] = {job_for(1), job_for(1)}, *aside = job_for(1), *other = job_for(2);
     (void)state;
-    assert_true(ocsp_flights_begin(&flights, &first.job, true));
-    assert_true(ocsp_flights_begin(&flights, &other.job, true));
-    assert_false(ocsp_flights_begin(&flights, &joined[0].job, true));
-    assert_false(ocsp_flights_begin(&flights, &joined[1].job, true));
-    assert_false(ocsp_flights_begin(&flights, &aside.job, false)); /* does not wait */
-    first.job.entry = ocsp_entry_new(RL_SPAN_LIT("\x30\x03\x0a\x01\x06"), (rl_span){0}, 1, 2, 0);
-    first.job.questions[0].stamped = true;
-    first.job.questions[0].stamp = 7;
-    assert_ptr_equal(ocsp_flights_end(&flights, &first.job), &joined[1].job);
-    assert_ptr_equal(joined[1].job.next, &joined[0].job);
-    assert_null(joined[0].job.next);
+    assert_true(ocsp_flights_begin(&flights, first, true));
+    assert_true(ocsp_flights_begin(&flights, other, true));
+    assert_false(ocsp_flights_begin(&flights, joined[0], true));
+    assert_false(ocsp_flights_begin(&flights, joined[1], true));
+    assert_false(ocsp_flights_begin(&flights, aside, false)); /* does not wait */
+    first->entry = ocsp_entry_new(RL_SPAN_LIT("\x30\x03\x0a\x01\x06"), (rl_span){0}, 1, 2, 0);
+    first->questions[0].stamped = true;
+    first->questions[0].stamp = 7;
+    assert_ptr_equal(ocsp_flights_end(&flights, first), joined[1]);
+    assert_ptr_equal(joined[1]->next, joined[0]);
+    assert_null(joined[0]->next);
     for (int i = 0; i < 2; i++) {
-        assert_ptr_equal(joined[i].job.entry, first.job.entry);
-        assert_true(joined[i].job.questions[0].stamped);
-        assert_int_equal(joined[i].job.questions[0].stamp, 7);
-        ocsp_entry_drop(joined[i].job.entry);
+        assert_ptr_equal(joined[i]->entry, first->entry);
+        assert_true(joined[i]->questions[0].stamped);
+        assert_int_equal(joined[i]->questions[0].stamp, 7);
+        ocsp_entry_drop(joined[i]->entry);
+        free(joined[i]);
     }
-    ocsp_entry_drop(first.job.entry);
-    assert_true(ocsp_flights_begin(&flights, &aside.job, true)); /* the first one is over */
-    aside.job.failure = OCSP_TRY_LATER;
-    joined[0] = flight_for(1);
-    assert_false(ocsp_flights_begin(&flights, &joined[0].job, true));
-    assert_ptr_equal(ocsp_flights_end(&flights, &aside.job), &joined[0].job);
-    assert_null(joined[0].job.entry);
-    assert_int_equal(joined[0].job.failure, OCSP_TRY_LATER);
-    assert_null(ocsp_flights_end(&flights, &other.job));
+    ocsp_entry_drop(first->entry);
+    assert_true(ocsp_flights_begin(&flights, aside, true)); /* the first one is over */
+    assert_null(ocsp_flights_end(&flights, aside));
+    assert_null(ocsp_flights_end(&flights, other));
     assert_null(flights.running);
+    free(first);
+    free(aside);
+    free(other);
+}
+
+static void a_joined_job_fails_as_the_first_does(void **state)
+{
+    ocsp_flights flights = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    ocsp_job *first = job_for(1), *joined = job_for(1);
+    (void)state;
+    assert_true(ocsp_flights_begin(&flights, first, true));
+    assert_false(ocsp_flights_begin(&flights, joined, true));
+    first->failure = OCSP_TRY_LATER;
+    assert_ptr_equal(ocsp_flights_end(&flights, first), joined);
+    assert_null(joined->entry);
+    assert_int_equal(joined->failure, OCSP_TRY_LATER);
+    free(first);
+    free(joined);
 }
 
 /* ---- ahead of the end ---- */
@@ -242,6 +253,7 @@ int main(void)
         cmocka_unit_test(what_waits_to_be_signed_follows_a_change),
         cmocka_unit_test(a_full_queue_is_try_later_for_misses_alone),
         cmocka_unit_test(a_joined_job_has_the_result_of_the_first),
+        cmocka_unit_test(a_joined_job_fails_as_the_first_does),
         cmocka_unit_test(a_wanted_answer_is_signed_anew_before_its_end),
     };
     sem_init(&stopped, 0, 0);
