@@ -51,7 +51,7 @@ static void register_metrics(rl_ocsp *o)
     for (unsigned i = 0; i < OCSP_OUTCOMES; i++)
         o->responses[i] = rl_counter("revline_ocsp_responses_total", outcomes[i], "OCSP answers by what they say.");
     o->hits = rl_counter("revline_ocsp_cache_hits_total", "", "OCSP answers from the cache.");
-    o->misses = rl_counter("revline_ocsp_cache_misses_total", "", "Cacheable OCSP answers that had to be signed.");
+    o->misses = rl_counter("revline_ocsp_cache_misses_total", "", "Cacheable OCSP answers that were not in the cache.");
     o->joined = rl_counter("revline_ocsp_joined_total", "",
                            "Cacheable OCSP answers that were not signed, since the same one was just being signed.");
     o->refreshed = rl_counter("revline_ocsp_refreshed_total", "", "Wanted OCSP answers signed anew before their end.");

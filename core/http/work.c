@@ -1,7 +1,7 @@
 /* Slow work beside the loops: a pool's threads run it, and its worker's loop finishes it.
  *
  * To wake a loop, which wakes its clients, costs as much as a good part of a signature. So while more waits a thread
- * keeps what it has worked off, for TOGETHER_NS at most, and hands it over in one piece; else at once.
+ * keeps what it has worked off in TOGETHER_NS and hands it over in one piece; else at once.
  * Threads are woken one at a time: each wakes the next, if there is still something to do when it comes.
  *
  * The threads run at the lowest priority, so that the loops answer at once what needs no work. They starve of nothing
@@ -52,7 +52,7 @@ struct rl_http_pool {
 /* Works that are done, in order. */
 struct worked {
     http_work *first, **end;
-    uint64_t since_ns;
+    uint64_t since_ns; /* when the first of them was begun */
 };
 
 static void worked_init(struct worked *d)
@@ -117,16 +117,14 @@ void rl_http_work_finish(rl_http_request *req)
 
 static void work_off(http_work *w, struct worked *d)
 {
+    if (d->first == NULL)
+        d->since_ns = rl_mono_ns();
     rl_log_set_txn(w->req->txn);
     bool ended = w->work(w->req, w->arg); /* if not, somebody else may have finished it by now */
     rl_log_set_txn(NULL);
-    uint64_t now = rl_mono_ns();
-    if (ended) {
-        if (d->first == NULL)
-            d->since_ns = now;
+    if (ended)
         worked_add(d, w);
-    }
-    if (d->first != NULL && now - d->since_ns >= TOGETHER_NS)
+    if (d->first != NULL && rl_mono_ns() - d->since_ns >= TOGETHER_NS)
         hand_over_all(d);
 }
 
