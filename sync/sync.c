@@ -134,8 +134,8 @@ void rl_source_done(rl_sync_source *s, int64_t last_success)
     s->status.rounds++;
     s->status.last_success = last_success;
     s->status.last_error[0] = 0;
-    bool again =
-        s->asked || s->again; /* asked since this round began: it may be about what is newer than what we saw */
+    /* Asked since this round began: what it asked for may be newer than what we saw. */
+    bool again = s->asked || s->again;
     pthread_mutex_unlock(&s->sync->lock);
     s->again = false;
     run_in(s, again ? 0 : interval(s));
