@@ -337,6 +337,52 @@ static void test_a_risk_known_before_the_user_counts(void **state)
     assert_status(w->f.store, 1, "hold");
 }
 
+/* ---- any order ---- */
+/* What was last said of the device, its record in Intune and its user, whatever came in between. */
+struct last_words {
+    bool disabled, linked, bad, risky;
+};
+
+static void say_something(struct world *w, struct last_words *l, int what)
+{
+    char text[160];
+    switch (what) {
+    case 0:
+        l->disabled = !l->disabled;
+        snprintf(text, sizeof(text), "{\"id\":\"o1\",\"deviceId\":\"e1\",\"accountEnabled\":%s}",
+                 l->disabled ? "false" : "true");
+        entra(w, RL_ENTRA_DEVICE, text);
+        return;
+    case 1:
+        l->risky = !l->risky;
+        risks(w, l->risky ? RISKY("u1", "high", "atRisk") : "");
+        return;
+    case 2:
+        l->linked = !l->linked;
+        break;
+    default:
+        l->bad = !l->bad;
+    }
+    snprintf(text, sizeof(text), "{\"id\":\"m1\",\"azureADDeviceId\":\"%s\",\"complianceState\":\"%s\"}",
+             l->linked ? "e1" : ZERO, l->bad ? "noncompliant" : "compliant");
+    list(w, text);
+}
+
+static void test_in_any_order_the_last_words_make_the_status(void **state)
+{
+    struct world *w = *state;
+    struct last_words l = {0};
+    unsigned seed = 1;
+    issue(w->f.store, 1, RL_SOURCE_ENTRA_DEVICE_NAME, "e1", RL_SOURCE_ENTRA_USER_NAME, "ada@x");
+    for (int i = 0; i < 200; i++) {
+        say_something(w, &l, rand_r(&seed) % 4);
+        if (i == 20) /* the user is seen late */
+            entra(w, RL_ENTRA_USER, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\"}");
+        bool held = l.disabled || (l.linked && l.bad) || (i >= 20 && l.risky);
+        assert_status(w->f.store, 1, held ? "hold" : "good");
+    }
+}
+
 /* ---- new certificates ---- */
 static rl_err weigh_new(rl_store_txn *t, void *arg, rl_error *e)
 {
@@ -379,6 +425,7 @@ int main(void)
         STORE_TEST(test_a_list_applied_again_changes_nothing),
         STORE_TEST(test_the_story_of_a_user_at_risk),
         STORE_TEST(test_a_risk_known_before_the_user_counts),
+        STORE_TEST(test_in_any_order_the_last_words_make_the_status),
         STORE_TEST(test_a_new_certificate_is_weighed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
