@@ -45,6 +45,34 @@ typedef struct graph_source {
 static void ask(graph_source *s);
 static void begin(rl_sync_source *source);
 
+/* ---- for all that is asked of Graph ---- */
+rl_err rl_graph_url(const rl_settings *s, const char *path, char **out)
+{
+    const char *graph = s->azure.graph_url;
+    size_t n = strlen(graph);
+    while (n > 0 && graph[n - 1] == '/')
+        n--;
+    return asprintf(out, "%.*s%s", (int)n, graph, path) < 0 ? RL_ENOMEM : RL_OK;
+}
+
+void rl_graph_request_id(char out[RL_GRAPH_REQUEST_ID])
+{
+    uint8_t b[16];
+    char hex[33];
+    arc4random_buf(b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 4122 §4.4: version 4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    rl_hex(rl_span_of(b, sizeof(b)), hex, sizeof(hex));
+    snprintf(out, RL_GRAPH_REQUEST_ID, "client-request-id: %.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+             hex + 20);
+}
+
+const char *rl_graph_needs(const rl_settings *s)
+{
+    bool application = s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0];
+    return application ? NULL : "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET";
+}
+
 /* ---- failing ---- */
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
@@ -100,13 +128,8 @@ static bool full_is_due(const graph_source *s)
 
 static rl_err initial_link(graph_source *s)
 {
-    const char *graph = s->base.sync->settings->azure.graph_url;
-    size_t n = strlen(graph);
-    while (n > 0 && graph[n - 1] == '/')
-        n--;
     char *link = NULL;
-    if (asprintf(&link, "%.*s%s", (int)n, graph, s->other ? s->kind->other_path : s->kind->path) < 0)
-        return RL_ENOMEM;
+    RL_TRY(rl_graph_url(s->base.sync->settings, s->other ? s->kind->other_path : s->kind->path, &link));
     free(s->link);
     s->link = link;
     return RL_OK;
@@ -159,24 +182,13 @@ static void begin(rl_sync_source *source)
 }
 
 /* ---- ask ---- */
-static void request_id_header(char *out, size_t cap)
-{
-    uint8_t b[16];
-    char hex[33];
-    arc4random_buf(b, sizeof(b));
-    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 4122 §4.4: version 4 */
-    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-    rl_hex(rl_span_of(b, sizeof(b)), hex, sizeof(hex));
-    snprintf(out, cap, "client-request-id: %.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
-}
-
 static void on_response(const rl_http_response *r, void *arg);
 
 static rl_err start_call(graph_source *s, const char *token, rl_error *e)
 {
     const rl_settings *settings = s->base.sync->settings;
-    char id[80];
-    request_id_header(id, sizeof(id));
+    char id[RL_GRAPH_REQUEST_ID];
+    rl_graph_request_id(id);
     const char *const headers[] = {"Accept: application/json", "Prefer: odata.maxpagesize=999", id, NULL};
     const rl_http_call_options o = {.method = "GET",
                                     .url = s->link,
@@ -421,15 +433,13 @@ static void free_source(rl_sync_source *source)
 rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *graph_kind, rl_duration interval, const char *needs)
 {
     static const rl_source_kind kind = {.begin = begin, .token = token, .committed = committed, .free = free_source};
-    const rl_settings *settings = sync->settings;
-    bool application = settings->azure.tenant_id[0] && settings->azure.client_id[0] && settings->azure.client_secret[0];
     graph_source *s = calloc(1, sizeof(*s));
     if (!s)
         return RL_ENOMEM;
     s->kind = graph_kind;
     s->base.kind = &kind;
     s->base.interval = interval;
-    s->base.needs = needs || application ? needs : "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET";
+    s->base.needs = needs ? needs : rl_graph_needs(sync->settings);
     snprintf(s->base.name, sizeof(s->base.name), "%s", graph_kind->name);
     rl_source_add(sync, &s->base);
     return RL_OK;

@@ -7,6 +7,7 @@
 #define RL_SYNC_SOURCE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "base/metrics.h"
@@ -82,8 +83,10 @@ struct rl_sync {
     rl_token *token;
     rl_sync_source *sources[RL_SYNC_SOURCES_MAX];
     size_t n;
-    bool closing; /* the loop is shutting down */
-    bool running; /* there is a thread; set once */
+    bool closing;                    /* the loop is shutting down */
+    char client_state[65];           /* of the notifications that Graph sends to this process; set once */
+    _Atomic bool renew_wanted, lost; /* what Graph said of the subscription; subscription.c's */
+    bool running;                    /* there is a thread; set once */
     pthread_t thread;
     pthread_mutex_t lock;
     bool stop; /* guarded by the lock */
@@ -96,6 +99,8 @@ rl_err rl_intune_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);
 
 /* ---- sync.c for the sources ---- */
+/* Asks all whose names begin so for a round now, `full` for a full one. Any thread. */
+void rl_sync_wake(rl_sync *sync, const char *prefix, bool full);
 /* Takes over a source that its maker has filled. */
 void rl_source_add(rl_sync *sync, rl_sync_source *s);
 /* The round is complete: rests until the next. */

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sync/source.h"
+#include "sync/subscription.h"
 
 enum { BACKOFF_BASE_MS = 1000 };
 
@@ -279,7 +280,8 @@ void rl_source_add(rl_sync *sync, rl_sync_source *s)
 
 static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
 {
-    static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make, rl_entra_make, rl_intune_make, rl_crl_make};
+    static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make, rl_entra_make, rl_intune_make, rl_crl_make,
+                                                       rl_subscription_make};
     for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
         if (makers[i](sync) != RL_OK)
             return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
@@ -374,15 +376,16 @@ void rl_sync_stop(rl_sync *s)
     free_sync(s);
 }
 
-rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
+/* True when there is such a source. */
+static bool ask_for_round(rl_sync *s, const char *name, size_t name_n, bool full)
 {
     bool found = false;
     if (!s->running)
-        return rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
+        return false;
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->n; i++) {
         rl_sync_source *one = s->sources[i];
-        if (one->needs || (source[0] && strcmp(source, one->name) != 0))
+        if (one->needs || strncmp(name, one->name, name_n) != 0)
             continue;
         one->asked = true;
         one->asked_full |= full;
@@ -391,5 +394,20 @@ rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
     if (found)
         uv_async_send(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    return found ? RL_OK : rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", source);
+    return found;
+}
+
+void rl_sync_wake(rl_sync *s, const char *prefix, bool full)
+{
+    (void)ask_for_round(s, prefix, strlen(prefix), full);
+}
+
+rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
+{
+    if (!s->running)
+        return rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
+    /* With its NUL a name is whole; without a name all are meant. */
+    if (ask_for_round(s, source, source[0] ? strlen(source) + 1 : 0, full))
+        return RL_OK;
+    return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", source);
 }

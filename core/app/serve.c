@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "sync/hooks.h"
 #include "sync/weigh.h"
 
 enum { ROUTES_MAX = 32 };
@@ -56,6 +57,7 @@ static rl_err start_http(rl_app *app, rl_error *e)
     rl_http_route routes[ROUTES_MAX];
     size_t n = rl_ocsp_routes(app->ocsp, routes, ROUTES_MAX);
     n += rl_scep_routes(app->scep, routes + n, ROUTES_MAX - n);
+    n += rl_hooks_routes(app->sync, routes + n, ROUTES_MAX - n);
     n += rl_web_routes(app, routes + n, ROUTES_MAX - n);
     return rl_http_server_start(app->settings, routes, n, &app->http, e);
 }

@@ -104,6 +104,9 @@ typedef struct rl_settings {
     struct {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;
     } azure;
+    struct {
+        char *jamf_secret;
+    } hooks;
     /* Path of the generated challenge when static_challenge came from it, else NULL. */
     char *generated_challenge_path;
     /* Names under SCEPman's prefix (AppConfig__) that no row answers to, separated by a space; NULL when there are

@@ -171,6 +171,11 @@ const rl_setting_row rl_setting_rows[] = {
      .alias = "AppConfig__IntuneValidation__UntoleratedUserRisks", .group = "Status rules",
      .help = "The levels of risk that put them on hold."},
 
+    {"REVLINE_JAMF_WEBHOOK_SECRET", RL_T_STRING, AT(hooks.jamf_secret), "", .max = "255", .secret = true,
+     .group = "Jamf Pro",
+     .help = "What Jamf Pro's webhooks to /hooks/jamf carry, as the password of basic authentication or in the header "
+             "X-Webhook-Secret; empty turns the path off."},
+
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help = "Tenant whose directory is watched; with the next two it turns the source on."},
     {"AZURE_CLIENT_ID", RL_T_STRING, AT(azure.client_id), "", .max = "255", .group = "Microsoft Entra ID",

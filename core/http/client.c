@@ -378,18 +378,28 @@ static CURLcode set_transport(CURL *easy, const rl_http_call_options *o)
     return rc;
 }
 
+static bool is_method(const char *name)
+{
+    static const char *const methods[] = {"GET", "POST", "PATCH", "DELETE"};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        if (strcmp(name, methods[i]) == 0)
+            return true;
+    return false;
+}
+
 static CURLcode set_request(rl_http_call *call, const rl_http_call_options *o)
 {
     CURL *easy = call->easy;
     CURLcode rc = CURLE_OK;
     SET(CURLOPT_URL, o->url);
-    if (strcmp(o->method, "POST") == 0) {
+    if (strcmp(o->method, "POST") == 0 || strcmp(o->method, "PATCH") == 0) {
         SET(CURLOPT_POST, 1L);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->request.n);
         SET(CURLOPT_POSTFIELDS, call->request.n ? (char *)call->request.p : "");
     } else {
         SET(CURLOPT_HTTPGET, 1L);
     }
+    SET(CURLOPT_CUSTOMREQUEST, o->method);
     SET(CURLOPT_HTTPHEADER, call->headers);
     SET(CURLOPT_WRITEFUNCTION, take_body);
     SET(CURLOPT_WRITEDATA, call);
@@ -405,8 +415,8 @@ rl_err rl_http_call_start(rl_http_client *c, const rl_http_call_options *o, rl_h
 {
     if (c->closing)
         return rl_fail(e, RL_ECANCELED, "http", "the HTTP client is closing");
-    if (strcmp(o->method, "GET") != 0 && strcmp(o->method, "POST") != 0)
-        return rl_fail(e, RL_EINVAL, "http", "method \"%s\" is neither GET nor POST", o->method);
+    if (!is_method(o->method))
+        return rl_fail(e, RL_EINVAL, "http", "method \"%s\" is not among those of a call", o->method);
     if (o->body_limit == 0)
         return rl_fail(e, RL_EINVAL, "http", "a call needs a limit for its answer");
     rl_http_call *call = calloc(1, sizeof(*call));

@@ -34,7 +34,7 @@ const char *rl_http_response_header(const rl_http_response *r, const char *name)
 typedef void (*rl_http_response_fn)(const rl_http_response *r, void *arg);
 
 typedef struct rl_http_call_options {
-    const char *method; /* "GET", "POST" */
+    const char *method; /* "GET", "DELETE"; with a body "POST", "PATCH" */
     const char *url;
     const char *const *headers; /* "Name: value", NULL-terminated; copied */
     rl_span body;               /* copied */

@@ -24,6 +24,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from directory import Collection, stable_id
+from notify import Notifier
 from web import TRANSPORT_SWITCHES, Answer, Fake, redacted
 
 TENANT = "aaaabbbb-0000-4000-8000-ccccddddeeee"
@@ -65,6 +66,8 @@ GRAPH_SWITCHES = {
     "empty_list": "a full round lists nothing",
     "leave_out": "ids that a full round does not list though they are there",
     "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
+    # change notifications
+    "deliver_to": "scheme://host:port of the server under test: subscriptions can be made, notifications go there",
     # tokens
     "token_life": "seconds a token is valid",
     "token_uses": "calls that a token is good for",
@@ -100,7 +103,8 @@ class Round:
 
 class Graph(Fake):
     SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES}
-    CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens")
+    CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens", "notify",
+                                "subscriptions", "unsubscribe")
 
     def _clear_all(self):
         super()._clear_all()
@@ -108,6 +112,7 @@ class Graph(Fake):
         self.tokens = {}  # token -> {expires, uses}
         self.positions = {}  # opaque token -> (Round, offset, step) or (collection name, log position, select)
         self.pages_sent = 0
+        self.notifier = Notifier()
 
     def secrets(self):
         with self.lock:
@@ -166,15 +171,30 @@ class Graph(Fake):
         with self.lock:
             self.tokens = {token: dict(t, uses=0) for token, t in self.tokens.items()}
 
+    def notify(self, deliver_to, items):
+        """Delivers these items to all subscribers, in one request each; returns their status codes."""
+        return self.notifier.send(deliver_to, items)
+
+    def subscriptions(self):
+        with self.lock:
+            return list(self.notifier.subscriptions.values())
+
+    def unsubscribe(self):
+        """Graph has lost all subscriptions."""
+        with self.lock:
+            self.notifier.subscriptions.clear()
+
     # ---- routing ----
     def route(self, request):
         """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
-        riskyUsers.list"""
+        riskyUsers.list; subscriptions"""
         parts = request.path.strip("/").split("/")
         if parts[-3:] == ["oauth2", "v2.0", "token"]:
             return "token"
         if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS:
             return LISTS["/".join(parts[1:])][0] + ".list"
+        if parts[:2] == ["v1.0", "subscriptions"]:
+            return "subscriptions"
         if len(parts) >= 2 and parts[0] == "v1.0" and parts[1] in ("users", "devices"):
             if parts[2:] == ["delta"]:
                 kind = "next" if "$skiptoken" in request.query else "link" if "$deltatoken" in request.query else "first"
@@ -192,6 +212,8 @@ class Graph(Fake):
         refused = self.authorize(request)
         if refused:
             return refused
+        if route == "subscriptions":
+            return self.notifier.answer(self, request)
         with self.lock:
             answer = self.page(request, route)
         if answer.status == 200:

@@ -204,6 +204,23 @@ static void test_post_sends_the_body_whole(void **state)
     assert_null(strstr(request, "Expect:"));
 }
 
+static void test_other_methods(void **state)
+{
+    struct fixture *f = *state;
+    rl_http_call_options o = options(f);
+    o.method = "PATCH";
+    o.body = RL_SPAN_LIT("{}");
+    answer(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert_int_equal(run(f, &o)->status, 200);
+    assert_int_equal(strncmp(asked(f), "PATCH /", 7), 0);
+    assert_non_null(strstr(asked(f), "\r\n\r\n{}"));
+    o = options(f);
+    o.method = "DELETE";
+    answer(f, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    assert_int_equal(run(f, &o)->status, 204);
+    assert_int_equal(strncmp(asked(f), "DELETE /", 8), 0);
+}
+
 static void test_the_url_is_sent_as_it_is(void **state)
 {
     struct fixture *f = *state;
@@ -603,6 +620,7 @@ int main(void)
         CLIENT_TEST(test_get_sends_headers_and_token_and_reads_the_answer),
         CLIENT_TEST(test_headers_are_found_by_name_in_any_case),
         CLIENT_TEST(test_post_sends_the_body_whole),
+        CLIENT_TEST(test_other_methods),
         CLIENT_TEST(test_the_url_is_sent_as_it_is),
         CLIENT_TEST(test_redirects_are_not_followed),
         CLIENT_TEST(test_chunked_answers_are_read),
