@@ -21,8 +21,8 @@ def test_every_part_is_named(synced, graph):
         assert {part: body["parts"][part]["status"] for part in ("store", "ca", "ocsp")} == {"store": "ok", "ca": "ok", "ocsp": "ok"}
         sources = body["parts"]["sync"]
         assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys(
-            ("reweigh", "entra-device", "entra-user", "intune-device", "user-risk"), "ok")
-        assert {name for name, s in sources.items() if s["state"] == "off"} == {"intune-device", "user-risk"}
+            ("reweigh", "entra-device", "entra-user", "intune-device", "user-risk", "graph-hook"), "ok")
+        assert {name for name, s in sources.items() if s["state"] == "off"} == {"intune-device", "user-risk", "graph-hook"}
     assert probe(server, "/probe/live") == (200, {"status": "ok"})
 
 

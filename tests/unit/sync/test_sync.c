@@ -116,6 +116,7 @@ static int setup(void **state)
     x->settings.azure.client_secret = "s3cret+&=/";
     x->settings.azure.authority_host = x->authority;
     x->settings.azure.graph_url = x->d.server.url;
+    x->settings.http.base_url = "";
     x->settings.sync.entra_interval = 5;
     x->settings.sync.full_interval = 24 * 3600 * 1000;
     x->settings.sync.jitter_percent = 10;
@@ -207,9 +208,10 @@ static void run_script(struct fixture *x, size_t n, const struct answer *answers
 static rl_sync_status status(struct fixture *x)
 {
     static const char *const names[] = {"reweigh", "entra-device", "entra-user", "intune-device", "user-risk"};
-    rl_sync_status s[8];
-    assert_int_equal(rl_sync_status_read(x->sync, s, 8), 5);
-    for (size_t i = 0; i < 5; i++)
+    enum { SOME = sizeof(names) / sizeof(names[0]) };
+    rl_sync_status s[SOME];
+    assert_int_equal(rl_sync_status_read(x->sync, s, SOME), SOME);
+    for (size_t i = 0; i < SOME; i++)
         assert_string_equal(s[i].name, names[i]);
     return s[1];
 }
