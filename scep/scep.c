@@ -13,6 +13,7 @@ static const scep_profile profiles[] = {
     {"/static", "/static/pkiclient.exe", RL_PROFILE_STATIC, offsetof(rl_settings, scep.static_challenge)},
     {"/static/aad", "/static/aad/pkiclient.exe", RL_PROFILE_STATIC_AAD,
      offsetof(rl_settings, scep.static_aad_challenge)},
+    {"/jamf", "/jamf/pkiclient.exe", RL_PROFILE_JAMF, offsetof(rl_settings, scep.jamf_challenge)},
 };
 enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
 _Static_assert((int)PROFILES <= (int)SCEP_PROFILES_MAX, "room for every profile's endpoint");

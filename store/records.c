@@ -52,12 +52,20 @@ const char *rl_source_name(rl_source s)
         return "intune-device";
     case RL_SOURCE_USER_RISK:
         return "user-risk";
+    case RL_SOURCE_JAMF_COMPUTER:
+        return "jamf-computer";
+    case RL_SOURCE_JAMF_DEVICE:
+        return "jamf-device";
+    case RL_SOURCE_JAMF_USER:
+        return "jamf-user";
     case RL_SOURCE_ENTRA_DEVICE_NAME:
         return "entra-device-name";
     case RL_SOURCE_ENTRA_USER_NAME:
         return "entra-user-name";
     case RL_SOURCE_INTUNE_DEVICE_NAME:
         return "intune-device-name";
+    case RL_SOURCE_JAMF_USER_NAME:
+        return "jamf-user-name";
     case RL_SOURCE_TRANSACTION:
         return "transaction";
     case RL_SOURCE_NONE:

@@ -57,6 +57,9 @@ typedef enum {
     RL_SOURCE_ENTRA_USER = 2,    /* object id = directory object id, lower case */
     RL_SOURCE_INTUNE_DEVICE = 3, /* object id = Intune device id, lower case */
     RL_SOURCE_USER_RISK = 4,     /* object id = the user's directory object id; exists = is at risk */
+    RL_SOURCE_JAMF_COMPUTER = 5, /* object id = Jamf Pro's number of the computer, decimal */
+    RL_SOURCE_JAMF_DEVICE = 6,   /* likewise of the mobile device */
+    RL_SOURCE_JAMF_USER = 7,     /* likewise of the user */
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */
@@ -65,6 +68,7 @@ typedef enum {
     /* In `object`: the managed device of an Entra deviceId. `target` is the Intune device id (NULL: none any more),
      * `name` that of another managed device with the same deviceId, if there is one. No certificate is bound to it. */
     RL_SOURCE_INTUNE_DEVICE_NAME = 19,
+    RL_SOURCE_JAMF_USER_NAME = 20, /* user name in Jamf Pro: UPN (or mail) in the SAN */
     /* In `binding`: a SCEP transaction to the certificate it got. */
     RL_SOURCE_TRANSACTION = 32,
 } rl_source;

@@ -112,7 +112,7 @@ static bool knows_secret(rl_http_request *req, rl_span secret)
 static void on_jamf(rl_http_request *req, void *ctx)
 {
     rl_sync *sync = ctx;
-    rl_span secret = rl_span_str(sync->settings->hooks.jamf_secret);
+    rl_span secret = rl_span_str(sync->settings->jamf.webhook_secret);
     if (secret.n == 0) {
         rl_http_error(req, 404, "not found");
     } else if (!knows_secret(req, secret)) {

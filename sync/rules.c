@@ -138,6 +138,9 @@ static const char *const objects[RL_BOUND_KINDS] = {
     [RL_BOUND_MANAGED_DEVICE] = "Entra device in Intune",
     [RL_BOUND_ENTRA_USER] = "Entra user",
     [RL_BOUND_USER_RISK] = "Entra user",
+    [RL_BOUND_JAMF_COMPUTER] = "Jamf computer",
+    [RL_BOUND_JAMF_DEVICE] = "Jamf mobile device",
+    [RL_BOUND_JAMF_USER] = "Jamf user",
 };
 
 static const struct rule {
@@ -165,6 +168,9 @@ static const struct rule {
     {RL_BOUND_ENTRA_USER, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
     {RL_BOUND_ENTRA_USER, "disabled", is_disabled, RL_WHY_DISABLED, always, ""},
     {RL_BOUND_USER_RISK, "at risk", is_at_risk, RL_WHY_USER_RISK, on_risk, "REVLINE_USER_RISK_CHECK"},
+    {RL_BOUND_JAMF_COMPUTER, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
+    {RL_BOUND_JAMF_DEVICE, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
+    {RL_BOUND_JAMF_USER, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
 };
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 

@@ -16,6 +16,9 @@ typedef enum {
     RL_BOUND_MANAGED_DEVICE, /* Intune's record of that Entra device */
     RL_BOUND_ENTRA_USER,     /* the user whom it names */
     RL_BOUND_USER_RISK,      /* Identity Protection's record of that user */
+    RL_BOUND_JAMF_COMPUTER,  /* the computer whose number in Jamf Pro it bears */
+    RL_BOUND_JAMF_DEVICE,    /* likewise the mobile device */
+    RL_BOUND_JAMF_USER,      /* Jamf Pro's user whom it names, besides one of these two */
     RL_BOUND_KINDS
 } rl_bound_kind;
 

@@ -96,6 +96,7 @@ struct rl_sync {
 rl_err rl_reweigh_make(rl_sync *sync); /* the first: what it finds changed, the others' first rounds are about */
 rl_err rl_entra_make(rl_sync *sync);
 rl_err rl_intune_make(rl_sync *sync);
+rl_err rl_jamf_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);
 
 /* ---- sync.c for the sources ---- */

@@ -59,8 +59,7 @@ void rl_token_drop(rl_token *t, unsigned number)
 }
 
 /* ---- the request ---- */
-/* application/x-www-form-urlencoded; also right for one segment of a path. */
-static rl_err put_encoded(rl_buf *out, const char *text)
+rl_err rl_url_encode(rl_buf *out, const char *text)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
     for (; *text; text++) {
@@ -75,8 +74,8 @@ static rl_err put_encoded(rl_buf *out, const char *text)
 static rl_err put_field(rl_buf *out, const char *name, const char *value, const char *more)
 {
     RL_TRY(rl_buf_printf(out, "%s%s=", out->n ? "&" : "", name));
-    RL_TRY(put_encoded(out, value));
-    return put_encoded(out, more);
+    RL_TRY(rl_url_encode(out, value));
+    return rl_url_encode(out, more);
 }
 
 static int without_slash(const char *url)
@@ -90,7 +89,7 @@ static int without_slash(const char *url)
 static rl_err put_url(const rl_settings *s, rl_buf *out)
 {
     RL_TRY(rl_buf_printf(out, "%.*s/", without_slash(s->azure.authority_host), s->azure.authority_host));
-    RL_TRY(put_encoded(out, s->azure.tenant_id));
+    RL_TRY(rl_url_encode(out, s->azure.tenant_id));
     RL_TRY(rl_buf_printf(out, "/oauth2/v2.0/token"));
     return rl_buf_append(out, "", 1);
 }
@@ -110,7 +109,7 @@ static rl_err put_form(const rl_settings *s, rl_buf *out)
 }
 
 /* ---- the answer ---- */
-static bool usable(const char *token)
+bool rl_token_is_usable(const char *token)
 {
     size_t n = 0;
     for (; token && token[n]; n++)
@@ -123,9 +122,9 @@ static rl_err read_token(rl_token *t, const json_t *root, rl_error *e)
 {
     const char *text = rl_json_str(root, "access_token");
     int64_t life = rl_json_int(root, "expires_in", 0);
-    if (!usable(text) || life < 1)
+    if (!rl_token_is_usable(text) || life < 1)
         return rl_fail(e, RL_EBADMSG, "token", "the token endpoint's answer has no usable %s",
-                       usable(text) ? "expires_in" : "access_token");
+                       rl_token_is_usable(text) ? "expires_in" : "access_token");
     forget(t);
     t->text = strdup(text);
     if (!t->text)

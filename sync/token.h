@@ -25,4 +25,10 @@ rl_err rl_token_fetch(rl_token *t, rl_error *e);
 /* The API refused this token: forgets it, unless it has been replaced already. */
 void rl_token_drop(rl_token *t, unsigned number);
 
+/* ---- for whoever asks for a token ---- */
+/* application/x-www-form-urlencoded; also right for one segment of a path. Appends. */
+rl_err rl_url_encode(rl_buf *out, const char *text);
+/* Whether this may stand behind "Bearer": visible ASCII, something; NULL is not. */
+bool rl_token_is_usable(const char *token);
+
 #endif

@@ -57,6 +57,12 @@ static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b
     case RL_SOURCE_ENTRA_USER:
         RL_TRY(look(t, s, RL_BOUND_ENTRA_USER, b->source, b->id));
         return look(t, s, RL_BOUND_USER_RISK, RL_SOURCE_USER_RISK, b->id);
+    case RL_SOURCE_JAMF_COMPUTER:
+        return look(t, s, RL_BOUND_JAMF_COMPUTER, b->source, b->id);
+    case RL_SOURCE_JAMF_DEVICE:
+        return look(t, s, RL_BOUND_JAMF_DEVICE, b->source, b->id);
+    case RL_SOURCE_JAMF_USER:
+        return look(t, s, RL_BOUND_JAMF_USER, b->source, b->id);
     default:
         return RL_OK; /* users that are not known, transactions */
     }

@@ -17,7 +17,7 @@ static const cli_option init_options[] = {
 static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
 static const cli_option issue_options[] = {
-    {"profile", "NAME", "server, client (default), static, static-aad"},
+    {"profile", "NAME", "server, client (default), static, static-aad, jamf"},
     {"cn", "NAME", "common name of the subject"},
     {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
     {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
@@ -25,7 +25,7 @@ static const cli_option issue_options[] = {
     {"out", "FILE", "where the certificate goes (default: standard output)"},
     {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
     {0}};
-static const cli_option sign_options[] = {{"profile", "NAME", "server, client (default), static, static-aad"},
+static const cli_option sign_options[] = {{"profile", "NAME", "server, client (default), static, static-aad, jamf"},
                                           {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
                                           {0}};

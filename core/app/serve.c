@@ -88,6 +88,8 @@ static void print_banner(const rl_app *app)
         printf("  SCEP            %s/static\n", url);
     if (s->scep.static_aad_challenge[0])
         printf("  SCEP, Entra     %s/static/aad\n", url);
+    if (s->scep.jamf_challenge[0])
+        printf("  SCEP, Jamf Pro  %s/jamf\n", url);
     printf("  CRL             %s/crl (comes with a later version)\n"
            "  Probe           %s/probe\n"
            "  Metrics         %s/metrics\n",

@@ -76,13 +76,13 @@ typedef struct rl_settings {
         int64_t sign_queue_limit; /* signatures waiting; above it tryLater */
     } ocsp;
     struct {
-        char *static_challenge, *static_aad_challenge; /* "" = profile off */
-        rl_duration static_validity, static_aad_validity;
+        char *static_challenge, *static_aad_challenge, *jamf_challenge; /* "" = profile off */
+        rl_duration static_validity, static_aad_validity, jamf_validity;
         bool allow_legacy; /* 3DES and SHA-1 */
         int64_t concurrent_limit;
     } scep;
     struct {
-        rl_duration entra_interval, intune_interval, user_risk_interval, full_interval;
+        rl_duration entra_interval, intune_interval, user_risk_interval, jamf_interval, full_interval;
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */
@@ -105,8 +105,9 @@ typedef struct rl_settings {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;
     } azure;
     struct {
-        char *jamf_secret;
-    } hooks;
+        char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */
+        char *webhook_secret;
+    } jamf;
     /* Path of the generated challenge when static_challenge came from it, else NULL. */
     char *generated_challenge_path;
     /* Names under SCEPman's prefix (AppConfig__) that no row answers to, separated by a space; NULL when there are

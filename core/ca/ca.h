@@ -97,6 +97,7 @@ typedef enum {
     RL_PROFILE_CLIENT,
     RL_PROFILE_STATIC,
     RL_PROFILE_STATIC_AAD,
+    RL_PROFILE_JAMF,
     RL_PROFILE_OCSP,
     RL_PROFILE_SCEP_RA,
     RL_PROFILE_COUNT
@@ -107,7 +108,7 @@ typedef struct rl_profile {
     uint32_t key_usage;       /* OpenSSL KU_* bits: default, and the ceiling of what is taken from a CSR */
     const char *eku;          /* default: OpenSSL short names, comma-separated; "" = no such extension */
     const char *eku_from_csr; /* the ceiling of what is taken from a CSR, likewise; NULL = its usages do not count */
-    enum { RL_BIND_NONE, RL_BIND_ENTRA } bind;
+    enum { RL_BIND_NONE, RL_BIND_ENTRA, RL_BIND_JAMF } bind;
 } rl_profile;
 const rl_profile *rl_profile_get(rl_profile_id id);
 rl_err rl_profile_find(const char *name, rl_profile_id *id);

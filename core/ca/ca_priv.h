@@ -80,8 +80,9 @@ typedef struct ca_csr {
     GENERAL_NAMES *names; /* NULL when there are none */
     uint32_t key_usage;
     EXTENDED_KEY_USAGE *eku;
-    char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; "" = none */
-    char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName, lower case; "" = none */
+    rl_source jamf;                    /* Jamf Pro's computer or device; NONE: of a profile that binds to Entra */
+    char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; Jamf Pro's number; "" = none */
+    char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */
 } ca_csr;
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);

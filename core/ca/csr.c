@@ -259,7 +259,7 @@ static rl_err read_eku(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     return allowed ? RL_OK : rl_fail(e, RL_ENOMEM, "csr", "out of memory");
 }
 
-/* ---- binding ---- */
+/* ---- binding: what both kinds share ---- */
 static void lower(char *out, const char *text, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -299,24 +299,92 @@ static bool is_ambiguous(const ca_csr *c)
            (upns == 0 && mails > 1);
 }
 
-static rl_err read_binding(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
+static void read_user(const rl_identity *who, ca_csr *c)
+{
+    const char *user = who->upn ? who->upn : who->mail;
+    if (user && strlen(user) <= RL_OBJECT_ID_MAX)
+        lower(c->user, user, strlen(user));
+}
+
+static rl_err read_entra(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
     rl_identity who;
     if (is_ambiguous(c))
         return rl_fail(e, RL_EINVAL, "csr",
                        "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
     RL_TRY(rl_identity_read(c->subject, exts, &who, e));
-    const char *user = who.upn ? who.upn : who.mail;
     if (who.cn)
         read_device(who.cn, c->device);
-    if (user && strlen(user) <= RL_OBJECT_ID_MAX)
-        lower(c->user, user, strlen(user));
+    read_user(&who, c);
     rl_identity_free(&who);
     if (c->device[0] || c->user[0])
         return RL_OK;
     return rl_fail(
         e, RL_EINVAL, "csr",
         "the request names no Entra object: neither a device id as CN nor a UPN or mail address as alternative name");
+}
+
+/* ---- binding to Jamf Pro: CN=$JSSID,OU=computers ---- */
+static const struct jamf_kind {
+    const char *unit;
+    rl_source source;
+    bool user; /* the certificate is a user's: it goes when either goes */
+} jamf_kinds[] = {
+    {"computers", RL_SOURCE_JAMF_COMPUTER, false},
+    {"devices", RL_SOURCE_JAMF_DEVICE, false},
+    {"users-on-computers", RL_SOURCE_JAMF_COMPUTER, true},
+    {"users-on-devices", RL_SOURCE_JAMF_DEVICE, true},
+};
+
+/* The kind that an organizational unit names, without case. Other units are the admin's own. NULL when none does, or
+ * more than one. */
+static const struct jamf_kind *find_jamf_kind(const X509_NAME *subject)
+{
+    const struct jamf_kind *found = NULL;
+    size_t units = 0;
+    for (int i = -1; (i = X509_NAME_get_index_by_NID(subject, NID_organizationalUnitName, i)) >= 0;) {
+        rl_span unit = span_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
+        for (size_t k = 0; k < sizeof(jamf_kinds) / sizeof(jamf_kinds[0]); k++) {
+            if (!rl_span_ieq(unit, rl_span_str(jamf_kinds[k].unit)))
+                continue;
+            found = &jamf_kinds[k];
+            units++;
+        }
+    }
+    return units == 1 ? found : NULL;
+}
+
+/* Jamf Pro counts its objects from 1. */
+static void read_number(const char *cn, char out[RL_OBJECT_ID_MAX + 1])
+{
+    size_t n = strlen(cn);
+    if (n > 0 && n <= 18 && cn[0] != '0' && strspn(cn, "0123456789") == n)
+        memcpy(out, cn, n + 1);
+}
+
+static rl_err read_jamf(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
+{
+    const struct jamf_kind *kind = find_jamf_kind(c->subject);
+    rl_identity who;
+    if (!kind)
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the request is not of one kind: OU=computers, devices, users-on-computers or users-on-devices");
+    if (is_ambiguous(c))
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
+    RL_TRY(rl_identity_read(c->subject, exts, &who, e));
+    c->jamf = kind->source;
+    if (who.cn)
+        read_number(who.cn, c->device);
+    if (kind->user)
+        read_user(&who, c);
+    rl_identity_free(&who);
+    if (!c->device[0])
+        return rl_fail(e, RL_EINVAL, "csr", "the request names no object of Jamf Pro: its CN is not $JSSID, a number");
+    if (kind->user && !c->user[0])
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the request names no user of Jamf Pro: no UPN or mail address as alternative name");
+    return RL_OK;
 }
 
 /* ---- the whole ---- */
@@ -329,7 +397,9 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
         return rl_fail(e, RL_EINVAL, "csr", "the request has neither a subject nor an alternative name");
     RL_TRY(read_key_usage(profile, exts, c, e));
     RL_TRY(read_eku(profile, exts, c, e));
-    return profile->bind == RL_BIND_ENTRA ? read_binding(exts, c, e) : RL_OK;
+    return profile->bind == RL_BIND_ENTRA  ? read_entra(exts, c, e)
+           : profile->bind == RL_BIND_JAMF ? read_jamf(exts, c, e)
+                                           : RL_OK;
 }
 
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e)

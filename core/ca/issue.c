@@ -38,10 +38,15 @@ static rl_err bind_name(rl_store_txn *t, struct issue *i, rl_source name_source,
     return err == RL_ENOTFOUND ? RL_OK : err;
 }
 
-/* A common name is Entra's id of the device, or Intune's (on iOS and macOS until the registration is done). */
+/* A common name is Entra's id of the device, or Intune's (on iOS and macOS until the registration is done). Jamf Pro's
+ * number is that of the object itself, be it known or not. */
 static rl_err bind_device(rl_store_txn *t, struct issue *i)
 {
     rl_object_record managed;
+    if (i->csr.jamf) {
+        bind_to(i, i->csr.jamf, i->csr.device);
+        return RL_OK;
+    }
     RL_TRY(bind_name(t, i, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE));
     rl_err err = rl_txn_object(t, RL_SOURCE_INTUNE_DEVICE, i->csr.device, &managed);
     if (err == RL_ENOTFOUND)
@@ -57,7 +62,8 @@ static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
     const uint32_t for_good = RL_WHY_DELETED | RL_WHY_WIPED | RL_WHY_ENDPOINT_LIST;
     rl_err err = i->csr.device[0] ? bind_device(t, i) : RL_OK;
     if (err == RL_OK && i->csr.user[0])
-        err = bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
+        err = i->csr.jamf ? bind_name(t, i, RL_SOURCE_JAMF_USER_NAME, i->csr.user, RL_SOURCE_JAMF_USER)
+                          : bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
     if (err == RL_OK && i->ca->weigh)
         err = i->ca->weigh(t, &i->record, i->now, i->ca->weigh_ctx);
     if (err != RL_OK)
@@ -120,6 +126,7 @@ static rl_duration ceiling(const rl_settings *s, rl_profile_id profile)
 {
     rl_duration own = profile == RL_PROFILE_STATIC       ? s->scep.static_validity
                       : profile == RL_PROFILE_STATIC_AAD ? s->scep.static_aad_validity
+                      : profile == RL_PROFILE_JAMF       ? s->scep.jamf_validity
                                                          : s->ca.cert_validity;
     return own < s->ca.cert_validity ? own : s->ca.cert_validity;
 }

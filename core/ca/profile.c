@@ -19,6 +19,11 @@ static const rl_profile profiles[RL_PROFILE_COUNT] = {
                                .eku = "clientAuth",
                                .eku_from_csr = DEVICE_EKUS,
                                .bind = RL_BIND_ENTRA},
+    [RL_PROFILE_JAMF] = {.name = "jamf",
+                         .key_usage = SIGN_AND_RECEIVE,
+                         .eku = "clientAuth",
+                         .eku_from_csr = DEVICE_EKUS,
+                         .bind = RL_BIND_JAMF},
     [RL_PROFILE_OCSP] = {.name = "ocsp", .key_usage = KU_DIGITAL_SIGNATURE, .eku = "OCSPSigning"},
     [RL_PROFILE_SCEP_RA] = {.name = "scep-ra", .key_usage = SIGN_AND_RECEIVE, .eku = ""},
 };
