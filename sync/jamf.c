@@ -341,7 +341,7 @@ static void take_page(jamf_source *s, rl_span body)
     uint64_t total = 0;
     rl_error e = {.message = "out of memory"};
     if (name_server(s) != RL_OK || rl_jamf_page_parse(body, limit, &s->kind->shape, &s->page, &total, &e) != RL_OK ||
-        !follows(s, total, &e)) {
+        follows(s, total, &e) != RL_OK) {
         fail(s, -1, "Jamf Pro's listing is refused: %s", e.message);
         return;
     }

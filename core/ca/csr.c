@@ -291,12 +291,15 @@ static int count_kind(const GENERAL_NAMES *names, int type)
 }
 
 /* With two names of a kind a certificate would outlive the object behind the one it is not bound to. */
-static bool is_ambiguous(const ca_csr *c)
+static rl_err check_clear(const ca_csr *c, bool user, rl_error *e)
 {
     int first = X509_NAME_get_index_by_NID(c->subject, NID_commonName, -1);
     int upns = count_kind(c->names, GEN_OTHERNAME), mails = count_kind(c->names, GEN_EMAIL);
-    return (first >= 0 && X509_NAME_get_index_by_NID(c->subject, NID_commonName, first) >= 0) || upns > 1 ||
-           (upns == 0 && mails > 1);
+    bool two = first >= 0 && X509_NAME_get_index_by_NID(c->subject, NID_commonName, first) >= 0;
+    if (two || (user && (upns > 1 || (upns == 0 && mails > 1))))
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
+    return RL_OK;
 }
 
 static void read_user(const rl_identity *who, ca_csr *c)
@@ -309,9 +312,7 @@ static void read_user(const rl_identity *who, ca_csr *c)
 static rl_err read_entra(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
     rl_identity who;
-    if (is_ambiguous(c))
-        return rl_fail(e, RL_EINVAL, "csr",
-                       "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
+    RL_TRY(check_clear(c, true, e));
     RL_TRY(rl_identity_read(c->subject, exts, &who, e));
     if (who.cn)
         read_device(who.cn, c->device);
@@ -369,9 +370,7 @@ static rl_err read_jamf(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_err
     if (!kind)
         return rl_fail(e, RL_EINVAL, "csr",
                        "the request is not of one kind: OU=computers, devices, users-on-computers or users-on-devices");
-    if (is_ambiguous(c))
-        return rl_fail(e, RL_EINVAL, "csr",
-                       "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
+    RL_TRY(check_clear(c, kind->user, e));
     RL_TRY(rl_identity_read(c->subject, exts, &who, e));
     c->jamf = kind->source;
     if (who.cn)

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 import pytest
-from harness import Remote, Revline, graph_settings, initialised_folder
+from harness import Remote, Revline, fake_jamf, graph_settings, initialised_folder
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +74,15 @@ def graph(graph_process):
 def synced(graph, make_server):
     """synced(NAME="value", …): a server that watches the Graph fake."""
     return lambda start=True, **settings: make_server(start=start, **graph_settings(graph, **settings))
+
+
+@pytest.fixture
+def jamf():
+    """The Jamf Pro fake, likewise, in this process."""
+    fake = fake_jamf.Jamf().start()
+    yield fake
+    fake.reset()  # lets go whatever it holds
+    fake.stop()
 
 
 @pytest.fixture(scope="module")

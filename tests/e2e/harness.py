@@ -30,12 +30,14 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "fakes"))
 
 import graph as fake_graph  # noqa: E402
+import jamf as fake_jamf  # noqa: E402
 from remote import Remote  # noqa: E402
 
 BINARY = os.environ.get("REVLINE_BIN", str(ROOT / "build/debug/revline"))
 RELEASE_BINARY = os.environ.get("REVLINE_RELEASE_BIN", str(ROOT / "build/release/revline"))
 CHALLENGE = "static-challenge-0001"
 AAD_CHALLENGE = "static-aad-challenge-0002"
+JAMF_CHALLENGE = "jamf-challenge-0003"
 DEADLINE = 30  # seconds; generous, because two cores carry everything
 DER = serialization.Encoding.DER
 PEM = serialization.Encoding.PEM
@@ -159,9 +161,9 @@ class Revline:
     def cli_json(self, *arguments, **more):
         return json.loads(self.cli(*arguments, "--json", **more).stdout)
 
-    def sign(self, cn, profile="client", upn=None, key=None, **more):
+    def sign(self, cn, profile="client", upn=None, key=None, ou=None, **more):
         """A certificate from a CSR through the control socket: (certificate, serial as the commands write it)."""
-        reply = self.control("sign", csr=make_csr(key or client_key(), cn, upn), profile=profile, **more)
+        reply = self.control("sign", csr=make_csr(key or client_key(), cn, upn, ou), profile=profile, **more)
         return x509.load_pem_x509_certificate(reply["certificate"].encode()), reply["serial"]
 
     def sign_for_device(self, device):
@@ -243,8 +245,9 @@ def utf8_der(text):
     return bytes([0x0c, len(octets)]) + octets
 
 
-def make_csr(key, cn, upn=None):
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)]))
+def make_csr(key, cn, upn=None, ou=None):
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, cn)] + [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in [ou] if unit]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
     if upn:
         name = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), utf8_der(upn))
         builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
@@ -358,6 +361,13 @@ def graph_settings(graph, **more):
             "AZURE_CLIENT_SECRET": fake_graph.CLIENT_SECRET, "AZURE_AUTHORITY_HOST": "http://localhost:%d" % graph.port,
             "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port, "REVLINE_SYNC_ENTRA_INTERVAL": "100ms", "REVLINE_SYNC_INTUNE_INTERVAL": "0",
             "REVLINE_SYNC_RETRY_MAX": "300ms", "REVLINE_SYNC_REQUEST_TIMEOUT": "5s", **more}
+
+
+def jamf_settings(jamf, **more):
+    """A server that watches this fake of Jamf Pro, quickly, and has its SCEP profile."""
+    return {"REVLINE_JAMF_URL": "http://localhost:%d/" % jamf.port, "REVLINE_JAMF_CLIENT_ID": fake_jamf.CLIENT_ID,
+            "REVLINE_JAMF_CLIENT_SECRET": fake_jamf.CLIENT_SECRET, "REVLINE_JAMF_CHALLENGE": JAMF_CHALLENGE,
+            "REVLINE_SYNC_JAMF_INTERVAL": "100ms", "REVLINE_SYNC_RETRY_MAX": "300ms", "REVLINE_SYNC_REQUEST_TIMEOUT": "5s", **more}
 
 
 # ---- data folders ----

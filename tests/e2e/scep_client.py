@@ -184,10 +184,11 @@ def make_signer(key=None, common_name="scep client"):
     return Signer(key, builder.sign(key, hashes.SHA256()))
 
 
-def make_csr(key, subject_cn, challenge=None, upn=None, dns=None):
+def make_csr(key, subject_cn, challenge=None, upn=None, dns=None, ou=None):
     """PKCS#10 in DER. `dns` and `upn` are one name or a list."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject_cn)] if subject_cn else []))
+        x509.Name([x509.NameAttribute(oid, value) for oid, value in
+                   ((NameOID.COMMON_NAME, subject_cn), (NameOID.ORGANIZATIONAL_UNIT_NAME, ou)) if value]))
     listed = lambda value: [value] if isinstance(value, str) else list(value or [])
     names = [x509.DNSName(name) for name in listed(dns)]
     names += [x509.OtherName(UPN, core.UTF8String(name).dump()) for name in listed(upn)]

@@ -34,6 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rl_csr_from_any(rl_span_of(data, size), &csr, NULL) != RL_OK)
         return 0;
     read_for(RL_PROFILE_STATIC_AAD, csr);
+    read_for(RL_PROFILE_JAMF, csr);
     read_for(RL_PROFILE_CLIENT, csr);
     rl_identity who;
     if (rl_identity_read(X509_REQ_get_subject_name(csr), NULL, &who, NULL) == RL_OK)

@@ -65,6 +65,7 @@ static inline void fixture_prepare(fixture *f, rl_key_type key)
     f->settings.ca.clock_skew = 1LL * DAY * 1000;
     f->settings.scep.static_validity = 365LL * DAY * 1000;
     f->settings.scep.static_aad_validity = 1000LL * DAY * 1000;
+    f->settings.scep.jamf_validity = 30LL * DAY * 1000;
     assert_ok(rl_store_open(f->dir, &f->store, &f->e), &f->e);
 }
 
@@ -155,6 +156,7 @@ typedef struct csr_spec {
     EVP_PKEY *key;
     const char *cn;               /* NULL: empty subject */
     const char *extensions[8][2]; /* OpenSSL's configuration words: {"subjectAltName", "DNS:a.example"} */
+    const char *ou;               /* NULL: none */
 } csr_spec;
 
 static inline void add_extension(STACK_OF(X509_EXTENSION) * *exts, const char *name, const char *value)
@@ -174,6 +176,10 @@ static inline X509_REQ *make_csr(const csr_spec *spec)
     if (spec->cn)
         assert_int_equal(X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "CN", MBSTRING_UTF8,
                                                     (const unsigned char *)spec->cn, -1, -1, 0),
+                         1);
+    if (spec->ou)
+        assert_int_equal(X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "OU", MBSTRING_UTF8,
+                                                    (const unsigned char *)spec->ou, -1, -1, 0),
                          1);
     for (size_t i = 0; i < 8 && spec->extensions[i][0]; i++)
         add_extension(&exts, spec->extensions[i][0], spec->extensions[i][1]);

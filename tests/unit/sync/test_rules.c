@@ -79,6 +79,12 @@ static void test_each_cell(void **state)
         {"user, disabled", USER, &off, {O, O, O, O, O}},
         {"user, at risk", RISK, &risky, {R, R, R, R, R}},
         {"user, at risk no more", RISK, &calm, {0, 0, 0, 0, 0}},
+        {"Jamf computer, there", RL_BOUND_JAMF_COMPUTER, &there, {0, 0, 0, 0, 0}},
+        {"Jamf computer, deleted", RL_BOUND_JAMF_COMPUTER, &gone, {D, D, D, D, D}},
+        {"Jamf mobile device, there", RL_BOUND_JAMF_DEVICE, &there, {0, 0, 0, 0, 0}},
+        {"Jamf mobile device, deleted", RL_BOUND_JAMF_DEVICE, &gone, {D, D, D, D, D}},
+        {"Jamf user, there", RL_BOUND_JAMF_USER, &there, {0, 0, 0, 0, 0}},
+        {"Jamf user, deleted", RL_BOUND_JAMF_USER, &gone, {D, D, D, D, D}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -292,8 +298,8 @@ static void test_the_printed_table_follows_the_settings(void **state)
         revoked += strcmp(row.effect, "revoked") == 0;
         held += strcmp(row.effect, "on hold") == 0;
     }
-    assert_int_equal(n, 12);
-    assert_int_equal(revoked, 5); /* all but: gone from Intune */
+    assert_int_equal(n, 15);
+    assert_int_equal(revoked, 8); /* all but: gone from Intune */
     assert_int_equal(held, 5);    /* all but: not compliant as Entra has it */
     for (n = 0; rl_rules_row(&plain, n, &row); n++)
         if (strcmp(row.object, "Intune device") == 0)
