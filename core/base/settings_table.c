@@ -181,11 +181,6 @@ const rl_setting_row rl_setting_rows[] = {
      .alias = "AppConfig__IntuneValidation__UntoleratedUserRisks", .group = "Status rules",
      .help = "The levels of risk that put them on hold."},
 
-    {"REVLINE_JAMF_WEBHOOK_SECRET", RL_T_STRING, AT(jamf.webhook_secret), "", .max = "255", .secret = true,
-     .group = "Jamf Pro",
-     .help = "What Jamf Pro's webhooks to /hooks/jamf carry, as the password of basic authentication or in the header "
-             "X-Webhook-Secret; empty turns the path off."},
-
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help = "Tenant whose directory is watched; with the next two it turns the source on."},
     {"AZURE_CLIENT_ID", RL_T_STRING, AT(azure.client_id), "", .max = "255", .group = "Microsoft Entra ID",
@@ -211,5 +206,9 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Instead of an API client: the name of a user account with these privileges."},
     {"REVLINE_JAMF_PASSWORD", RL_T_STRING, AT(jamf.password), "", .max = "4096", .secret = true,
      .alias = "AppConfig__JamfValidation__APIPassword", .group = "Jamf Pro", .help = "The user account's password."},
+    {"REVLINE_JAMF_WEBHOOK_SECRET", RL_T_STRING, AT(jamf.webhook_secret), "", .max = "255", .secret = true,
+     .group = "Jamf Pro",
+     .help = "What Jamf Pro's webhooks to /hooks/jamf carry, as the password of basic authentication or in the header "
+             "X-Webhook-Secret; empty turns the path off."},
 };
 const size_t rl_setting_rows_n = sizeof(rl_setting_rows) / sizeof(rl_setting_rows[0]);

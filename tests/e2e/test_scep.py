@@ -127,6 +127,7 @@ def test_static_aad_needs_a_name_to_bind_to(module_server, signer):
 def test_a_profile_without_challenge_is_off(make_server):
     server = make_server(REVLINE_STATIC_CHALLENGE=None)
     assert server.http("GET", "/static?operation=GetCACaps")[0] == 404
+    assert server.http("GET", "/jamf?operation=GetCACaps")[0] == 404
     assert server.http("GET", "/static/aad?operation=GetCACaps")[0] == 200
 
 

@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import jamf as fake_jamf
 from graph import CLIENT_ID, CLIENT_SECRET, TENANT, Graph
 
 SELECT = "$select=id,deviceId,accountEnabled"
@@ -338,3 +339,45 @@ def test_risky_users_are_filtered_by_state(graph, client):
         graph.add("riskyUsers", state, riskState=state)
     page = client.page("/v1.0/identityProtection/riskyUsers?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27")
     assert [u["riskState"] for u in page["value"]] == ["atRisk", "confirmedCompromised"]
+# ---- Jamf Pro ----
+@pytest.fixture
+def jamf():
+    fake = fake_jamf.Jamf().start()
+    yield fake
+    fake.stop()
+
+
+def jamf_get(jamf, path, token):
+    return Client(jamf).raw("GET", path, None, {"Authorization": "Bearer " + token, "Accept": "application/json"})
+
+
+def jamf_login(jamf):
+    form = {"grant_type": "client_credentials", "client_id": fake_jamf.CLIENT_ID, "client_secret": fake_jamf.CLIENT_SECRET}
+    status, _, body = Client(jamf).raw("POST", "/api/oauth/token", urllib.parse.urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"})
+    assert status == 200
+    return json.loads(body)["access_token"]
+
+
+def test_jamf_pages_and_numbers(jamf):
+    for i in range(5):
+        jamf.add("computers", "mac-%d" % i)
+    jamf.delete("computers", 2)
+    token = jamf_login(jamf)
+    pages = [json.loads(jamf_get(jamf, "/api/v1/computers-inventory?page=%d&page-size=3&sort=id:asc" % n, token)[2]) for n in range(3)]
+    assert [[item["id"] for item in page["results"]] for page in pages] == [["1", "3", "4"], ["5"], []]
+    assert {page["totalCount"] for page in pages} == {4} and jamf.violations() == []
+    assert jamf_get(jamf, "/api/v1/computers-inventory/3", token)[0] == 200
+    status, _, body = jamf_get(jamf, "/api/v1/computers-inventory/2", token)
+    assert status == 404 and json.loads(body)["httpStatus"] == 404
+    assert jamf.add("computers", "new")["id"] == 6, "no number is given twice"
+
+
+def test_jamf_users_are_classic(jamf):
+    jamf.add("users", "ada")
+    token = jamf_login(jamf)
+    assert json.loads(jamf_get(jamf, "/JSSResource/users", token)[2]) == {"users": [{"id": 1, "name": "ada"}]}
+    status, headers, body = jamf_get(jamf, "/JSSResource/users/id/7", token)
+    assert status == 404 and headers["Content-Type"] == "text/html" and b"Not Found" in body
+    jamf.revoke_tokens()
+    assert jamf_get(jamf, "/JSSResource/users", token)[0] == 401
+    assert jamf_get(jamf, "/JSSResource/users", "never given")[0] == 401 and len(jamf.violations()) == 1
