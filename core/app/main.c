@@ -54,8 +54,8 @@ static const cli_option list_options[] = {
 static const cli_option sync_options[] = {
     {"full", NULL, "compare the whole source"},
     {NULL, NULL,
-     "Sources: entra-device, entra-user, intune-device, user-risk, crl-1 and so on; reweigh weighs every certificate\n"
-     "by the status rules.\n\n"
+     "Sources: entra-device, entra-user, intune-device, user-risk, jamf-computer, jamf-device, jamf-user, crl-1 and\n"
+     "so on; reweigh weighs every certificate by the status rules.\n\n"
      "  revline sync rules   prints these rules as they apply under the settings: which state of which object makes\n"
      "                       a certificate revoked or on hold\n"}};
 

@@ -339,6 +339,8 @@ def test_risky_users_are_filtered_by_state(graph, client):
         graph.add("riskyUsers", state, riskState=state)
     page = client.page("/v1.0/identityProtection/riskyUsers?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27")
     assert [u["riskState"] for u in page["value"]] == ["atRisk", "confirmedCompromised"]
+
+
 # ---- Jamf Pro ----
 @pytest.fixture
 def jamf():
