@@ -296,6 +296,13 @@ def test_a_missing_privilege_is_named(fleet, source, on, privilege):
     assert fleet.revoked() == set()
 
 
+def test_a_webhook_wakes_the_sources(watched, jamf):
+    fleet = Fleet(watched(REVLINE_SYNC_JAMF_INTERVAL="1h", REVLINE_JAMF_WEBHOOK_SECRET="hook-secret-0004"), jamf)
+    fleet.delete()
+    assert fleet.server.http("POST", "/hooks/jamf", b"{}", {"X-Webhook-Secret": "hook-secret-0004"})[0] == 202
+    fleet.become(*ALL_BUT_THE_DEVICE)
+
+
 # ---- logins and settings ----
 BY_USER = {"REVLINE_JAMF_CLIENT_ID": None, "REVLINE_JAMF_CLIENT_SECRET": None, "REVLINE_JAMF_USER": fake_jamf.USER, "REVLINE_JAMF_PASSWORD": fake_jamf.PASSWORD}
 

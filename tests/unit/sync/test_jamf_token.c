@@ -12,8 +12,8 @@
 enum { NOW = 1767607872 }; /* 2026-01-05T10:11:12Z */
 
 static char text[] = "x", none[] = "";
-static const rl_settings client = {.jamf = {none, text, text, text, text}},
-                         user = {.jamf = {none, text, none, text, text}};
+static const rl_settings client = {.jamf = {.client_id = text, .client_secret = text, .user = text, .password = text}},
+                         user = {.jamf = {.client_id = text, .client_secret = none, .user = text, .password = text}};
 
 static rl_err answered(const rl_settings *s, long status, int64_t date, const char *body, char **token, int64_t *life)
 {
@@ -37,7 +37,7 @@ static void assert_life(const rl_settings *s, int64_t date, const char *body, in
 
 static void test_a_login_needs_both_parts(void **state)
 {
-    const rl_settings without = {.jamf = {none, text, none, text, none}};
+    const rl_settings without = {.jamf = {.client_id = text, .client_secret = none, .user = text, .password = none}};
     (void)state;
     assert_true(rl_jamf_has_login(&client));
     assert_true(rl_jamf_has_login(&user));
