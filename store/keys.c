@@ -60,6 +60,12 @@ rl_err rl_key_cert(const rl_cert_id *id, rl_key *k)
     return put_cert(k, id);
 }
 
+rl_err rl_key_held(uint64_t change, const rl_cert_id *cert, rl_key *k)
+{
+    *k = rl_key_u64(change);
+    return put_cert(k, cert);
+}
+
 static rl_err put_id(rl_key *k, rl_source src, const char *id, bool length)
 {
     size_t n = strlen(id);

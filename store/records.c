@@ -114,7 +114,10 @@ enum {
     C_MANUAL_REASON,
     C_REVOKED_AT,
     C_CRL_REASON,
-    C_CRL_DATE
+    C_CRL_DATE,
+    C_HELD_CHANGE,
+    C_HELD_WHY,
+    C_HELD_KEPT
 };
 #define CERT_REQUIRED (RL_PACK_BIT(C_STATUS) | RL_PACK_BIT(C_NOT_BEFORE) | RL_PACK_BIT(C_NOT_AFTER))
 
@@ -123,8 +126,8 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     rl_pack_writer w;
     if (r->bindings_n > RL_CERT_BINDINGS_MAX)
         return RL_ERANGE;
-    bool crl = r->why & RL_WHY_FOREIGN_CRL;
-    rl_pack_begin(&w, out, crl ? 14 : 12);
+    bool crl = r->why & RL_WHY_FOREIGN_CRL, held = r->held.change != 0;
+    rl_pack_begin(&w, out, 12u + (crl ? 2 : 0) + (held ? 3 : 0));
     /* What the OCSP look-up reads comes first. */
     rl_pack_put_uint(&w, C_STATUS, (uint64_t)r->status);
     rl_pack_put_uint(&w, C_REASON, (uint64_t)r->reason);
@@ -137,6 +140,11 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     if (crl) {
         rl_pack_put_uint(&w, C_CRL_REASON, (uint64_t)r->crl_reason);
         rl_pack_put_int(&w, C_CRL_DATE, r->crl_date);
+    }
+    if (held) {
+        rl_pack_put_uint(&w, C_HELD_CHANGE, r->held.change);
+        rl_pack_put_uint(&w, C_HELD_WHY, r->held.why);
+        rl_pack_put_uint(&w, C_HELD_KEPT, r->held.kept);
     }
     rl_pack_put_text(&w, C_SUBJECT, r->subject);
     rl_pack_put_text(&w, C_PROFILE, r->profile);
@@ -205,6 +213,12 @@ static rl_err take_cert(uint64_t key, const rl_pack_value *v, rl_span *rest, voi
         return as_reason(v, &r->crl_reason);
     case C_CRL_DATE:
         return rl_pack_int(v, &r->crl_date);
+    case C_HELD_CHANGE:
+        return rl_pack_uint(v, UINT64_MAX, &r->held.change);
+    case C_HELD_WHY:
+        return as_why(v, &r->held.why);
+    case C_HELD_KEPT:
+        return as_why(v, &r->held.kept);
     default:
         return RL_OK;
     }
@@ -222,6 +236,14 @@ rl_err rl_cert_decode(rl_span in, rl_cert_record *r)
 bool rl_cert_is_unseen(const rl_cert_record *r)
 {
     return r->profile && (strcmp(r->profile, RL_PROFILE_LISTED) == 0 || strcmp(r->profile, RL_PROFILE_INDEXED) == 0);
+}
+
+const char *rl_cert_binding(const rl_cert_record *r, rl_source source)
+{
+    for (size_t i = 0; i < r->bindings_n; i++)
+        if (r->bindings[i].source == source)
+            return r->bindings[i].id;
+    return NULL;
 }
 
 void rl_cert_clear(rl_cert_record *r)

@@ -95,11 +95,18 @@ typedef struct rl_cert_record {
     rl_reason crl_reason;                     /* of RL_WHY_FOREIGN_CRL; certificateHold is reversible */
     int64_t crl_date;                         /* of RL_WHY_FOREIGN_CRL: Unix seconds */
     int64_t revoked_at;                       /* Unix seconds; 0 when good */
+    struct {                                  /* what an admin has yet to decide about: rl_change_record */
+        uint64_t change;                      /* that it waits in; 0 = none */
+        uint32_t why;                         /* reasons that do not count until then */
+        uint32_t kept; /* reasons that count until then, though they ended with the same change */
+    } held;
 } rl_cert_record;
 /* Profiles of certificates that were never seen, only heard of: by a CA's revocation list, or its index.txt. */
 #define RL_PROFILE_LISTED  "crl"
 #define RL_PROFILE_INDEXED "index"
 bool rl_cert_is_unseen(const rl_cert_record *r);
+/* The object id, or name, that it is bound to in this source; NULL. */
+const char *rl_cert_binding(const rl_cert_record *r, rl_source source);
 rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out);
 rl_err rl_cert_decode(rl_span in, rl_cert_record *r);
 void rl_cert_clear(rl_cert_record *r);
@@ -225,6 +232,27 @@ typedef struct rl_cursor_record {
 rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
 rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r);
 void rl_cursor_clear(rl_cursor_record *r);
+
+/* A change of many certificates for the worse, by one round of a source. The certificates that wait in it say so in
+ * their own records. */
+typedef enum {
+    RL_CHANGE_OPEN,     /* its round is not complete yet */
+    RL_CHANGE_DUE,      /* its round is complete: to be compared with the limit */
+    RL_CHANGE_HELD,     /* above the limit: waits for an admin */
+    RL_CHANGE_DROPPED,  /* an admin does not want it; the next full round brings it up again */
+    RL_CHANGE_RELEASED, /* is being applied */
+    RL_CHANGE_STATES
+} rl_change_state;
+const char *rl_change_state_name(rl_change_state s); /* "held" */
+enum { RL_CHANGE_SOURCE_MAX = 32 };
+typedef struct rl_change_record {
+    char source[RL_CHANGE_SOURCE_MAX]; /* "entra-device" */
+    rl_change_state state;
+    int64_t since;         /* in this state; Unix seconds */
+    uint64_t certificates; /* that wait in it */
+} rl_change_record;
+rl_err rl_change_encode(const rl_change_record *r, rl_buf *out);
+rl_err rl_change_decode(rl_span in, rl_change_record *r);
 
 /* A signed OCSP answer. What is in it is the responder's business; the spans of a decoded one point into what was
  * decoded. */

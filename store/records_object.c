@@ -320,3 +320,56 @@ void rl_cursor_clear(rl_cursor_record *r)
     free(r->tenant);
     *r = (rl_cursor_record){0};
 }
+
+/* ---- held change ---- */
+static const char *const change_states[RL_CHANGE_STATES] = {"open", "due", "held", "dropped", "released"};
+
+const char *rl_change_state_name(rl_change_state s)
+{
+    return change_states[s];
+}
+
+enum { H_SOURCE = 1, H_STATE, H_SINCE, H_CERTIFICATES };
+
+rl_err rl_change_encode(const rl_change_record *r, rl_buf *out)
+{
+    rl_pack_writer w;
+    rl_pack_begin(&w, out, 4);
+    rl_pack_put_text(&w, H_SOURCE, r->source);
+    rl_pack_put_uint(&w, H_STATE, r->state);
+    rl_pack_put_int(&w, H_SINCE, r->since);
+    rl_pack_put_uint(&w, H_CERTIFICATES, r->certificates);
+    return rl_pack_finish(&w);
+}
+
+static rl_err take_change(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_change_record *r = record;
+    unsigned u;
+    (void)rest;
+    switch (key) {
+    case H_SOURCE:
+        if (v->kind != RL_PACK_BYTES || v->bytes.n == 0 || v->bytes.n >= sizeof(r->source) ||
+            memchr(v->bytes.p, 0, v->bytes.n))
+            return RL_ECORRUPT;
+        memset(r->source, 0, sizeof(r->source));
+        memcpy(r->source, v->bytes.p, v->bytes.n);
+        return RL_OK;
+    case H_STATE:
+        RL_TRY(as_word(v, RL_CHANGE_STATES, &u));
+        r->state = (rl_change_state)u;
+        return RL_OK;
+    case H_SINCE:
+        return rl_pack_int(v, &r->since);
+    case H_CERTIFICATES:
+        return rl_pack_uint(v, UINT64_MAX, &r->certificates);
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_change_decode(rl_span in, rl_change_record *r)
+{
+    *r = (rl_change_record){0};
+    return rl_pack_walk(in, RL_PACK_BIT(H_SOURCE) | RL_PACK_BIT(H_STATE), take_change, r);
+}

@@ -44,6 +44,11 @@ rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,
 rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, const rl_delta_record *r, void *ctx),
                            void *ctx);
 
+/* Changes that wait, in the order they were found, and the certificates that wait in one. */
+rl_err rl_store_each_change(rl_store *s, bool (*fn)(uint64_t id, const rl_change_record *r, void *ctx), void *ctx);
+rl_err rl_store_change(rl_store *s, uint64_t id, rl_change_record *out);
+rl_err rl_store_each_held(rl_store *s, uint64_t change, bool (*fn)(const rl_cert_id *id, void *ctx), void *ctx);
+
 /* Signed OCSP answers, at most one for each certificate, none older than its last change of status. The record's spans
  * point into `memory`, which is written anew. */
 rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_response_record *out);
@@ -86,6 +91,20 @@ rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
  * when it has no serial number. */
 rl_err rl_txn_revoked_after(rl_store_txn *t, const rl_cert_id *after, rl_cert_id *ids, rl_revoked_record *records,
                             size_t cap, size_t *n);
+
+/* Changes that wait. A certificate joins or leaves one by `held` in its record: rl_txn_update_cert keeps the change's
+ * list and number in step, and deletes a change that the last certificate has left. */
+rl_err rl_txn_change(rl_store_txn *t, uint64_t id, rl_change_record *out);
+/* The first of the source (NULL: of any) in this state. RL_ENOTFOUND. */
+rl_err rl_txn_find_change(rl_store_txn *t, const char *source, rl_change_state state, uint64_t *id,
+                          rl_change_record *out);
+/* A new one, open, without certificates. Numbers are never used twice. */
+rl_err rl_txn_new_change(rl_store_txn *t, const char *source, int64_t now, uint64_t *id);
+rl_err rl_txn_put_change(rl_store_txn *t, uint64_t id, const rl_change_record *r);
+/* No certificate may wait in it any more. One that does not exist is no error. */
+rl_err rl_txn_delete_change(rl_store_txn *t, uint64_t id);
+/* The first `cap` certificates that wait in it, behind `after`, or from the first on when that has no serial number. */
+rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl_cert_id *ids, size_t cap, size_t *n);
 
 /* A certificate that did not exist: writes cert, der (unless empty: only its serial number is known), bindings, an
  * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */

@@ -22,6 +22,7 @@ typedef enum {
     CF_RESPONSE,
     CF_AUDIT,
     CF_META,
+    CF_HELD,
     CF_COUNT
 } rl_cf;
 extern const char *const rl_cf_names[CF_COUNT];
@@ -37,6 +38,8 @@ rl_key rl_key_u32(uint32_t v);
 rl_key rl_key_u64(uint64_t v);
 rl_key rl_key_audit(int64_t ms, uint64_t sequence);
 rl_err rl_key_cursor(const char *source, rl_key *k);
+/* A held change, then the certificates that wait in it. */
+rl_err rl_key_held(uint64_t change, const rl_cert_id *cert, rl_key *k);
 rl_err rl_key_cert(const rl_cert_id *id, rl_key *k);
 rl_err rl_key_object(rl_source src, const char *id, rl_key *k);
 /* source, length of id, id: the length keeps "a" from being a prefix of "ab". */
@@ -103,6 +106,8 @@ struct rl_store_txn {
 /* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
 rl_err rl_store_enter(rl_store *s);
 void rl_store_leave(rl_store *s);
+/* The certificate waits in another change than before; 0 = in none. */
+rl_err rl_txn_move_held(rl_store_txn *t, const rl_cert_id *cert, uint64_t from, uint64_t to);
 rocksdb_compactionfilter_t *rl_response_filter(void);
 void *rl_store_writer(void *store);
 /* Closes the database and opens it, on the writer thread. RL_EBUSY, and it stays as it is, when readers do not leave;

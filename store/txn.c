@@ -3,66 +3,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
-#include "store/store_priv.h"
+#include "store/txn_priv.h"
 
 enum { BINDINGS_AT_ONCE = 64 };
-
-/* ---- raw access through the batch ---- */
-static void put(rl_store_txn *t, rl_cf cf, const rl_key *k, const void *p, size_t n)
-{
-    rocksdb_writebatch_wi_put_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n, p, n);
-}
-
-static void delete (rl_store_txn *t, rl_cf cf, const rl_key *k)
-{
-    rocksdb_writebatch_wi_delete_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n);
-}
-
-static rl_err get(rl_store_txn *t, rl_cf cf, const rl_key *k, char **value, rl_span *out)
-{
-    char *error = NULL;
-    *value = rocksdb_writebatch_wi_get_from_batch_and_db_cf(t->batch, t->store->db, t->store->read, t->store->cf[cf],
-                                                            (const char *)k->b, k->n, &out->n, &error);
-    if (error) {
-        log_error("store.read", "family", rl_cf_names[cf], "error", error);
-        rocksdb_free(error);
-        return RL_EIO;
-    }
-    out->p = (const uint8_t *)*value;
-    return *value ? RL_OK : RL_ENOTFOUND;
-}
-
-/* An iterator that ends on a failing read looks like one at its end: whoever trusted it would skip certificates. */
-static rl_err iterate_end(rocksdb_iterator_t *it, rl_err err)
-{
-    char *error = NULL;
-    rocksdb_iter_get_error(it, &error);
-    rocksdb_iter_destroy(it);
-    if (!error)
-        return err;
-    log_error("store.scan", "error", error);
-    rocksdb_free(error);
-    return RL_EIO;
-}
-
-static rocksdb_iterator_t *iterate(rl_store_txn *t, rl_cf cf)
-{
-    /* The iterator over batch and database owns the base iterator it is given. */
-    return rocksdb_writebatch_wi_create_iterator_with_base_cf(
-        t->batch, rocksdb_create_iterator_cf(t->store->db, t->store->scan, t->store->cf[cf]), t->store->cf[cf]);
-}
-
-#define GET_INTO(cf, key_ok, decode, out)                                                                              \
-    do {                                                                                                               \
-        char *value_;                                                                                                  \
-        rl_span text_;                                                                                                 \
-        RL_TRY(key_ok);                                                                                                \
-        RL_TRY(get(t, cf, &k, &value_, &text_));                                                                       \
-        rl_err err_ = decode(text_, out);                                                                              \
-        rocksdb_free(value_);                                                                                          \
-        return err_;                                                                                                   \
-    } while (0)
 
 rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out)
 {
@@ -216,14 +159,6 @@ rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
     return err;
 }
 
-static rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_err encoded, rl_buf *value)
-{
-    if (encoded == RL_OK)
-        put(t, cf, k, value->p, value->n);
-    rl_buf_free(value);
-    return encoded;
-}
-
 rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const rl_object_record *r)
 {
     rl_key k;
@@ -356,6 +291,8 @@ rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_r
     RL_TRY(rl_txn_cert(t, id, &old));
     bool changed = old.status != r->status || old.reason != r->reason || old.revoked_at != r->revoked_at;
     rl_err err = move_bindings(t, id, &old, r);
+    if (err == RL_OK && old.held.change != r->held.change)
+        err = rl_txn_move_held(t, id, old.held.change, r->held.change);
     rl_cert_clear(&old);
     RL_TRY(err);
     RL_TRY(rl_key_cert(id, &k));

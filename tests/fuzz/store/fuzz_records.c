@@ -25,6 +25,11 @@ static void rl_revoked_clear(rl_revoked_record *r)
     (void)r;
 }
 
+static void rl_change_clear(rl_change_record *r)
+{
+    (void)r;
+}
+
 static void rl_response_clear(rl_response_record *r)
 {
     (void)r;
@@ -49,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     READ_AND_WRITE(issuer, in);
     READ_AND_WRITE(cursor, in);
     READ_AND_WRITE(delta, in);
+    READ_AND_WRITE(change, in);
     READ_AND_WRITE(response, in);
     return 0;
 }

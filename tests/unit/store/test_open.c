@@ -75,9 +75,9 @@ static void a_database_that_another_process_holds_is_busy(void **state)
     assert_int_equal(rl_store_open(f->dir, &second, &e), RL_EBUSY); /* also within one process */
 }
 
-static const char *const families[] = {"default", "issuer", "cert",   "der",      "binding", "object",
-                                       "revoked", "delta",  "cursor", "response", "audit",   "meta"};
-enum { FAMILIES = 12, META = 11 };
+static const char *const families[] = {"default", "issuer", "cert",     "der",   "binding", "object", "revoked",
+                                       "delta",   "cursor", "response", "audit", "meta",    "held"};
+enum { FAMILIES = 13, META = 11 };
 
 /* Writes meta's schema version, or adds a family, behind the store's back. */
 static void meddle(const char *dir, const char *schema, size_t n, const char *family)

@@ -29,6 +29,7 @@ static rl_cert_record full_cert(void)
                         .revoked_at = 1767607091,
                         .crl_reason = RL_REASON_HOLD,
                         .crl_date = -1767607091,
+                        .held = {.change = UINT64_MAX, .why = RL_WHY_DELETED, .kept = RL_WHY_DISABLED},
                         .bindings_n = 2};
     r.bindings[0] = (rl_binding){RL_SOURCE_ENTRA_USER_NAME, "a@b.example"};
     r.bindings[1].source = RL_SOURCE_TRANSACTION;
@@ -51,6 +52,9 @@ static void assert_same_cert(const rl_cert_record *a, const rl_cert_record *b)
     assert_int_equal(a->revoked_at, b->revoked_at);
     assert_int_equal(a->crl_reason, b->crl_reason);
     assert_int_equal(a->crl_date, b->crl_date);
+    assert_int_equal(a->held.change, b->held.change);
+    assert_int_equal(a->held.why, b->held.why);
+    assert_int_equal(a->held.kept, b->held.kept);
     assert_int_equal(a->bindings_n, b->bindings_n);
     for (size_t i = 0; i < a->bindings_n; i++) {
         assert_int_equal(a->bindings[i].source, b->bindings[i].source);
@@ -178,6 +182,24 @@ static void the_other_records_read_back(void **state)
 }
 
 /* msgpack-c sees a map from small integers, key 0 the version 1. */
+static void a_held_change_reads_back(void **state)
+{
+    (void)state;
+    rl_buf b = {0};
+    const rl_change_record r = {
+        .source = "entra-device", .state = RL_CHANGE_DROPPED, .since = 1767607091, .certificates = UINT64_MAX};
+    rl_change_record back;
+    assert_int_equal(rl_change_encode(&r, &b), RL_OK);
+    assert_int_equal(rl_change_decode(rl_buf_span(&b), &back), RL_OK);
+    assert_string_equal(back.source, r.source);
+    assert_int_equal(back.state, r.state);
+    assert_int_equal(back.since, r.since);
+    assert_int_equal(back.certificates, r.certificates);
+    for (size_t n = 0; n < b.n; n++)
+        assert_int_equal(rl_change_decode(rl_span_of(b.p, n), &back), RL_ECORRUPT);
+    rl_buf_free(&b);
+}
+
 static void records_are_msgpack_maps_with_a_version(void **state)
 {
     (void)state;
@@ -453,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_certificate_reads_back),
         cmocka_unit_test(the_other_records_read_back),
+        cmocka_unit_test(a_held_change_reads_back),
         cmocka_unit_test(records_are_msgpack_maps_with_a_version),
         cmocka_unit_test(a_newer_record_is_read_past_what_is_unknown),
         cmocka_unit_test(an_older_object_is_read),
