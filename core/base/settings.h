@@ -36,6 +36,12 @@ typedef enum {
 } rl_device_directory;
 typedef enum { RL_CHECK_NEVER, RL_CHECK_ALWAYS } rl_check;
 
+/* "10%" or "200"; 0 = none. */
+typedef struct rl_share {
+    int64_t value;
+    bool percent;
+} rl_share;
+
 typedef struct rl_text_list {
     char **items;
     size_t n;
@@ -92,6 +98,8 @@ typedef struct rl_settings {
         bool crl_sha1;     /* signatures with SHA-1 count */
         rl_duration stale_after;
         rl_stale_policy stale_policy;
+        rl_share mass_limit; /* of certificates that one round may revoke or hold */
+        rl_duration new_device_grace;
     } sync;
     struct {
         rl_device_directory directory;

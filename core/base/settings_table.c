@@ -159,6 +159,14 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_STALE_POLICY", RL_T_ENUM, AT(sync.stale_policy), "serve", .choices = stale_policies, .group = "Sync",
      .help = "What OCSP says of that CA's certificates from then on: what is known, or tryLater unless they are "
              "revoked for good."},
+    {"REVLINE_SYNC_MASS_LIMIT", RL_T_SHARE, AT(sync.mass_limit), "10%", .max = "1000000000", .group = "Sync",
+     .help = "How many certificates one round of a source may revoke or put on hold; one with more is held as a whole "
+             "until an admin decides: revline sync hold. As a percentage of the source's certificates, and then 50 are "
+             "always allowed; or as a number; 0 is no limit."},
+    {"REVLINE_SYNC_NEW_DEVICE_GRACE", RL_T_DURATION, AT(sync.new_device_grace), "7d", .min = "1s", .max = "36500d",
+     .group = "Sync",
+     .help = "How long after its issuance a certificate is good though no directory has ever known its device; the "
+             "directories must have been compared as a whole after that."},
 
     {"REVLINE_DEVICE_DIRECTORY", RL_T_ENUM, AT(rules.directory), "AADAndIntune", .choices = directories,
      .alias = "AppConfig__IntuneValidation__DeviceDirectory", .group = "Status rules",

@@ -10,6 +10,7 @@ typedef enum {
     RL_T_SIZE,
     RL_T_INT,
     RL_T_PERCENT,
+    RL_T_SHARE, /* a percentage, or a number; `max` is the number's */
     RL_T_BOOL,
     RL_T_ENUM,
     RL_T_ENUM_SET, /* comma-separated choices; a bit for each */

@@ -220,6 +220,23 @@ static rl_err parse_url_list(const rl_setting_row *row, rl_span text, rl_text_li
     return RL_OK;
 }
 
+/* "10%", "200"; a percentage is 1 to 100. */
+static rl_err parse_share(const rl_setting_row *row, rl_span text, rl_share *out)
+{
+    rl_span unit;
+    int64_t value;
+    RL_TRY(number(text, &value, &unit));
+    bool percent = rl_span_eq(unit, rl_span_str("%"));
+    if (!percent && unit.n > 0)
+        return RL_EINVAL;
+    if (percent && (value < 1 || value > 100))
+        return RL_ERANGE;
+    if (!percent)
+        RL_TRY(in_range(row, value));
+    *out = (rl_share){value, percent};
+    return RL_OK;
+}
+
 /* A word's place among the choices. Without case: an admin brings SCEPman's "Always" along. */
 static rl_err parse_choice(const rl_setting_row *row, rl_span text, unsigned *out)
 {
@@ -264,6 +281,8 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
         return RL_OK;
     case RL_T_ENUM_SET:
         return parse_choices(row, text, field);
+    case RL_T_SHARE:
+        return parse_share(row, text, field);
     default:
         RL_TRY(parse_scalar(row->type, text, &value));
         RL_TRY(in_range(row, value));
@@ -274,17 +293,13 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 
 void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
 {
-    static const char *const kinds[] = {[RL_T_STRING] = "text",
-                                        [RL_T_DURATION] = "duration",
-                                        [RL_T_SIZE] = "size",
-                                        [RL_T_INT] = "number",
-                                        [RL_T_PERCENT] = "percentage",
-                                        [RL_T_BOOL] = "true or false",
-                                        [RL_T_ENUM] = "",
-                                        [RL_T_ENUM_SET] = "",
-                                        [RL_T_URL] = "URL (http or https)",
-                                        [RL_T_ADDRESS] = "host:port",
-                                        [RL_T_URL_LIST] = "URLs (http or https) with commas between them,"};
+    static const char *const kinds[] = {
+        [RL_T_STRING] = "text",        [RL_T_DURATION] = "duration",
+        [RL_T_SIZE] = "size",          [RL_T_INT] = "number",
+        [RL_T_PERCENT] = "percentage", [RL_T_SHARE] = "1% to 100%, or a number",
+        [RL_T_BOOL] = "true or false", [RL_T_ENUM] = "",
+        [RL_T_ENUM_SET] = "",          [RL_T_URL] = "URL (http or https)",
+        [RL_T_ADDRESS] = "host:port",  [RL_T_URL_LIST] = "URLs (http or https) with commas between them,"};
     size_t n = 0;
     if (row->type == RL_T_ENUM || row->type == RL_T_ENUM_SET) {
         n = (size_t)snprintf(out, cap, "%s", row->type == RL_T_ENUM ? "" : "with commas between them: ");
@@ -347,6 +362,9 @@ rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *
             if (*(const unsigned *)field & (1u << i))
                 RL_TRY(rl_buf_printf(out, "%s%s", n++ ? "," : "", row->choices[i]));
         return RL_OK;
+    case RL_T_SHARE:
+        return rl_buf_printf(out, "%lld%s", (long long)((const rl_share *)field)->value,
+                             ((const rl_share *)field)->percent ? "%" : "");
     default:
         break;
     }
