@@ -40,18 +40,44 @@ static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)
                    (unsigned long long)(s.gone + job->missing));
 }
 
+/* ---- the brake ---- */
+/* A list is a full round each time: what was dropped is not to come up again within the minute. */
+static int64_t raise_before(const rl_page_job *job)
+{
+    if (!job->next.full)
+        return 0;
+    return job->kind->shape.listing ? job->now - job->settings->sync.full_interval / 1000 : job->now + 1;
+}
+
+void rl_page_weigh(rl_page_job *job)
+{
+    job->weigher = (rl_weigher){.settings = job->settings,
+                                .origin = job->kind->origin,
+                                .now = job->now,
+                                .worse = rl_brake_worse(job->settings)};
+}
+
+rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete)
+{
+    const rl_brake_round round = {.source = job->kind->name, .complete = complete, .raise_before = raise_before(job)};
+    return rl_brake_settle(t, &job->weigher, &round, &job->due);
+}
+
 rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
 {
     rl_page_job *job = arg;
     rl_err err = RL_OK;
-    job->weigher = (rl_weigher){.settings = job->settings, .origin = job->kind->origin, .now = job->now};
+    rl_page_weigh(job);
     for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
         err = job->kind->put(t, job, &job->page->items[i]);
     if (err == RL_OK && job->next.complete && job->next.full)
         err = sweep(t, job, e);
     if (err == RL_OK)
+        err = rl_page_settle(t, job, job->next.complete && !job->goes_on);
+    if (err == RL_OK)
         err = rl_txn_put_cursor(t, job->kind->name, &job->next);
     job->changed = job->weigher.changed;
+    rl_weigher_clear(&job->weigher);
     if (err == RL_ENOMEM)
         return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
     if (err != RL_OK && !job->empty)

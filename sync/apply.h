@@ -3,8 +3,8 @@
 #define RL_SYNC_APPLY_H
 
 #include "store/store.h"
+#include "sync/brake.h"
 #include "sync/graph_page.h"
-#include "sync/weigh.h"
 
 typedef struct rl_page_job rl_page_job;
 
@@ -19,6 +19,8 @@ typedef struct rl_graph_kind {
     const char *permission; /* that Graph wants for it */
     bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
     bool may_be_empty;      /* a full round that lists nothing is an answer */
+    /* Whether it is one of the certificates that the source decides about; any thread. NULL: each that is bound. */
+    bool (*governs)(rl_store *store, const rl_cert_record *cert);
     /* Stores an item's state and lets the certificates follow. */
     rl_err (*put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
     /* The same for an object that the whole round did not list. `o` is its record as stored. */
@@ -36,8 +38,10 @@ struct rl_page_job {
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
+    bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
     /* Results, valid when the transaction committed. */
     uint64_t changed; /* certificates whose status changed */
+    bool due;         /* a mass change is to be decided: for the guard */
     uint64_t missing; /* objects left out for the first time, of a kind that wants two */
     /* Result of a refusal: the full round listed nothing at all though objects are known. */
     bool empty;
@@ -46,6 +50,11 @@ struct rl_page_job {
 /* An rl_store_apply; `job` is an rl_page_job. Applying a page again changes nothing. RL_EDENIED with job->empty:
  * refused, see there. */
 rl_err rl_page_apply(rl_store_txn *t, void *job, rl_error *e);
+
+/* For transactions that belong to a round of pages: begins to weigh, and settles what became of it. `complete`: with
+ * this transaction the round is. */
+void rl_page_weigh(rl_page_job *job);
+rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete);
 
 /* ---- the kinds' ---- */
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);

@@ -2,6 +2,18 @@
 #include "sync/graph.h"
 #include "sync/source.h"
 
+static bool governs_device(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE) != NULL;
+}
+
+static bool governs_user(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_ENTRA_USER) != NULL;
+}
+
 const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
     [RL_ENTRA_DEVICE] = {.name = "entra-device",
                          .origin = "sync:entra-device",
@@ -10,6 +22,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                          .shape = {.name = "deviceId"},
                          .path = "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant",
                          .permission = "Device.Read.All (or Directory.Read.All)",
+                         .governs = governs_device,
                          .put = rl_entra_put,
                          .gone = rl_entra_gone},
     [RL_ENTRA_USER] = {.name = "entra-user",
@@ -19,6 +32,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        .shape = {.name = "userPrincipalName"},
                        .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName",
                        .permission = "User.Read.All (or Directory.Read.All)",
+                       .governs = governs_user,
                        .put = rl_entra_put,
                        .gone = rl_entra_gone},
 };

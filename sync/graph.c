@@ -404,6 +404,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     }
     log_page(s);
     rl_source_count(&s->base, 1, s->page.n, s->job.changed);
+    if (s->job.due)
+        rl_guard_wake(s->base.sync);
     err = move_on(s);
     rl_graph_page_free(&s->page);
     if (err != RL_OK) {
@@ -440,6 +442,7 @@ rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *graph_kind, rl_duration 
     s->base.kind = &kind;
     s->base.interval = interval;
     s->base.needs = needs ? needs : rl_graph_needs(sync->settings);
+    s->base.governs = graph_kind->governs;
     snprintf(s->base.name, sizeof(s->base.name), "%s", graph_kind->name);
     rl_source_add(sync, &s->base);
     return RL_OK;

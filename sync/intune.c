@@ -7,6 +7,36 @@
     "/deviceManagement/managedDevices"                                                                                 \
     "?$select=id,azureADDeviceId,complianceState,managementState,enrolledDateTime&$top=1000"
 
+static bool is_managed(rl_store *store, const char *device_id)
+{
+    rl_object_record pointer;
+    if (rl_store_object(store, RL_SOURCE_INTUNE_DEVICE_NAME, device_id, &pointer) != RL_OK)
+        return false;
+    rl_object_clear(&pointer);
+    return true;
+}
+
+/* Those that bear a managed device's Intune id, or its Entra id. */
+static bool governs_device(rl_store *store, const rl_cert_record *cert)
+{
+    const char *name = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME);
+    const char *object = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE);
+    rl_object_record device;
+    if (rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE) || (name && is_managed(store, name)))
+        return true;
+    if (!object || rl_store_object(store, RL_SOURCE_ENTRA_DEVICE, object, &device) != RL_OK)
+        return false;
+    bool managed = device.name && is_managed(store, device.name);
+    rl_object_clear(&device);
+    return managed;
+}
+
+static bool governs_user(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_ENTRA_USER) != NULL;
+}
+
 /* Intune keeps the devices that it retires or wipes in managementState, which not every version of Graph knows. */
 const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
     [RL_INTUNE_DEVICE] = {.name = "intune-device",
@@ -18,6 +48,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                           .other_path = "/beta" MANAGED_DEVICES,
                           .permission = "DeviceManagementManagedDevices.Read.All",
                           .twice = true,
+                          .governs = governs_device,
                           .put = rl_managed_put,
                           .gone = rl_managed_gone},
     [RL_INTUNE_USER_RISK] =
@@ -30,6 +61,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                  "&$select=id,riskLevel,riskState&$top=500",
          .permission = "IdentityRiskyUser.Read.All (and the tenant a Premium P2 licence)",
          .may_be_empty = true,
+         .governs = governs_user,
          .put = rl_user_risk_put,
          .gone = rl_user_risk_gone},
 };

@@ -427,6 +427,8 @@ static void committed_part(jamf_source *s)
 static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 {
     jamf_source *s = (jamf_source *)source;
+    if (err == RL_OK && s->job.page.due)
+        rl_guard_wake(source->sync);
     if (err != RL_OK) {
         fail(s, -1, "%s", e->message);
     } else if (s->step == ASK_PAGE) {
@@ -438,10 +440,30 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 }
 
 /* ---- made by the settings ---- */
+static bool governs_computer(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_JAMF_COMPUTER) != NULL;
+}
+
+static bool governs_device(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_JAMF_DEVICE) != NULL;
+}
+
+static bool governs_user(rl_store *store, const rl_cert_record *cert)
+{
+    (void)store;
+    return rl_cert_binding(cert, RL_SOURCE_JAMF_USER) != NULL;
+}
+
 static const jamf_kind kinds[] = {
     {.objects = {.name = "jamf-computer",
                  .origin = "sync:jamf-computer",
                  .source = RL_SOURCE_JAMF_COMPUTER,
+                 .shape = {.listing = true},
+                 .governs = governs_computer,
                  .put = rl_jamf_put,
                  .gone = rl_jamf_missing},
      .shape = {.list = "results", .counted = true},
@@ -453,6 +475,8 @@ static const jamf_kind kinds[] = {
     {.objects = {.name = "jamf-device",
                  .origin = "sync:jamf-device",
                  .source = RL_SOURCE_JAMF_DEVICE,
+                 .shape = {.listing = true},
+                 .governs = governs_device,
                  .put = rl_jamf_put,
                  .gone = rl_jamf_missing},
      .shape = {.list = "results", .counted = true},
@@ -465,6 +489,8 @@ static const jamf_kind kinds[] = {
                  .origin = "sync:jamf-user",
                  .source = RL_SOURCE_JAMF_USER,
                  .name_source = RL_SOURCE_JAMF_USER_NAME,
+                 .shape = {.listing = true},
+                 .governs = governs_user,
                  .put = rl_jamf_put,
                  .gone = rl_jamf_missing},
      .shape = {.list = "users", .named = true},
@@ -502,6 +528,7 @@ rl_err rl_jamf_make(rl_sync *sync)
         s->base.kind = &kind;
         s->base.interval = sync->settings->sync.jamf_interval;
         s->base.needs = lacks(sync->settings);
+        s->base.governs = kinds[i].objects.governs;
         snprintf(s->base.name, sizeof(s->base.name), "%s", kinds[i].objects.name);
         rl_source_add(sync, &s->base);
     }

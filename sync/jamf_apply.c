@@ -38,6 +38,7 @@ rl_err rl_jamf_missing(rl_store_txn *t, rl_page_job *job, const char *id, const 
     rl_jamf_job *j = (rl_jamf_job *)job;
     (void)t;
     (void)o;
+    job->goes_on = true;
     if (strcmp(id, j->after) <= 0 || j->n == RL_JAMF_ASKED_MAX) {
         j->more = true;
         return RL_OK;
@@ -63,11 +64,14 @@ rl_err rl_jamf_bury(rl_store_txn *t, void *arg, rl_error *e)
     rl_jamf_job *j = arg;
     rl_page_job *job = &j->page;
     rl_err err = RL_OK;
-    job->weigher = (rl_weigher){.settings = job->settings, .origin = job->kind->origin, .now = job->now};
+    rl_page_weigh(job);
     for (size_t i = 0; err == RL_OK && i < j->n; i++)
         if (j->missing[i].gone)
             err = bury(t, job, j->missing[i].id);
+    if (err == RL_OK)
+        err = rl_page_settle(t, job, !j->more); /* a mass deletion is one round, however often Jamf Pro is asked */
     job->changed = job->weigher.changed;
+    rl_weigher_clear(&job->weigher);
     return err == RL_OK ? RL_OK
                         : rl_fail(e, err, "sync", "what is gone from %s cannot be written: %s", job->kind->name,
                                   rl_err_name(err));

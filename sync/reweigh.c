@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "sync/brake.h"
 #include "sync/source.h"
-#include "sync/weigh.h"
 
 /* Certificates of one transaction; records that are looked at on the loop at once. */
 enum { WEIGHED_AT_ONCE = 500, READ_AT_ONCE = 10000 };
@@ -24,6 +24,7 @@ typedef struct reweigh {
     size_t n, read;
     rl_cert_id at; /* the certificates up to it have been looked at; issuer 0: none */
     bool last;     /* there are none behind `at` */
+    bool due;      /* they are too many to be changed at once: for the guard */
 } reweigh;
 
 /* ---- a transaction ---- */
@@ -33,8 +34,13 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
     reweigh *r = arg;
     char rules[RL_RULES_TEXT];
     rl_err err = RL_OK;
+    const rl_brake_round round = {.source = NAME, .complete = r->last, .raise_before = r->weigher.now + 1};
+    r->weigher.worse = rl_brake_worse(r->base.sync->settings);
     for (size_t i = 0; err == RL_OK && i < r->n; i++)
         err = rl_weigh_stored(t, &r->weigher, &r->ids[i], NULL, NULL);
+    if (err == RL_OK)
+        err = rl_brake_settle(t, &r->weigher, &round, &r->due);
+    rl_weigher_clear(&r->weigher);
     rl_rules_fingerprint(r->base.sync->settings, rules);
     const rl_cursor_record cursor = {
         .link = rules, .complete = true, .last_success = r->weigher.now, .last_full = r->weigher.now};
@@ -116,6 +122,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         return;
     }
     rl_source_count(source, 1, r->n, r->weigher.changed);
+    if (r->due)
+        rl_guard_wake(source->sync);
     source->attempts = 0;
     if (!r->last) {
         go_on(r);

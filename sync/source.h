@@ -48,6 +48,8 @@ struct rl_sync_source {
     char name[32];        /* for people, metrics, the cursor: "entra-device" */
     rl_duration interval; /* between rounds */
     const char *needs;    /* the settings it lacks: it is off; NULL: it runs */
+    /* The certificates it decides about, for the mass limit; any thread. NULL: each that is bound. */
+    bool (*governs)(rl_store *store, const rl_cert_record *cert);
 
     rl_sync *sync;
     rl_source_state state;
@@ -98,6 +100,9 @@ rl_err rl_entra_make(rl_sync *sync);
 rl_err rl_intune_make(rl_sync *sync);
 rl_err rl_jamf_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);
+rl_err rl_guard_make(rl_sync *sync); /* the last: it runs when one of the others reads a directory */
+/* A change is due, or released. */
+void rl_guard_wake(rl_sync *sync);
 
 /* ---- sync.c for the sources ---- */
 /* Asks all whose names begin so for a round now, `full` for a full one. Any thread. */

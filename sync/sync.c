@@ -59,6 +59,36 @@ void rl_source_count(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64
     pthread_mutex_unlock(&s->sync->lock);
 }
 
+/* ---- held changes ---- */
+struct held {
+    const char *source;
+    uint64_t changes, certificates;
+};
+
+static bool add_held(uint64_t id, const rl_change_record *r, void *ctx)
+{
+    struct held *h = ctx;
+    (void)id;
+    if (r->state == RL_CHANGE_HELD && strcmp(r->source, h->source) == 0) {
+        h->changes++;
+        h->certificates += r->certificates;
+    }
+    return true;
+}
+
+static struct held held_of(rl_store *store, const char *source)
+{
+    struct held h = {.source = source};
+    rl_store_each_change(store, add_held, &h); /* a failing read shows as the store's own failure */
+    return h;
+}
+
+static int64_t held_changes(void *source)
+{
+    const rl_sync_source *s = source;
+    return (int64_t)held_of(s->sync->store, s->name).changes;
+}
+
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
 {
     size_t n = cap < s->n ? cap : s->n;
@@ -66,6 +96,11 @@ size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
     for (size_t i = 0; i < n; i++)
         out[i] = s->sources[i]->status;
     pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct held h = held_of(s->store, out[i].name);
+        out[i].held_changes = h.changes;
+        out[i].held_certificates = h.certificates;
+    }
     return n;
 }
 
@@ -88,6 +123,7 @@ static void register_metrics(rl_sync_source *s)
     s->metrics.changes =
         rl_counter("revline_sync_changes_total", labels, "Certificates whose status an upstream changed.");
     s->metrics.failures = rl_counter("revline_sync_failures_total", labels, "Failed tries of a round.");
+    rl_gauge_fn("revline_sync_held_changes", labels, "Mass changes that wait for an admin.", held_changes, s);
     rl_gauge_fn("revline_sync_lag_seconds", labels, "Seconds since the last complete round; -1 before the first.", lag,
                 s);
     for (int i = 0; i < RL_STATUS_CLASSES; i++) {
@@ -280,8 +316,8 @@ void rl_source_add(rl_sync *sync, rl_sync_source *s)
 
 static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
 {
-    static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make, rl_entra_make, rl_intune_make,
-                                                       rl_jamf_make,    rl_crl_make,   rl_subscription_make};
+    static rl_err (*const makers[])(rl_sync * sync) = {
+        rl_reweigh_make, rl_entra_make, rl_intune_make, rl_jamf_make, rl_crl_make, rl_subscription_make, rl_guard_make};
     for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
         if (makers[i](sync) != RL_OK)
             return rl_fail(e, RL_ENOMEM, "sync", "out of memory");

@@ -23,7 +23,8 @@ typedef struct rl_sync_status {
     int64_t last_success; /* Unix seconds, 0 = never */
     int64_t next_run;     /* Unix seconds */
     uint64_t rounds, pages, objects, changed, failures, requests;
-    char last_error[256]; /* "" when the last round succeeded */
+    uint64_t held_changes, held_certificates; /* mass changes that wait for an admin, and what is in them */
+    char last_error[256];                     /* "" when the last round succeeded */
 } rl_sync_status;
 /* A consistent copy of each source's status; returns how many of cap. Any thread. */
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap);

@@ -1,6 +1,8 @@
 /* From a certificate's bindings to the states behind them, to its mask and status. Writer thread. */
 #include "sync/weigh.h"
 
+#include <stdlib.h>
+
 /* ---- the states ---- */
 /* The objects that a verdict is over, and their memory. */
 struct states {
@@ -68,6 +70,67 @@ static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b
     }
 }
 
+/* ---- new devices ---- */
+const char *rl_waiting_device(const rl_cert_record *cert)
+{
+    bool known = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE) || rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE);
+    return known ? NULL : rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME);
+}
+
+/* A full round that was completed after the grace has looked for a device that enrolled before it. */
+rl_err rl_new_devices_before(const rl_settings *s, rl_err (*last_full)(void *ctx, const char *source, int64_t *at),
+                             void *ctx, int64_t *issued_before)
+{
+    static const struct {
+        rl_bound_kind kind;
+        const char *source;
+    } directories[] = {{RL_BOUND_ENTRA_DEVICE, "entra-device"}, {RL_BOUND_INTUNE_DEVICE, "intune-device"}};
+    int64_t first = INT64_MAX;
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+        int64_t at = 0;
+        if (!rl_rules_watch(s, directories[i].kind))
+            continue;
+        rl_err err = last_full(ctx, directories[i].source, &at);
+        if (err != RL_OK && err != RL_ENOTFOUND)
+            return err;
+        if (at < first)
+            first = at;
+    }
+    first -= s->sync.new_device_grace / 1000;
+    *issued_before = first > 0 ? first : 0;
+    return RL_OK;
+}
+
+static rl_err last_full(void *txn, const char *source, int64_t *at)
+{
+    rl_cursor_record c;
+    RL_TRY(rl_txn_cursor(txn, source, &c));
+    *at = c.last_full;
+    rl_cursor_clear(&c);
+    return RL_OK;
+}
+
+/* Past its time such a device is one that does not exist. */
+static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const rl_cert_record *cert, struct states *s)
+{
+    const char *device = rl_waiting_device(cert);
+    rl_object_record name;
+    int64_t issued_before;
+    if (!device || s->bound.object[RL_BOUND_MANAGED_DEVICE])
+        return RL_OK;
+    rl_err err = rl_txn_object(t, RL_SOURCE_ENTRA_DEVICE_NAME, device, &name);
+    if (err == RL_OK)
+        rl_object_clear(&name);
+    if (err != RL_ENOTFOUND)
+        return err;
+    RL_TRY(rl_new_devices_before(settings, last_full, t, &issued_before));
+    if (cert->issued_at > issued_before)
+        return RL_OK;
+    s->bound.object[RL_BOUND_ENTRA_DEVICE] = &s->records[RL_BOUND_ENTRA_DEVICE]; /* all zero: it does not exist */
+    s->bound.object[RL_BOUND_MANAGED_DEVICE] = &s->records[RL_BOUND_MANAGED_DEVICE];
+    return RL_OK;
+}
+
 /* ---- weighing ---- */
 rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert)
 {
@@ -76,9 +139,78 @@ rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_reco
     for (size_t i = 0; err == RL_OK && i < cert->bindings_n; i++)
         err = look_behind(t, &states, &cert->bindings[i]);
     if (err == RL_OK)
+        err = look_in_vain(t, s, cert, &states);
+    if (err == RL_OK)
         cert->why = rl_rules_merge(cert->why, rl_rules_weigh(s, &states.bound, now));
     clear(&states);
     return err;
+}
+
+void rl_weigher_clear(rl_weigher *w)
+{
+    free(w->ids);
+    w->ids = NULL;
+    w->ids_n = w->ids_cap = 0;
+}
+
+static rl_err take_down(rl_weigher *w, const rl_cert_id *id)
+{
+    if (w->ids_n == w->ids_cap) {
+        size_t cap = w->ids_cap ? 2 * w->ids_cap : 64;
+        rl_cert_id *ids = realloc(w->ids, cap * sizeof(*ids));
+        if (!ids)
+            return RL_ENOMEM;
+        w->ids = ids;
+        w->ids_cap = cap;
+    }
+    w->ids[w->ids_n++] = *id;
+    return RL_OK;
+}
+
+/* Reasons that wait for an admin are left out of the mask while their cause lasts, and those that ended with the same
+ * change stay: what is withheld must not make the certificate better than it was. */
+static void leave_out_held(rl_cert_record *cert, uint32_t before)
+{
+    uint32_t waiting = cert->status == RL_STATUS_REVOKED ? 0 : cert->why & cert->held.why;
+    if (waiting)
+        cert->why = (cert->why & ~waiting) | (cert->held.kept & before);
+    else
+        cert->held = (__typeof__(cert->held)){0};
+}
+
+static bool worsens(const rl_weigher *w, const rl_cert_record *cert)
+{
+    rl_cert_record next = *cert; /* strings stay the certificate's */
+    rl_cert_settle(&next, w->now);
+    return next.status > cert->status && cert->not_after > w->now;
+}
+
+/* One that waits already waits on where it is. */
+static void hold(rl_cert_record *cert, uint32_t before, uint64_t change)
+{
+    if (!cert->held.change)
+        cert->held.change = change;
+    cert->held.why |= cert->why & ~before;
+    cert->held.kept |= before & ~cert->why;
+    cert->why = before;
+}
+
+/* The certificate as weighed becomes what is written of it. */
+static rl_err brake(rl_weigher *w, const rl_cert_id *id, const rl_cert_record *old, rl_cert_record *cert)
+{
+    if (w->worse == RL_WORSE_RELEASE)
+        cert->held = (__typeof__(cert->held)){0};
+    else
+        leave_out_held(cert, old->why);
+    if (w->worse == RL_WORSE_APPLY || w->worse == RL_WORSE_RELEASE || !worsens(w, cert))
+        return RL_OK;
+    if (w->worse == RL_WORSE_HOLD) {
+        hold(cert, old->why, w->change);
+        return RL_OK;
+    }
+    cert->why = old->why;
+    cert->held = old->held;
+    return take_down(w, id);
 }
 
 rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
@@ -89,10 +221,13 @@ rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
     if (err == RL_ENOTFOUND)
         return RL_OK;
     RL_TRY(err);
-    uint32_t before = cert.why;
+    const rl_cert_record old = cert; /* strings stay the certificate's */
     bool moved = rebind && rebind(&cert, ctx);
     err = rl_weigh(t, w->settings, w->now, &cert);
-    if (err == RL_OK && (moved || cert.why != before)) {
+    if (err == RL_OK)
+        err = brake(w, id, &old, &cert);
+    bool same = cert.why == old.why && memcmp(&cert.held, &old.held, sizeof(old.held)) == 0;
+    if (err == RL_OK && (moved || !same)) {
         w->changed += rl_cert_settle(&cert, w->now);
         err = rl_txn_update_cert(t, id, &cert, w->origin);
     }

@@ -6,18 +6,32 @@
 #include "store/store.h"
 #include "sync/rules.h"
 
+/* What becomes of a certificate that is to be revoked or put on hold. */
+typedef enum {
+    RL_WORSE_APPLY,   /* it is, but for what waits in a held change */
+    RL_WORSE_COLLECT, /* its id is taken down, and it stays as it is */
+    RL_WORSE_HOLD,    /* it waits in the weigher's change, and stays as it is */
+    RL_WORSE_RELEASE, /* it is, and no longer waits */
+} rl_worse;
+
 /* Who weighs, and what came of it. */
 typedef struct rl_weigher {
     const rl_settings *settings;
     const char *origin; /* of the changes: "sync:entra-device" */
     int64_t now;        /* Unix seconds */
-    uint64_t changed;   /* certificates whose status changed */
+    rl_worse worse;
+    uint64_t change;  /* RL_WORSE_HOLD: the one that certificates wait in */
+    uint64_t changed; /* certificates whose status changed */
+    rl_cert_id *ids;  /* RL_WORSE_COLLECT: which; some more than once */
+    size_t ids_n, ids_cap;
 } rl_weigher;
+void rl_weigher_clear(rl_weigher *w);
 
 /* The mask follows from all objects that the certificate is bound to, not only the one at hand. Settles nothing. */
 rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert);
 /* Weighs a stored certificate, whose bindings are what `rebind` makes of them (NULL: as stored), and writes it if
- * something changed. One that does not exist is passed over: a binding to nothing must not hold back the others. */
+ * something changed. What waits in a held change waits on, unless its cause has ended; expired certificates do not
+ * wait. One that does not exist is passed over: a binding to nothing must not hold back the others. */
 rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
                        bool (*rebind)(rl_cert_record *cert, const void *ctx), const void *ctx);
 /* The same for rl_txn_each_binding, as stored; `weigher` is an rl_weigher. */
@@ -25,6 +39,15 @@ rl_err rl_weigh_each(rl_store_txn *t, const rl_cert_id *id, void *weigher);
 /* The certificates that bear this device id as their common name, bound to an Entra device by now or not. */
 rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
                             rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
+
+/* The device id that a certificate waits for, if no directory has ever known it: not bound to an object. NULL: it does
+ * not wait. */
+const char *rl_waiting_device(const rl_cert_record *cert);
+/* Certificates that were issued until then and wait for their device still, wait for nothing: every directory that is
+ * watched has been compared as a whole since the grace ended. 0: none. `last_full` reads it from a source's cursor;
+ * RL_ENOTFOUND: there is none. */
+rl_err rl_new_devices_before(const rl_settings *s, rl_err (*last_full)(void *ctx, const char *source, int64_t *at),
+                             void *ctx, int64_t *issued_before);
 
 /* For rl_ca_on_issue: a new certificate gets the mask that its objects give it; `settings` is an rl_settings. */
 rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings);
