@@ -34,6 +34,11 @@ rl_err rl_command_import_index(rl_app *app, const json_t *request, json_t **repl
 rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
+/* ---- commands_guards.c: mass changes that wait ---- */
+rl_err rl_command_sync_hold(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_sync_release(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_sync_drop(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
 /* ---- control.c: `data_dir`/control.sock, one JSON object a line each way ---- */
 typedef struct rl_control rl_control;
 /* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */

@@ -375,10 +375,25 @@ static int print_rules(const cli_call *call, const json_t *reply)
     return 0;
 }
 
+static int sync_usage(const char *word, bool wants_id)
+{
+    fprintf(stderr, "revline sync: %s%s; see revline sync --help\n",
+            wants_id ? "an operand is missing: ID of " : "too many operands behind ", word);
+    return 2;
+}
+
 int cli_sync(cli_call *call)
 {
+    const char *word = call->operands_n ? call->operands[0] : "";
+    bool decides = strcmp(word, "release") == 0 || strcmp(word, "drop") == 0;
+    if (decides ? call->operands_n < 2 : call->operands_n > 1)
+        return sync_usage(word, decides);
     json_t *request = request_of(call);
-    if (call->operands_n && strcmp(call->operands[0], "rules") == 0) {
+    if (decides)
+        return cli_sync_decide(call, request);
+    if (strcmp(word, "hold") == 0)
+        return cli_sync_hold(call, request);
+    if (strcmp(word, "rules") == 0) {
         json_object_set_new(request, "command", json_string("sync-rules"));
         return cli_ask_and(call, request, print_rules);
     }
@@ -396,6 +411,8 @@ static void print_source(const char *name, const json_t *s)
         printf(", %lld objects, last success %lld s ago", (long long)rl_json_int(s, "objects", 0), (long long)lag);
     if (error && error[0])
         printf(", failing: %s", error);
+    if (rl_json_int(s, "heldChanges", 0) > 0)
+        printf(", %lld certificates held: revline sync hold", (long long)rl_json_int(s, "heldCertificates", 0));
     printf("\n");
 }
 

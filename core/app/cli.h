@@ -63,6 +63,10 @@ int cli_ocsp(cli_call *call);
 int cli_import(cli_call *call);
 int cli_issuers(cli_call *call);
 
+/* cli_guards.c: `revline sync hold`; `revline sync release ID`, `drop ID`. They take over `request`. */
+int cli_sync_hold(cli_call *call, json_t *request);
+int cli_sync_decide(cli_call *call, json_t *request);
+
 /* cli_issuers.c: `revline ocsp csr` and `revline ocsp install`. */
 bool cli_ocsp_manages(const cli_call *call); /* it is one of them: settings and database are needed */
 int cli_ocsp_manage(cli_call *call);

@@ -55,7 +55,11 @@ static const cli_option sync_options[] = {
     {"full", NULL, "compare the whole source"},
     {NULL, NULL,
      "Sources: entra-device, entra-user, intune-device, user-risk, jamf-computer, jamf-device, jamf-user, crl-1 and\n"
-     "so on; reweigh weighs every certificate by the status rules.\n\n"
+     "so on; reweigh weighs every certificate by the status rules, guard looks for new devices that never came.\n\n"
+     "  revline sync hold         lists the mass changes that wait for a decision: more certificates than\n"
+     "                            REVLINE_SYNC_MASS_LIMIT would have been revoked or put on hold by one round\n"
+     "  revline sync release ID   applies one, by what the directories say now\n"
+     "  revline sync drop ID      leaves its certificates as they are, until the next full round finds the same\n\n"
      "  revline sync rules   prints these rules as they apply under the settings: which state of which object makes\n"
      "                       a certificate revoked or on hold\n"}};
 
@@ -96,7 +100,7 @@ static const cli_command commands[] = {
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
-    {"sync", "[SOURCE]", 0, 1, "run a source or all of them now; the status rules", sync_options, cli_sync},
+    {"sync", "[SOURCE]", 0, 2, "run a source or all of them now; the status rules", sync_options, cli_sync},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},
 };

@@ -17,16 +17,17 @@ static json_t *sync_health(rl_app *app, bool *degraded)
     int64_t now = rl_wall_s();
     for (size_t i = 0; i < n; i++) {
         const rl_sync_status *s = &status[i];
-        bool failing = s->last_error[0] != 0;
-        *degraded |= failing;
+        bool degrades = s->last_error[0] != 0 || s->held_changes > 0;
+        *degraded |= degrades;
         json_object_set_new(
             out, s->name,
-            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", failing ? "degraded" : "ok", "state",
-                      s->state, "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
+            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", degrades ? "degraded" : "ok",
+                      "state", s->state, "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
                       (json_int_t)(s->last_success ? now - s->last_success : -1), "rounds", (json_int_t)s->rounds,
                       "pages", (json_int_t)s->pages, "objects", (json_int_t)s->objects, "changed",
-                      (json_int_t)s->changed, "failures", (json_int_t)s->failures, "requests", (json_int_t)s->requests,
-                      "lastError", s->last_error));
+                      (json_int_t)s->changed, "heldChanges", (json_int_t)s->held_changes, "heldCertificates",
+                      (json_int_t)s->held_certificates, "failures", (json_int_t)s->failures, "requests",
+                      (json_int_t)s->requests, "lastError", s->last_error));
     }
     return out;
 }
