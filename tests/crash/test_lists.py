@@ -49,7 +49,7 @@ def test_killed_between_the_pages_of_a_list(graph, synced, page):
 def test_killed_while_certificates_are_weighed_anew(graph, synced):
     """More certificates than one transaction takes; in the end each is on hold, by one change."""
     rng = random.Random("weigh kills")
-    server = synced(**{**QUICK, "REVLINE_COMPLIANCE_CHECK": "never"})
+    server = synced(**{**QUICK, "REVLINE_COMPLIANCE_CHECK": "never", "REVLINE_SYNC_MASS_LIMIT": "0"})
     devices = [graph.add("managedDevices", "d%02d" % i, complianceState="noncompliant") for i in range(20)]
     server.sync_round()
     serials = [server.sign(d["id"], "static-aad")[1] for d in devices for _ in range(28)]

@@ -190,7 +190,7 @@ class Revline:
     def sync(self, source=None):
         """What /probe says of the upstreams that are watched, or of one source."""
         parts = self.control("status")["parts"]["sync"]
-        return parts[source] if source else {name: s for name, s in parts.items() if s["state"] != "off" and name != "reweigh"}
+        return parts[source] if source else {name: s for name, s in parts.items() if s["state"] != "off" and name not in ("reweigh", "guard")}
 
     def sync_round(self, full=False):
         """Asks for a round of every source and waits until one that began after this call ended well."""

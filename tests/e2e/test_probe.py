@@ -21,7 +21,7 @@ def test_every_part_is_named(synced, graph):
         assert {part: body["parts"][part]["status"] for part in ("store", "ca", "ocsp")} == {"store": "ok", "ca": "ok", "ocsp": "ok"}
         sources = body["parts"]["sync"]
         off = {"intune-device", "user-risk", "jamf-computer", "jamf-device", "jamf-user", "graph-hook"}
-        assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys({"reweigh", "entra-device", "entra-user"} | off, "ok")
+        assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys({"reweigh", "guard", "entra-device", "entra-user"} | off, "ok")
         assert {name for name, s in sources.items() if s["state"] == "off"} == off
     assert probe(server, "/probe/live") == (200, {"status": "ok"})
 
