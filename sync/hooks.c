@@ -10,7 +10,7 @@
 #include "sync/source.h"
 #include "sync/subscription.h"
 
-enum { BODY_MAX = 1 << 20, TOKEN_MAX = 4096, PASSWORD_MAX = 512 };
+enum { BODY_MAX = 256 << 10, TOKEN_MAX = 4096, PASSWORD_MAX = 512 };
 
 #define NO_STORE "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 
