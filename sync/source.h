@@ -12,8 +12,8 @@
 
 #include "base/metrics.h"
 #include "http/client.h"
+#include "http/token.h"
 #include "sync/sync.h"
-#include "sync/token.h"
 
 enum { RL_SYNC_SOURCES_MAX = 32 };
 

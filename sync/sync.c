@@ -368,7 +368,8 @@ static rl_err start_loop(rl_sync *sync, rl_error *e)
     }
     rl_err err = rl_http_client_new(&sync->loop, &sync->client, e);
     if (err == RL_OK)
-        err = rl_token_new(sync->client, sync->settings, on_token, sync, &sync->token, e);
+        err = rl_token_new(sync->client, sync->settings, sync->settings->azure.graph_url, on_token, sync, &sync->token,
+                           e);
     if (err == RL_OK)
         err = start_thread(sync, e);
     if (err != RL_OK) {

@@ -1,5 +1,5 @@
-/* Client credentials against {authority}/{tenant}/oauth2/v2.0/token. Sync loop only. */
-#include "sync/token.h"
+/* Client credentials against {authority}/{tenant}/oauth2/v2.0/token. */
+#include "http/token.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@ enum { ANSWER_MAX = 256 * 1024, LIFE_MAX_S = 24 * 3600 };
 struct rl_token {
     rl_http_client *client;
     const rl_settings *settings;
+    const char *resource;
     rl_token_fn fn;
     void *ctx;
     rl_http_call *call;
@@ -29,13 +30,13 @@ static void forget(rl_token *t)
     t->text = NULL;
 }
 
-rl_err rl_token_new(rl_http_client *client, const rl_settings *s, rl_token_fn fn, void *ctx, rl_token **out,
-                    rl_error *e)
+rl_err rl_token_new(rl_http_client *client, const rl_settings *s, const char *resource, rl_token_fn fn, void *ctx,
+                    rl_token **out, rl_error *e)
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return rl_fail(e, RL_ENOMEM, "token", "out of memory");
-    **out = (rl_token){.client = client, .settings = s, .fn = fn, .ctx = ctx};
+    **out = (rl_token){.client = client, .settings = s, .resource = resource, .fn = fn, .ctx = ctx};
     return RL_OK;
 }
 
@@ -94,17 +95,18 @@ static rl_err put_url(const rl_settings *s, rl_buf *out)
     return rl_buf_append(out, "", 1);
 }
 
-static rl_err put_form(const rl_settings *s, rl_buf *out)
+static rl_err put_form(const rl_token *t, rl_buf *out)
 {
-    char *graph = strndup(s->azure.graph_url, (size_t)without_slash(s->azure.graph_url));
-    rl_err err = graph ? put_field(out, "client_id", s->azure.client_id, "") : RL_ENOMEM;
+    const rl_settings *s = t->settings;
+    char *resource = strndup(t->resource, (size_t)without_slash(t->resource));
+    rl_err err = resource ? put_field(out, "client_id", s->azure.client_id, "") : RL_ENOMEM;
     if (err == RL_OK)
         err = put_field(out, "client_secret", s->azure.client_secret, "");
     if (err == RL_OK)
         err = put_field(out, "grant_type", "client_credentials", "");
     if (err == RL_OK)
-        err = put_field(out, "scope", graph, "/.default");
-    free(graph);
+        err = put_field(out, "scope", resource, "/.default");
+    free(resource);
     return err;
 }
 
@@ -184,7 +186,7 @@ rl_err rl_token_fetch(rl_token *t, rl_error *e)
         return RL_OK;
     rl_err err = put_url(t->settings, &url);
     if (err == RL_OK)
-        err = put_form(t->settings, &form);
+        err = put_form(t, &form);
     if (err == RL_OK) {
         const rl_http_call_options o = {.method = "POST",
                                         .url = (char *)url.p,

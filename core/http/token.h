@@ -1,9 +1,9 @@
-/* The access token for Microsoft Graph: OAuth 2.0 client credentials (RFC 6749 §4.4). Sync loop only.
+/* The access token for one of Microsoft's services: OAuth 2.0 client credentials (RFC 6749 §4.4). For one loop.
  *
- * One token for all sources, refreshed after 80 % of its life, one request under way at most. Neither the
+ * One token for all who ask that service, refreshed after 80 % of its life, one request under way at most. Neither the
  * secret nor the token is ever logged. */
-#ifndef RL_SYNC_TOKEN_H
-#define RL_SYNC_TOKEN_H
+#ifndef RL_HTTP_TOKEN_H
+#define RL_HTTP_TOKEN_H
 
 #include "http/client.h"
 
@@ -12,9 +12,10 @@ typedef struct rl_token rl_token;
 /* A fetch ended; `failure` is NULL when there is a token now, else valid during the call. */
 typedef void (*rl_token_fn)(void *ctx, const rl_error *failure, int64_t retry_after_ms);
 
-/* `client` and `s` must outlive it. */
-rl_err rl_token_new(rl_http_client *client, const rl_settings *s, rl_token_fn fn, void *ctx, rl_token **out,
-                    rl_error *e);
+/* `resource` is the service's base URL, as in REVLINE_GRAPH_URL: its scope is {resource}/.default. It, `client` and
+ * `s` must outlive the token. */
+rl_err rl_token_new(rl_http_client *client, const rl_settings *s, const char *resource, rl_token_fn fn, void *ctx,
+                    rl_token **out, rl_error *e);
 /* Only after the client was closed: a call may be under way before. */
 void rl_token_free(rl_token *t);
 
