@@ -47,22 +47,21 @@ static size_t cache_control(int64_t left, char line[RL_HTTP_LINES_MAX])
     return (size_t)(at - line);
 }
 
-/* RFC 9110 §13.1.2: the client holds this very answer. Tags are hexadecimal in quotes, so a plain search finds one
- * in a list, weak or not. §13.1.3: a date counts only without tags, and one that cannot be read does not. */
-static bool client_has_it(const rl_http_request *req, const ocsp_entry *entry)
+/* A plain search finds a tag in a list, weak or not. */
+bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
 {
     char text[RL_TIME_TEXT] = {0};
     int64_t since;
     if (req->method == RL_HTTP_POST)
         return false;
-    rl_span tags = rl_http_header(req, "If-None-Match"), tag = ocsp_entry_tag(entry);
+    rl_span tags = rl_http_header(req, "If-None-Match");
     if (tags.p)
         return memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
     rl_span date = rl_http_header(req, "If-Modified-Since");
     if (date.n == 0 || date.n >= sizeof(text))
         return false;
     memcpy(text, date.p, date.n);
-    return rl_time_parse_http(text, &since) == RL_OK && entry->this_update <= since;
+    return rl_time_parse_http(text, &since) == RL_OK && modified <= since;
 }
 
 /* With the caller's reference. */
@@ -80,7 +79,7 @@ static void share_entry(ocsp_entry *entry, int64_t now, bool for_caches, rl_http
 static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, int64_t now, bool for_caches)
 {
     rl_http_shared shared;
-    int status = for_caches && client_has_it(req, entry) ? 304 : 200;
+    int status = for_caches && ocsp_client_has(req, ocsp_entry_tag(entry), entry->this_update) ? 304 : 200;
     rl_metric_add(o->responses[entry->outcome], 1);
     share_entry(entry, now, for_caches, &shared);
     rl_http_reply_shared(req, status, &shared);

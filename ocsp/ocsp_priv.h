@@ -1,4 +1,4 @@
-/* Between ocsp.c and handler.c. */
+/* Between ocsp.c, handler.c and crl_publish.c. */
 #ifndef RL_OCSP_OCSP_PRIV_H
 #define RL_OCSP_OCSP_PRIV_H
 
@@ -18,5 +18,9 @@ void ocsp_handle_post(rl_http_request *req, void *ctx);
 void ocsp_handle_get(rl_http_request *req, void *ctx);
 /* Everything that no other route takes: 404 unless it is an OCSP request. */
 void ocsp_handle_root(rl_http_request *req, void *ctx);
+
+/* RFC 9110 §13.1.2: the client holds this very representation, by its tag, one in quotes. §13.1.3: a date counts only
+ * without tags, and one that cannot be read does not. Never for POST. */
+bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified);
 
 #endif

@@ -56,15 +56,6 @@ ocsp_delegate *ocsp_responder_current(ocsp_responder *r, rl_issuer_id issuer)
 }
 
 /* ---- making ---- */
-static bool read_time(const ASN1_TIME *time, int64_t *unix_s)
-{
-    struct tm tm;
-    if (ASN1_TIME_to_tm(time, &tm) != 1)
-        return false;
-    *unix_s = timegm(&tm);
-    return true;
-}
-
 /* What answers need of the certificate. */
 static rl_err read_cert(const X509 *cert, rl_responder_id id, ocsp_delegate *d, rl_error *e)
 {
@@ -73,7 +64,8 @@ static rl_err read_cert(const X509 *cert, rl_responder_id id, ocsp_delegate *d, 
     RL_TRY(rl_x509_to_der(cert, &d->cert, &cert_n, e));
     int name_n = id == RL_RESPONDER_BY_NAME ? i2d_X509_NAME(X509_get_subject_name(cert), &d->name) : 0;
     if (name_n < 0 || rl_x509_key_hash(cert, RL_SHA1, key_hash) != RL_OK ||
-        !read_time(X509_get0_notBefore(cert), &d->not_before) || !read_time(X509_get0_notAfter(cert), &d->not_after))
+        rl_x509_time(X509_get0_notBefore(cert), &d->not_before) != RL_OK ||
+        rl_x509_time(X509_get0_notAfter(cert), &d->not_after) != RL_OK)
         return rl_fail_openssl(e, "ocsp", "the responder certificate cannot be read");
     d->renew_at = d->installed ? d->not_after : d->made_at + (d->not_after - d->made_at) / 2;
     d->identity = (ocsp_identity){

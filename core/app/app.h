@@ -7,6 +7,7 @@
 
 #include "ca/ca.h"
 #include "http/server.h"
+#include "ocsp/crl_publish.h"
 #include "ocsp/ocsp.h"
 #include "scep/scep.h"
 #include "sync/sync.h"
@@ -16,6 +17,7 @@ typedef struct rl_app {
     rl_store *store;
     rl_ca *ca;
     rl_ocsp *ocsp;
+    rl_crls *crls;
     rl_scep *scep;
     rl_sync *sync;
     rl_http_server *http;

@@ -1,4 +1,4 @@
-/* `revline issuers`, and the two words of `revline ocsp` by which another CA lets us answer for it. */
+/* `revline issuers`, `revline crl`, and the two words of `revline ocsp` by which another CA lets us answer for it. */
 #include <stdio.h>
 
 #include "app/cli.h"
@@ -23,6 +23,20 @@ static int print_issuers(const cli_call *call, const json_t *reply)
 int cli_issuers(cli_call *call)
 {
     return cli_ask_and(call, json_pack("{s:s}", "command", "issuers"), print_issuers);
+}
+
+static int print_crl(const cli_call *call, const json_t *reply)
+{
+    (void)call;
+    printf("%s", rl_json_str(reply, "crl"));
+    return 0;
+}
+
+int cli_crl(cli_call *call)
+{
+    return cli_ask_and(call,
+                       json_pack("{s:s,s:s*}", "command", "crl", "issuer", call->operands_n ? call->operands[0] : NULL),
+                       print_crl);
 }
 
 /* ---- ocsp csr, ocsp install ---- */

@@ -107,17 +107,17 @@ static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
                      time_json(r->not_after), "revokedAt", time_json(r->revoked_at), "bindings", bindings);
 }
 
-static json_t *pem_json(rl_span der)
+static json_t *pem_json(const char *label, rl_span der)
 {
     size_t n = 4 * ((der.n + 2) / 3) + 1;
     char *b64 = malloc(n);
     rl_buf pem = {0};
     json_t *out = NULL;
     if (b64 && rl_base64_encode(der, false, b64, n) == RL_OK) {
-        rl_buf_printf(&pem, "-----BEGIN CERTIFICATE-----\n");
+        rl_buf_printf(&pem, "-----BEGIN %s-----\n", label);
         for (size_t i = 0, len = strlen(b64); i < len; i += 64)
             rl_buf_printf(&pem, "%.64s\n", b64 + i);
-        rl_buf_printf(&pem, "-----END CERTIFICATE-----\n");
+        rl_buf_printf(&pem, "-----END %s-----\n", label);
         out = json_stringn((const char *)pem.p, pem.n);
     }
     free(b64);
@@ -136,7 +136,7 @@ static rl_err show(rl_app *app, const rl_cert_id *id, json_t **reply, rl_error *
         return rl_fail(e, err, "store", "the certificate cannot be read: %s", rl_err_name(err));
     *reply = cert_json(id, &record);
     if (*reply && rl_store_der(app->store, id, &der) == RL_OK)
-        json_object_set_new(*reply, "certificate", pem_json(rl_buf_span(&der)));
+        json_object_set_new(*reply, "certificate", pem_json("CERTIFICATE", rl_buf_span(&der)));
     rl_buf_free(&der);
     rl_cert_clear(&record);
     return *reply ? RL_OK : RL_ENOMEM;
@@ -313,9 +313,30 @@ static rl_err cmd_ca(rl_app *app, const json_t *request, json_t **reply, rl_erro
     rl_issuer_fingerprint(issuer, fingerprint);
     char *subject = rl_name_text(X509_get_subject_name(issuer->cert));
     *reply = json_pack("{s:s?,s:s,s:o}", "subject", subject, "fingerprint", fingerprint, "certificate",
-                       pem_json(issuer->der));
+                       pem_json("CERTIFICATE", issuer->der));
     free(subject);
     return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+}
+
+/* {"issuer": …}: the published list; with no server running, one made here. */
+static rl_err crl(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
+{
+    rl_issuer_id id;
+    rl_buf der = {0};
+    RL_TRY(named_issuer(app, request, &id, e));
+    const rl_issuer *issuer = id ? rl_ca_by_id(app->ca, id) : rl_ca_issuer(app->ca);
+    if (!issuer->signer)
+        return rl_fail(e, RL_EINVAL, "crl", "issuer %u is another CA: its revocation list is its own", issuer->id);
+    rl_err err = RL_OK;
+    if (!app->crls)
+        err = rl_crls_make(app->store, app->settings, issuer, &der, e);
+    else if ((err = rl_crls_current(app->crls, issuer->id, &der)) != RL_OK)
+        rl_fail(e, err, "crl",
+                err == RL_EBUSY ? "the list is still being made: ask again in a moment" : "out of memory");
+    if (err == RL_OK)
+        *reply = json_pack("{s:i,s:o}", "issuer", (int)issuer->id, "crl", pem_json("X509 CRL", rl_buf_span(&der)));
+    rl_buf_free(&der);
+    return err;
 }
 
 rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
@@ -335,6 +356,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"sync-drop", rl_command_sync_drop},
                     {"status", cmd_status},
                     {"ca", cmd_ca},
+                    {"crl", crl},
                     {"issuers", rl_command_issuers},
                     {"import", rl_command_import},
                     {"import-crl", rl_command_import_crl},

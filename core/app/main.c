@@ -63,6 +63,11 @@ static const cli_option sync_options[] = {
      "  revline sync rules   prints these rules as they apply under the settings: which state of which object makes\n"
      "                       a certificate revoked or on hold\n"}};
 
+static const cli_option crl_options[] = {
+    {NULL, NULL,
+     "ISSUER is one of our own: number, fingerprint or common name; without it, the one that issues now. The list is\n"
+     "the one that is published at /crl; with no server running it is made here.\n"}};
+
 static const cli_option ocsp_options[] = {
     {"cert", "FILE", "the certificate in question (PEM or DER)"},
     {"issuer", "FILE", "the CA that issued it (PEM or DER)"},
@@ -98,6 +103,7 @@ static const cli_command commands[] = {
     {"show", "SERIAL", 1, 1, "one certificate", serial_options, cli_show},
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
+    {"crl", "[ISSUER]", 0, 1, "the current revocation list, in PEM", crl_options, cli_crl},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
     {"sync", "[SOURCE]", 0, 2, "run a source or all of them now; the status rules", sync_options, cli_sync},

@@ -56,6 +56,7 @@ static rl_err start_http(rl_app *app, rl_error *e)
 {
     rl_http_route routes[ROUTES_MAX];
     size_t n = rl_ocsp_routes(app->ocsp, routes, ROUTES_MAX);
+    n += rl_crls_routes(app->crls, routes + n, ROUTES_MAX - n);
     n += rl_scep_routes(app->scep, routes + n, ROUTES_MAX - n);
     n += rl_hooks_routes(app->sync, routes + n, ROUTES_MAX - n);
     n += rl_web_routes(app, routes + n, ROUTES_MAX - n);
@@ -90,7 +91,7 @@ static void print_banner(const rl_app *app)
         printf("  SCEP, Entra     %s/static/aad\n", url);
     if (s->scep.jamf_challenge[0])
         printf("  SCEP, Jamf Pro  %s/jamf\n", url);
-    printf("  CRL             %s/crl (comes with a later version)\n"
+    printf("  CRL             %s/crl\n"
            "  Probe           %s/probe\n"
            "  Metrics         %s/metrics\n",
            url, url, url);
@@ -103,6 +104,7 @@ static void print_banner(const rl_app *app)
 static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
 {
     RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
+    RL_TRY(rl_crls_open(app->store, app->ca, app->settings, &app->crls, e));
     RL_TRY(rl_scep_open(app->ca, app->settings, &app->scep, e));
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
     RL_TRY(rl_control_start(app, control, e));
@@ -118,6 +120,7 @@ static void stop_parts(rl_app *app, rl_control *control)
         rl_sync_stop(app->sync);
     if (app->scep)
         rl_scep_close(app->scep);
+    rl_crls_close(app->crls);
     if (app->ocsp)
         rl_ocsp_close(app->ocsp);
     rl_app_close(app);

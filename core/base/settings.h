@@ -82,6 +82,10 @@ typedef struct rl_settings {
         int64_t sign_queue_limit; /* signatures waiting; above it tryLater */
     } ocsp;
     struct {
+        rl_duration validity, interval;
+        bool distribution_point; /* certificates say where the list is */
+    } crl;
+    struct {
         char *static_challenge, *static_aad_challenge, *jamf_challenge; /* "" = profile off */
         rl_duration static_validity, static_aad_validity, jamf_validity;
         bool allow_legacy; /* 3DES and SHA-1 */

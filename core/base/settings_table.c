@@ -97,6 +97,15 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_OCSP_SIGN_QUEUE", RL_T_INT, AT(ocsp.sign_queue_limit), "4096", .min = "1", .max = "1000000",
      .group = "OCSP", .help = "Signatures waiting or being made; above it tryLater."},
 
+    {"REVLINE_CRL_VALIDITY", RL_T_DURATION, AT(crl.validity), "24h", .min = "10s", .max = "365d",
+     .alias = "AppConfig__CRL__ValidityDays", .alias_unit = "d", .group = "CRL",
+     .help = "nextUpdate after thisUpdate of our revocation lists; each is made anew at half of it."},
+    {"REVLINE_CRL_INTERVAL", RL_T_DURATION, AT(crl.interval), "5s", .min = "100ms", .max = "1d", .group = "CRL",
+     .help = "How soon a change of a certificate's status makes a new list."},
+    {"REVLINE_CRL_DISTRIBUTION_POINT", RL_T_BOOL, AT(crl.distribution_point), "false",
+     .alias = "AppConfig__CRL__AddCdp", .alias_unit = "", .group = "CRL",
+     .help = "New certificates name the list's URL (cRLDistributionPoints), for clients that ask no OCSP responder."},
+
     {"REVLINE_STATIC_CHALLENGE", RL_T_STRING, AT(scep.static_challenge), "", .min = "8", .max = "256", .secret = true,
      .alias = "AppConfig__StaticValidation__RequestPassword", .group = "SCEP",
      .help = "Challenge password of /static; empty turns the profile off."},

@@ -11,25 +11,13 @@ static rl_err out_of_memory(rl_error *e)
     return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
 }
 
-/* ---- time ---- */
-rl_err ca_time(const ASN1_TIME *t, int64_t *unix_s)
-{
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    int days, seconds;
-    int ok = epoch && ASN1_TIME_diff(&days, &seconds, epoch, t) == 1;
-    ASN1_TIME_free(epoch);
-    if (!ok)
-        return RL_ECRYPTO;
-    *unix_s = (int64_t)days * 86400 + seconds;
-    return RL_OK;
-}
-
+/* ---- validity ---- */
 rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_duration validity, ca_template *t,
                    rl_error *e)
 {
     int64_t first, last;
-    if (ca_time(X509_get0_notBefore(issuer->cert), &first) != RL_OK ||
-        ca_time(X509_get0_notAfter(issuer->cert), &last) != RL_OK)
+    if (rl_x509_time(X509_get0_notBefore(issuer->cert), &first) != RL_OK ||
+        rl_x509_time(X509_get0_notAfter(issuer->cert), &last) != RL_OK)
         return rl_fail_openssl(e, "ca", "the CA certificate's validity cannot be read");
     if (last <= now)
         return rl_fail(e, RL_EDENIED, "ca", "the CA certificate has expired");
@@ -127,6 +115,46 @@ static bool add_aia(X509 *cert, const char *base_url)
     return ok;
 }
 
+/* RFC 5280 §4.2.1.13 */
+static bool add_crl_point(X509 *cert, const char *base_url, rl_issuer_id issuer)
+{
+    CRL_DIST_POINTS *points = CRL_DIST_POINTS_new();
+    DIST_POINT *point = DIST_POINT_new();
+    DIST_POINT_NAME *name = DIST_POINT_NAME_new();
+    GENERAL_NAME *location = GENERAL_NAME_new();
+    ASN1_IA5STRING *uri = ASN1_IA5STRING_new();
+    rl_buf url = {0};
+    bool ok = points && point && name && location && uri && (name->name.fullname = GENERAL_NAMES_new()) &&
+              rl_buf_printf(&url, "%s/crl/%u.crl", base_url, issuer) == RL_OK &&
+              ASN1_STRING_set(uri, url.p, (int)url.n) == 1;
+    rl_buf_free(&url);
+    if (ok) { /* each is the next one's from here on */
+        GENERAL_NAME_set0_value(location, GEN_URI, uri);
+        uri = NULL;
+        ok = sk_GENERAL_NAME_push(name->name.fullname, location) > 0;
+        location = ok ? NULL : location;
+        name->type = 0; /* fullName */
+        point->distpoint = name;
+        name = NULL;
+        ok = ok && sk_DIST_POINT_push(points, point) > 0;
+        point = ok ? NULL : point;
+    }
+    ok = ok && add(cert, NID_crl_distribution_points, points, false);
+    ASN1_IA5STRING_free(uri);
+    GENERAL_NAME_free(location);
+    DIST_POINT_NAME_free(name);
+    DIST_POINT_free(point);
+    CRL_DIST_POINTS_free(points);
+    return ok;
+}
+
+/* Where its status is told. */
+static bool add_status_services(X509 *cert, const rl_settings *s, const rl_issuer *issuer)
+{
+    return add_aia(cert, s->http.base_url) &&
+           (!s->crl.distribution_point || add_crl_point(cert, s->http.base_url, issuer->id));
+}
+
 static bool add_nocheck(X509 *cert)
 {
     ASN1_NULL *null = ASN1_NULL_new();
@@ -165,7 +193,7 @@ rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, 
               add_ski(cert) && add_aki(cert, issuer) && add_key_usage(cert, t->key_usage) &&
               (sk_ASN1_OBJECT_num(t->eku) <= 0 || add(cert, NID_ext_key_usage, t->eku, false)) &&
               (sk_GENERAL_NAME_num(t->names) <= 0 || add(cert, NID_subject_alt_name, t->names, nameless)) &&
-              (t->ocsp_nocheck ? add_nocheck(cert) : add_aia(cert, ca->settings->http.base_url)) &&
+              (t->ocsp_nocheck ? add_nocheck(cert) : add_status_services(cert, ca->settings, issuer)) &&
               sign(cert, issuer->signer);
     if (!ok) {
         X509_free(cert);

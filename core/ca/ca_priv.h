@@ -51,8 +51,6 @@ rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_err
 rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_duration validity, ca_template *t,
                    rl_error *e);
 rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial);
-/* Seconds since 1970 of a certificate's time. */
-rl_err ca_time(const ASN1_TIME *t, int64_t *unix_s);
 /* A store record for a certificate made from `t`: the caller clears it. */
 rl_err ca_record(const ca_template *t, const char *profile, const char *requester, int64_t now, rl_cert_record *out);
 

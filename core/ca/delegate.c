@@ -96,7 +96,8 @@ static rl_err check_rights(X509 *cert, int64_t now, rl_error *e)
                        "believe an answer");
     if ((flags & EXFLAG_KUSAGE) && !(X509_get_key_usage(cert) & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION)))
         return rl_fail(e, RL_EINVAL, "delegate", "the certificate's key usage does not let it sign answers");
-    if (ca_time(X509_get0_notBefore(cert), &first) != RL_OK || ca_time(X509_get0_notAfter(cert), &last) != RL_OK)
+    if (rl_x509_time(X509_get0_notBefore(cert), &first) != RL_OK ||
+        rl_x509_time(X509_get0_notAfter(cert), &last) != RL_OK)
         return rl_fail_openssl(e, "delegate", "the certificate's validity cannot be read");
     if (now < first || now >= last)
         return rl_fail(e, RL_EINVAL, "delegate", "the certificate %s",

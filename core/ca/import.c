@@ -91,8 +91,8 @@ static rl_err place(const struct import *im, struct item *i, rl_error *e)
         return i->is_ca ? RL_OK : refuse(i, RL_ENOTFOUND, "was issued by no CA known here: import its CA first", e);
     if (rl_x509_serial(i->cert, &i->serial) != RL_OK)
         return refuse(i, RL_ERANGE, "has a serial number that is negative or longer than 20 octets", e);
-    if (ca_time(X509_get0_notBefore(i->cert), &t.not_before) != RL_OK ||
-        ca_time(X509_get0_notAfter(i->cert), &t.not_after) != RL_OK)
+    if (rl_x509_time(X509_get0_notBefore(i->cert), &t.not_before) != RL_OK ||
+        rl_x509_time(X509_get0_notAfter(i->cert), &t.not_after) != RL_OK)
         return refuse(i, RL_EBADMSG, "has a validity that cannot be read", e);
     return ca_record(&t, "imported", "import", t.not_before, &i->record) == RL_OK
                ? RL_OK

@@ -88,6 +88,18 @@ rl_err rl_x509_serial(const X509 *cert, rl_serial *out)
     return RL_OK;
 }
 
+rl_err rl_x509_time(const ASN1_TIME *t, int64_t *unix_s)
+{
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    int days, seconds;
+    int ok = epoch && ASN1_TIME_diff(&days, &seconds, epoch, t) == 1;
+    ASN1_TIME_free(epoch);
+    if (!ok)
+        return RL_ECRYPTO;
+    *unix_s = (int64_t)days * 86400 + seconds;
+    return RL_OK;
+}
+
 /* ---- errors ---- */
 rl_err rl_fail_openssl(rl_error *e, const char *domain, const char *what)
 {

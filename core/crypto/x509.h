@@ -26,6 +26,8 @@ void rl_serial_text(const rl_serial *s, char out[2 * RL_SERIAL_MAX + 1]);
 rl_err rl_serial_random(rl_serial *out);
 bool rl_serial_eq(const rl_serial *a, const rl_serial *b);
 rl_err rl_x509_serial(const X509 *cert, rl_serial *out);
+/* Seconds since 1970 of a certificate's time; RL_ECRYPTO when it is none. */
+rl_err rl_x509_time(const ASN1_TIME *t, int64_t *unix_s);
 
 /* Fails with the newest OpenSSL error text appended; clears OpenSSL's queue. */
 rl_err rl_fail_openssl(rl_error *e, const char *domain, const char *what);

@@ -1,0 +1,371 @@
+/* The lists' thread, and how they are served.
+ *
+ * The delta log tells what has changed: the thread reads on in it every REVLINE_CRL_INTERVAL and makes the lists of the
+ * issuers it finds there anew; each list besides at half of its validity. A list is one reference-counted piece of
+ * memory; readers take a reference under the lock, which is never held while a list is made. */
+#include "ocsp/crl_publish.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "ocsp/crl_build.h"
+#include "ocsp/ocsp_priv.h"
+
+enum { HEAD_MAX = 256, TAG_MAX = 48 };
+
+typedef struct published {
+    atomic_uint refs;
+    uint64_t number;
+    size_t entries;
+    int64_t this_update, next_update;
+    char tag[TAG_MAX];
+    char head[HEAD_MAX]; /* header lines and the empty line */
+    rl_buf der;
+} published;
+
+struct rl_crls {
+    rl_store *store;
+    const rl_ca *ca;
+    const rl_settings *settings;
+    rl_metric *made;
+    pthread_t thread;
+    bool running;
+    uint64_t next_delta;         /* the thread's: where it reads on in the log */
+    bool due[RL_CA_ISSUERS_MAX]; /* likewise: a certificate has changed */
+    pthread_mutex_t lock;        /* the rest */
+    pthread_cond_t stop;
+    bool stopping;
+    published *current[RL_CA_ISSUERS_MAX]; /* by issuer number, from 1 */
+};
+
+static void drop(void *owner)
+{
+    published *p = owner;
+    if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+        rl_buf_free(&p->der);
+        free(p);
+    }
+}
+
+static published *take(rl_crls *c, rl_issuer_id issuer)
+{
+    pthread_mutex_lock(&c->lock);
+    published *p = c->current[issuer - 1];
+    if (p)
+        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&c->lock);
+    return p;
+}
+
+static void swap(rl_crls *c, rl_issuer_id issuer, published *p)
+{
+    pthread_mutex_lock(&c->lock);
+    published *old = c->current[issuer - 1];
+    c->current[issuer - 1] = p;
+    pthread_mutex_unlock(&c->lock);
+    drop(old);
+}
+
+/* ---- making one ---- */
+struct next_number {
+    rl_issuer_id issuer;
+    uint64_t number;
+};
+
+static rl_err count_up(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct next_number *next = arg;
+    rl_issuer_record r;
+    rl_err err = rl_txn_issuer(t, next->issuer, &r);
+    if (err == RL_OK) {
+        next->number = ++r.crl_number;
+        err = rl_txn_put_issuer(t, next->issuer, &r);
+        rl_issuer_clear(&r);
+    }
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "crl", "the list's number cannot be kept");
+}
+
+struct gathering {
+    rl_store *store;
+    rl_buf entries;
+    size_t n;
+    int64_t expired_before; /* Unix seconds */
+    rl_err err;
+};
+
+/* RFC 5280 §5: an entry stays until it has been on one list that was made after the certificate's end. */
+static bool gather(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, void *ctx)
+{
+    struct gathering *g = ctx;
+    rl_cert_status status;
+    if (rl_store_cert_status(g->store, id, &status) == RL_OK && status.not_after != 0 &&
+        status.not_after < g->expired_before)
+        return true;
+    g->n++;
+    g->err = ocsp_crl_entry(&g->entries, id, revoked_at, reason);
+    return g->err == RL_OK;
+}
+
+/* nextUpdate lies no later than the issuer's own end. */
+static int64_t next_update(const rl_settings *s, const rl_issuer *issuer, int64_t now)
+{
+    int64_t next = now + s->crl.validity / 1000, end;
+    return rl_x509_time(X509_get0_notAfter(issuer->cert), &end) == RL_OK && end < next ? end : next;
+}
+
+static rl_err make(rl_store *store, const rl_settings *s, const rl_issuer *issuer, published *p, rl_error *e)
+{
+    const int64_t now = rl_wall_s();
+    struct next_number next = {.issuer = issuer->id};
+    struct gathering g = {.store = store, .expired_before = now - 2 * (s->crl.validity / 1000)};
+    p->this_update = now;
+    p->next_update = next_update(s, issuer, now);
+    if (p->next_update <= now)
+        return rl_fail(e, RL_EDENIED, "crl", "the CA certificate has expired");
+    rl_err err = rl_store_each_revoked(store, issuer->id, gather, &g);
+    if (err == RL_OK)
+        err = g.err;
+    if (err != RL_OK)
+        rl_fail(e, err, "crl", "the revoked certificates cannot be read: %s", rl_err_name(err));
+    if (err == RL_OK)
+        err = rl_store_run(store, count_up, &next, e);
+    if (err == RL_OK) {
+        const ocsp_crl_fields fields = {.number = next.number,
+                                        .this_update = p->this_update,
+                                        .next_update = p->next_update,
+                                        .entries = rl_buf_span(&g.entries)};
+        err = ocsp_crl_build(issuer, &fields, &p->der, e);
+    }
+    p->number = next.number;
+    p->entries = g.n;
+    rl_buf_free(&g.entries);
+    return err;
+}
+
+rl_err rl_crls_make(rl_store *store, const rl_settings *s, const rl_issuer *issuer, rl_buf *out, rl_error *e)
+{
+    published p = {0};
+    rl_err err = make(store, s, issuer, &p, e);
+    if (err == RL_OK && rl_buf_append(out, p.der.p, p.der.n) != RL_OK)
+        err = rl_fail(e, RL_ENOMEM, "crl", "out of memory");
+    rl_buf_free(&p.der);
+    return err;
+}
+
+/* ---- the thread ---- */
+static void describe(published *p, rl_issuer_id issuer)
+{
+    char modified[RL_TIME_TEXT], expires[RL_TIME_TEXT];
+    rl_time_http(p->this_update, modified);
+    rl_time_http(p->next_update, expires);
+    snprintf(p->tag, sizeof(p->tag), "\"crl-%u-%llu\"", issuer, (unsigned long long)p->number);
+    snprintf(p->head, sizeof(p->head),
+             "ETag: %s\r\nContent-Type: application/pkix-crl\r\nLast-Modified: %s\r\nExpires: %s\r\n\r\n", p->tag,
+             modified, expires);
+}
+
+static void publish(rl_crls *c, const rl_issuer *issuer)
+{
+    uint64_t began = rl_mono_ms();
+    rl_error e = {0};
+    published *p = calloc(1, sizeof(*p));
+    rl_err err = p ? make(c->store, c->settings, issuer, p, &e) : rl_fail(&e, RL_ENOMEM, "crl", "out of memory");
+    if (err != RL_OK) {
+        log_error("crl.failed", "issuer", issuer->id, "error", e.message);
+        if (p)
+            rl_buf_free(&p->der);
+        free(p);
+        return;
+    }
+    atomic_init(&p->refs, 1);
+    describe(p, issuer->id);
+    log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
+             "next_update", p->next_update, "ms", rl_mono_ms() - began);
+    rl_metric_add(c->made, 1);
+    c->due[issuer->id - 1] = false;
+    swap(c, issuer->id, p);
+}
+
+static bool note_change(uint64_t sequence, const rl_delta_record *r, void *ctx)
+{
+    rl_crls *c = ctx;
+    c->next_delta = sequence + 1;
+    /* A certificate may be revoked as it is issued. */
+    if (r->cert.issuer >= 1 && r->cert.issuer <= RL_CA_ISSUERS_MAX &&
+        (r->kind == RL_DELTA_STATUS || r->status != RL_STATUS_GOOD))
+        c->due[r->cert.issuer - 1] = true;
+    return true;
+}
+
+static bool is_due(rl_crls *c, rl_issuer_id issuer, int64_t now)
+{
+    const published *p = c->current[issuer - 1]; /* only this thread writes it */
+    return c->due[issuer - 1] || !p || now < p->this_update ||
+           now >= p->this_update + (p->next_update - p->this_update) / 2;
+}
+
+static bool wait_for_next_look(rl_crls *c)
+{
+    struct timespec until;
+    int64_t ms = c->settings->crl.interval;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&c->lock);
+    while (!c->stopping && pthread_cond_timedwait(&c->stop, &c->lock, &until) == 0)
+        ;
+    bool go_on = !c->stopping;
+    pthread_mutex_unlock(&c->lock);
+    return go_on;
+}
+
+static void *look_after(void *arg)
+{
+    rl_crls *c = arg;
+    pthread_setname_np(pthread_self(), "revline-crl");
+    do {
+        (void)rl_store_each_delta(c->store, c->next_delta, note_change, c); /* a failing read is the store's to tell */
+        for (rl_issuer_id id = 1; id <= rl_ca_issuers(c->ca); id++)
+            if (rl_ca_by_id(c->ca, id)->signer && is_due(c, id, rl_wall_s()))
+                publish(c, rl_ca_by_id(c->ca, id));
+    } while (wait_for_next_look(c));
+    return NULL;
+}
+
+static int64_t end_of_current(void *ctx)
+{
+    rl_crls *c = ctx;
+    published *p = take(c, rl_ca_issuer(c->ca)->id);
+    int64_t end = p ? p->next_update : 0;
+    drop(p);
+    return end;
+}
+
+rl_err rl_crls_open(rl_store *store, const rl_ca *ca, const rl_settings *s, rl_crls **out, rl_error *e)
+{
+    pthread_condattr_t monotonic;
+    rl_store_figures figures;
+    rl_crls *c = calloc(1, sizeof(*c));
+    if (!c)
+        return rl_fail(e, RL_ENOMEM, "crl", "out of memory");
+    c->store = store;
+    c->ca = ca;
+    c->settings = s;
+    rl_store_figures_read(store, &figures);
+    c->next_delta = figures.last_delta + 1; /* the first lists have what was before */
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->stop, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    c->made = rl_counter("revline_crl_published_total", "", "Revocation lists made.");
+    rl_gauge_fn("revline_crl_next_update_seconds", "", "End of the issuing CA's published list, Unix time.",
+                end_of_current, c);
+    c->running = pthread_create(&c->thread, NULL, look_after, c) == 0;
+    if (!c->running) {
+        rl_crls_close(c);
+        return rl_fail(e, RL_EIO, "crl", "the revocation lists' thread cannot be started");
+    }
+    *out = c;
+    return RL_OK;
+}
+
+void rl_crls_close(rl_crls *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->stopping = true;
+    pthread_cond_signal(&c->stop);
+    pthread_mutex_unlock(&c->lock);
+    if (c->running)
+        pthread_join(c->thread, NULL);
+    rl_gauge_fn_drop(c);
+    for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++)
+        drop(c->current[i]);
+    pthread_cond_destroy(&c->stop);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* ---- for others ---- */
+rl_err rl_crls_current(rl_crls *c, rl_issuer_id issuer, rl_buf *out)
+{
+    const rl_issuer *i = rl_ca_by_id(c->ca, issuer);
+    if (!i || !i->signer)
+        return RL_ENOTFOUND;
+    published *p = take(c, issuer);
+    if (!p)
+        return RL_EBUSY;
+    rl_err err = rl_buf_append(out, p->der.p, p->der.n);
+    drop(p);
+    return err;
+}
+
+/* max-age is an interval, not the rest of the validity: who asks again gets what has been revoked meanwhile. */
+static void reply_list(rl_http_request *req, rl_crls *c, rl_issuer_id issuer)
+{
+    rl_http_shared shared = {.release = drop};
+    published *p = take(c, issuer);
+    if (!p) {
+        rl_http_reply(req, 503, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"),
+                      RL_SPAN_LIT("the revocation list is being made\n"));
+        return;
+    }
+    int64_t left = p->next_update - rl_wall_s(), age = (c->settings->crl.interval + 999) / 1000;
+    shared.lines_n = (size_t)snprintf(shared.lines, sizeof(shared.lines), "Cache-Control: max-age=%lld,public\r\n",
+                                      (long long)(left < 0     ? 0
+                                                  : left < age ? left
+                                                               : age));
+    shared.message = rl_span_str(p->head);
+    shared.tail = rl_buf_span(&p->der);
+    shared.body_n = p->der.n;
+    shared.owner = p;
+    rl_http_reply_shared(req, ocsp_client_has(req, rl_span_str(p->tag), p->this_update) ? 304 : 200, &shared);
+}
+
+static void handle_current(rl_http_request *req, void *ctx)
+{
+    rl_crls *c = ctx;
+    reply_list(req, c, rl_ca_issuer(c->ca)->id);
+}
+
+/* "7.crl" → 7; 0: not of this form. */
+static rl_issuer_id issuer_of(rl_span rest)
+{
+    rl_issuer_id id = 0;
+    size_t i = 0;
+    for (; i < rest.n && rest.p[i] >= '0' && rest.p[i] <= '9' && id <= RL_CA_ISSUERS_MAX; i++)
+        id = 10 * id + (rl_issuer_id)(rest.p[i] - '0');
+    return i > 0 && rl_span_eq((rl_span){rest.p + i, rest.n - i}, RL_SPAN_LIT(".crl")) ? id : 0;
+}
+
+static void handle_issuer(rl_http_request *req, void *ctx)
+{
+    rl_crls *c = ctx;
+    rl_issuer_id id = issuer_of(req->rest);
+    const rl_issuer *issuer = id ? rl_ca_by_id(c->ca, id) : NULL;
+    if (issuer && issuer->signer)
+        reply_list(req, c, id);
+    else
+        rl_http_error(req, 404, "no such revocation list");
+}
+
+size_t rl_crls_routes(rl_crls *c, rl_http_route *routes, size_t cap)
+{
+    const rl_http_route own[] = {{RL_HTTP_GET, "/crl", false, 0, handle_current, c, NULL},
+                                 {RL_HTTP_GET, "/crl/", true, 0, handle_issuer, c, NULL}};
+    size_t n = sizeof(own) / sizeof(own[0]);
+    if (n > cap)
+        return 0;
+    memcpy(routes, own, sizeof(own));
+    return n;
+}

@@ -1,0 +1,115 @@
+"""Our own revocation lists, read by python3-cryptography and openssl."""
+
+import datetime
+import pathlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
+from harness import eventually, openssl
+
+SOON = {"REVLINE_CRL_INTERVAL": "100ms"}
+
+
+def fetch(server, path="/crl"):
+    def there():
+        status, headers, body = server.http("GET", path)
+        return (headers, body) if status == 200 else None
+    headers, body = eventually(there, "the list is published")
+    return headers, x509.load_der_x509_crl(body)
+
+
+def number(crl):
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def serials(server):
+    return {entry.serial_number for entry in fetch(server)[1]}
+
+
+@pytest.mark.parametrize("key_type", ["rsa2048", "ec-p256"])
+def test_a_new_ca_publishes_an_empty_list(make_server, key_type):
+    server = make_server(key_type=key_type)
+    headers, crl = fetch(server)
+    ca = server.ca
+    assert headers["Content-Type"] == "application/pkix-crl"
+    assert crl.is_signature_valid(ca.public_key()) and crl.issuer == ca.subject and list(crl) == []
+    assert crl.next_update - crl.last_update == datetime.timedelta(hours=24)
+    key_id = ca.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_KEY_IDENTIFIER).value.digest
+    assert crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == key_id
+    assert fetch(server, "/crl/1.crl")[1] == crl
+
+
+def test_what_is_revoked_is_on_the_next_list_and_what_is_taken_back_is_not(make_server, tmp_path):
+    server = make_server(**SOON)
+    before = number(fetch(server)[1])
+    gone, held, good = [server.sign(name)[0] for name in ("gone", "held", "good")]
+    server.cli("revoke", "%X" % gone.serial_number, "--reason", "keyCompromise")
+    server.cli("revoke", "%X" % held.serial_number, "--reason", "certificateHold")
+    eventually(lambda: serials(server) == {gone.serial_number, held.serial_number}, "both are on the list")
+    crl = fetch(server)[1]
+    reasons = {e.serial_number: e.extensions.get_extension_for_class(x509.CRLReason).value.reason for e in crl}
+    assert reasons == {gone.serial_number: x509.ReasonFlags.key_compromise,
+                       held.serial_number: x509.ReasonFlags.certificate_hold}
+    assert number(crl) > before
+
+    (tmp_path / "ca.pem").write_bytes(pathlib.Path(server.ca_file()).read_bytes())
+    (tmp_path / "list.pem").write_text(server.cli("crl").stdout)
+    for certificate, code in ((gone, 2), (held, 2), (good, 0)):
+        (tmp_path / "c.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        openssl("verify", "-crl_check", "-CAfile", "ca.pem", "-CRLfile", "list.pem", "c.pem", code=code, cwd=tmp_path)
+
+    server.cli("unrevoke", "%X" % held.serial_number)
+    eventually(lambda: serials(server) == {gone.serial_number}, "the hold has left the list")
+
+
+def test_what_a_directory_deletes_is_on_the_list(graph, synced):
+    device = graph.add("devices", "gone")
+    server = synced(**SOON)
+    server.sync_round()
+    certificate = server.sign_for_device(device)[0]
+    graph.delete("devices", device["id"])
+    server.sync_round()
+    eventually(lambda: serials(server) == {certificate.serial_number}, "the deleted device's certificate is on the list")
+
+
+def test_its_number_grows_over_a_kill(make_server):
+    server = make_server(**SOON)
+    certificate = server.sign("gone")[0]
+    server.cli("revoke", "%X" % certificate.serial_number)
+    eventually(lambda: serials(server), "it is on the list")
+    before = number(fetch(server)[1])
+    server.kill()
+    server.start()
+    after = fetch(server)[1]
+    assert number(after) > before and [e.serial_number for e in after] == [certificate.serial_number]
+    server.stop()
+    stopped = x509.load_pem_x509_crl(server.cli("crl").stdout.encode())
+    assert number(stopped) > number(after) and [e.serial_number for e in stopped] == [certificate.serial_number]
+
+
+def test_caches_are_told_what_they_have(server):
+    headers, crl = fetch(server)
+    assert headers["Cache-Control"] == "max-age=5,public"
+    for condition in ({"If-None-Match": headers["ETag"]}, {"If-Modified-Since": headers["Last-Modified"]}):
+        status, _, body = server.http("GET", "/crl", headers=condition)
+        assert (status, body) == (304, b"")
+    assert server.http("GET", "/crl", headers={"If-None-Match": '"other"'})[0] == 200
+    status, head, body = server.http("HEAD", "/crl")
+    assert (status, body, head["ETag"]) == (200, b"", headers["ETag"])
+
+
+@pytest.mark.parametrize("path", ["/crl/2.crl", "/crl/0.crl", "/crl/", "/crl/1", "/crl/1.crl.crl", "/crl/-1.crl",
+                                  "/crl/99999999999999999999.crl", "/crl/1/delta.crl"])
+def test_there_is_no_other_list(module_server, path):
+    assert module_server.http("GET", path)[0] == 404
+
+
+def test_certificates_name_the_list_when_it_is_wanted(make_server):
+    server = make_server(REVLINE_CRL_DISTRIBUTION_POINT="true", REVLINE_BASE_URL="http://pki.example.com")
+    points = server.sign("it")[0].extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    assert [p.full_name[0].value for p in points] == ["http://pki.example.com/crl/1.crl"]
+    plain = make_server()
+    with pytest.raises(x509.ExtensionNotFound):
+        plain.sign("it")[0].extensions.get_extension_for_class(x509.CRLDistributionPoints)

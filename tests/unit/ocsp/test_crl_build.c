@@ -1,0 +1,99 @@
+/* Our own lists, as libcrypto reads them. */
+#include "harness.h"
+
+#include "ocsp/crl_build.h"
+#include "ocsp/crl_publish.h"
+
+static X509_CRL *build(const harness *h, const ocsp_crl_fields *f)
+{
+    rl_buf der = {0};
+    rl_error e = {0};
+    assert_ok(ocsp_crl_build(rl_ca_issuer(h->ca), f, &der, &e), &e);
+    const uint8_t *p = der.p;
+    X509_CRL *crl = d2i_X509_CRL(NULL, &p, (long)der.n);
+    assert_non_null(crl);
+    assert_ptr_equal(p, der.p + der.n);
+    assert_int_equal(X509_CRL_verify(crl, X509_get0_pubkey(rl_ca_issuer(h->ca)->cert)), 1);
+    rl_buf_free(&der);
+    return crl;
+}
+
+static int64_t seconds_between(const ASN1_TIME *from, const ASN1_TIME *to)
+{
+    int days, seconds;
+    assert_int_equal(ASN1_TIME_diff(&days, &seconds, from, to), 1);
+    return (int64_t)days * 86400 + seconds;
+}
+
+static void a_list_without_entries_has_the_fields_of_rfc5280(void **state)
+{
+    static harness h;
+    (void)state;
+    harness_open(&h, NULL);
+    X509_CRL *crl = build(&h, &(ocsp_crl_fields){.number = 300, .this_update = 1767607091, .next_update = 1767693491});
+    assert_int_equal(X509_CRL_get_version(crl), X509_CRL_VERSION_2);
+    assert_null(X509_CRL_get_REVOKED(crl));
+    assert_int_equal(X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(rl_ca_issuer(h.ca)->cert)), 0);
+    assert_string_equal((const char *)ASN1_STRING_get0_data(X509_CRL_get0_lastUpdate(crl)), "260105095811Z");
+    assert_int_equal(seconds_between(X509_CRL_get0_lastUpdate(crl), X509_CRL_get0_nextUpdate(crl)), 86400);
+    ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL);
+    assert_int_equal(ASN1_INTEGER_get(number), 300);
+    ASN1_INTEGER_free(number);
+    AUTHORITY_KEYID *aki = X509_CRL_get_ext_d2i(crl, NID_authority_key_identifier, NULL, NULL);
+    assert_int_equal(ASN1_OCTET_STRING_cmp(aki->keyid, X509_get0_subject_key_id(rl_ca_issuer(h.ca)->cert)), 0);
+    AUTHORITY_KEYID_free(aki);
+    X509_CRL_free(crl);
+    harness_close(&h);
+}
+
+static void an_entry_has_serial_date_and_reason(void **state)
+{
+    static harness h;
+    static const struct {
+        rl_cert_id id;
+        int64_t at;
+        rl_reason reason;
+        const char *serial, *date;
+    } rows[] = {
+        {{.serial_n = 1, .serial = {0x7f}}, 1767607091, RL_REASON_KEY_COMPROMISE, "7F", "260105095811Z"},
+        {{.serial_n = 2, .serial = {0x80, 0x01}}, 2524607999, RL_REASON_UNSPECIFIED, "8001", "491231235959Z"},
+        {{.serial_n = 3, .serial = {0xff, 0, 0}}, 2524608000, RL_REASON_HOLD, "FF0000", "20500101000000Z"},
+    };
+    enum { N = sizeof(rows) / sizeof(rows[0]) };
+    rl_buf entries = {0};
+    (void)state;
+    harness_open(&h, NULL);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(ocsp_crl_entry(&entries, &rows[i].id, rows[i].at, rows[i].reason), RL_OK);
+    X509_CRL *crl = build(
+        &h, &(ocsp_crl_fields){
+                .number = 1, .this_update = 2524608000, .next_update = 2524608060, .entries = rl_buf_span(&entries)});
+    assert_int_equal(sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl)), N);
+    for (size_t i = 0; i < N; i++) {
+        X509_REVOKED *entry = sk_X509_REVOKED_value(X509_CRL_get_REVOKED(crl), (int)i);
+        BIGNUM *serial = ASN1_INTEGER_to_BN(X509_REVOKED_get0_serialNumber(entry), NULL);
+        char *text = BN_bn2hex(serial);
+        assert_string_equal(text, rows[i].serial);
+        OPENSSL_free(text);
+        BN_free(serial);
+        assert_string_equal((const char *)ASN1_STRING_get0_data(X509_REVOKED_get0_revocationDate(entry)), rows[i].date);
+        ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
+        if (rows[i].reason == RL_REASON_UNSPECIFIED)
+            assert_null(reason);
+        else
+            assert_int_equal(ASN1_ENUMERATED_get(reason), rows[i].reason);
+        ASN1_ENUMERATED_free(reason);
+    }
+    X509_CRL_free(crl);
+    rl_buf_free(&entries);
+    harness_close(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_without_entries_has_the_fields_of_rfc5280),
+        cmocka_unit_test(an_entry_has_serial_date_and_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
