@@ -36,9 +36,10 @@ struct rl_crls {
     rl_metric *made;
     pthread_t thread;
     bool running;
-    uint64_t next_delta;         /* the thread's: where it reads on in the log */
-    bool due[RL_CA_ISSUERS_MAX]; /* likewise: a certificate has changed */
-    pthread_mutex_t lock;        /* the rest */
+    uint64_t next_delta;            /* the thread's: where it reads on in the log */
+    bool due[RL_CA_ISSUERS_MAX];    /* likewise: a certificate has changed */
+    bool failed[RL_CA_ISSUERS_MAX]; /* likewise: the last try did, and the log has it */
+    pthread_mutex_t lock;           /* the rest */
     pthread_cond_t stop;
     bool stopping;
     published *current[RL_CA_ISSUERS_MAX]; /* by issuer number, from 1 */
@@ -177,7 +178,9 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
     published *p = calloc(1, sizeof(*p));
     rl_err err = p ? make(c->store, c->settings, issuer, p, &e) : rl_fail(&e, RL_ENOMEM, "crl", "out of memory");
     if (err != RL_OK) {
-        log_error("crl.failed", "issuer", issuer->id, "error", e.message);
+        if (!c->failed[issuer->id - 1])
+            log_error("crl.failed", "issuer", issuer->id, "error", e.message);
+        c->failed[issuer->id - 1] = true;
         if (p)
             rl_buf_free(&p->der);
         free(p);
@@ -188,7 +191,7 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
     log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
              "next_update", p->next_update, "ms", rl_mono_ms() - began);
     rl_metric_add(c->made, 1);
-    c->due[issuer->id - 1] = false;
+    c->due[issuer->id - 1] = c->failed[issuer->id - 1] = false;
     swap(c, issuer->id, p);
 }
 

@@ -89,11 +89,67 @@ static void an_entry_has_serial_date_and_reason(void **state)
     harness_close(&h);
 }
 
+static X509_CRL *make(harness *h)
+{
+    rl_buf der = {0};
+    assert_ok(rl_crls_make(h->store, &h->settings, rl_ca_issuer(h->ca), &der, &h->e), &h->e);
+    const uint8_t *p = der.p;
+    X509_CRL *crl = d2i_X509_CRL(NULL, &p, (long)der.n);
+    assert_non_null(crl);
+    rl_buf_free(&der);
+    return crl;
+}
+
+static int64_t number_of(const X509_CRL *crl)
+{
+    ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL);
+    int64_t value = ASN1_INTEGER_get(number);
+    ASN1_INTEGER_free(number);
+    return value;
+}
+
+static bool lists(const X509_CRL *crl, uint32_t serial)
+{
+    STACK_OF(X509_REVOKED) *entries = X509_CRL_get_REVOKED((X509_CRL *)crl);
+    for (int i = 0; i < sk_X509_REVOKED_num(entries); i++)
+        if (ASN1_INTEGER_get(X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(entries, i))) == (long)serial)
+            return true;
+    return false;
+}
+
+/* With the validity of an hour: lists of two hours have had every certificate that expired before. */
+static void an_entry_leaves_the_list_some_time_after_its_certificate_expired(void **state)
+{
+    enum { VALID = 0x01000001, JUST_EXPIRED, LONG_EXPIRED, GOOD };
+    static const char *const hour[] = {"REVLINE_CRL_VALIDITY=1h", NULL};
+    static harness h;
+    (void)state;
+    harness_open(&h, hour);
+    const int64_t now = rl_wall_s();
+    harness_add(&h, VALID, now + 86400);
+    harness_add(&h, JUST_EXPIRED, now - 3600);
+    harness_add(&h, LONG_EXPIRED, now - 3 * 3600);
+    harness_add(&h, GOOD, now + 86400);
+    for (uint32_t serial = VALID; serial < GOOD; serial++)
+        harness_revoke(&h, serial, RL_REASON_SUPERSEDED);
+    X509_CRL *crl = make(&h);
+    assert_true(lists(crl, VALID));
+    assert_true(lists(crl, JUST_EXPIRED));
+    assert_false(lists(crl, LONG_EXPIRED));
+    assert_false(lists(crl, GOOD));
+    X509_CRL *next = make(&h);
+    assert_true(number_of(next) > number_of(crl));
+    X509_CRL_free(next);
+    X509_CRL_free(crl);
+    harness_close(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_without_entries_has_the_fields_of_rfc5280),
         cmocka_unit_test(an_entry_has_serial_date_and_reason),
+        cmocka_unit_test(an_entry_leaves_the_list_some_time_after_its_certificate_expired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
