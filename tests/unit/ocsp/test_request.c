@@ -363,7 +363,9 @@ static void test_a_slash_that_may_be_in_two_places_is_not_guessed(void **state)
     ocsp_request r;
     (void)state;
     assert_int_equal(rl_base64_encode(der, false, text, sizeof(text)), RL_OK);
-    const char *pair = strstr(text, "//");
+    const char *pair = NULL; /* the serial number's: hashes, which differ from run to run, are in front of it */
+    for (const char *at = text; (at = strstr(at, "//")) != NULL; at++)
+        pair = at;
     assert_non_null(pair);
     assert_true(slashes(text) > 3);
     snprintf(path, sizeof(path), "%.*s%s", (int)(pair - text), text, pair + 1);
