@@ -1,5 +1,5 @@
 /* Builds a revocation list with the writer of core/crypto/der.h: an entry costs some 40 octets, and nothing is made of
- * objects, so that a list of a million takes a second and a few times its own size. */
+ * objects. */
 #include "ocsp/crl_build.h"
 
 #include <openssl/x509v3.h>
