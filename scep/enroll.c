@@ -51,9 +51,8 @@ static rl_err transaction_key(const scep_profile *p, const scep_request *r, cons
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     rl_span serial = after ? rl_span_of(after->serial, after->serial_n) : (rl_span){(const uint8_t *)"", 0};
     bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
-              hash_field(ctx, rl_span_str(rl_profile_get(p->certificate)->name)) &&
-              hash_field(ctx, rl_span_str(r->transaction)) && hash_csr(ctx, r->csr) && hash_field(ctx, serial) &&
-              EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
+              hash_field(ctx, rl_span_str(p->certificate.name)) && hash_field(ctx, rl_span_str(r->transaction)) &&
+              hash_csr(ctx, r->csr) && hash_field(ctx, serial) && EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
     EVP_MD_CTX_free(ctx);
     return ok ? rl_hex(rl_span_of(digest, sizeof(digest)), out, TRANSACTION_KEY_SIZE) : RL_ECRYPTO;
 }
@@ -79,7 +78,7 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
                     rl_error *e)
 {
     char key[TRANSACTION_KEY_SIZE];
-    const rl_issue_request ask = {.profile = p->certificate, .csr = r->csr, .requester = "scep", .transaction = key};
+    const rl_issue_request ask = {.profile = p->id, .csr = r->csr, .requester = "scep", .transaction = key};
     rl_cert_id after;
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
         RL_TRY(transaction_key(p, r, i ? &after : NULL, key));
@@ -109,8 +108,8 @@ static void fail(scep_outcome *out, rl_err err)
 static void log_refused(const scep_profile *p, const scep_request *r, const char *code, const char *why,
                         const char *peer)
 {
-    log_client_warn("scep.refused", "profile", rl_profile_get(p->certificate)->name, "transaction", r->transaction,
-                    "fail", code, "reason", why, "peer", peer);
+    log_client_warn("scep.refused", "profile", p->certificate.name, "transaction", r->transaction, "fail", code,
+                    "reason", why, "peer", peer);
 }
 
 static void answer_refusal(const rl_scep *s, const scep_profile *p, const scep_request *r, const scep_refusal *why,
@@ -153,16 +152,16 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
         answer_refusal(s, p, r, why, peer, out);
     } else if (err != RL_OK || (err = scep_reply_success(&s->self, r, cert, rl_ca_by_id(s->ca, issued.id.issuer)->cert,
                                                          &out->body, &e)) != RL_OK) {
-        log_error("scep.failed", "profile", rl_profile_get(p->certificate)->name, "transaction", r->transaction,
-                  "error", e.message[0] ? e.message : rl_err_name(err), "peer", peer);
+        log_error("scep.failed", "profile", p->certificate.name, "transaction", r->transaction, "error",
+                  e.message[0] ? e.message : rl_err_name(err), "peer", peer);
         fail(out, err);
     } else {
         rl_serial serial = {.n = issued.id.serial_n};
         char text[2 * RL_SERIAL_MAX + 1];
         memcpy(serial.b, issued.id.serial, serial.n);
         rl_serial_text(&serial, text);
-        log_info("scep.issued", "profile", rl_profile_get(p->certificate)->name, "transaction", r->transaction,
-                 "serial", text, "repeated", issued.repeated, "peer", peer);
+        log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text,
+                 "repeated", issued.repeated, "peer", peer);
         out->status = 200;
         out->result = issued.repeated ? SCEP_REPEATED : SCEP_ISSUED;
     }
@@ -170,10 +169,19 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     rl_issued_clear(&issued);
 }
 
-static bool challenge_holds(const rl_scep *s, const scep_profile *p, const scep_request *r)
+/* The challenge or one of the old ones, each compared whole. */
+static bool challenge_holds(const scep_profile *p, const scep_request *r)
 {
-    const char *secret = scep_challenge(s->settings, p);
-    return secret[0] && r->challenge && rl_secret_eq(rl_span_str(secret), rl_span_str(r->challenge));
+    const rl_profile_rules *rules = p->certificate.rules;
+    if (!r->challenge || !rules->challenge[0])
+        return false;
+    bool holds = rl_secret_eq(rl_span_str(rules->challenge), rl_span_str(r->challenge));
+    for (const char *at = rules->old_challenges; at && *at; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        holds |= n > 0 && rl_secret_eq(rl_span_of(at, n), rl_span_str(r->challenge));
+        at += n;
+    }
+    return holds;
 }
 
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out)
@@ -182,7 +190,7 @@ void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message
     scep_refusal why;
     *out = (scep_outcome){.status = 500};
     rl_err err = scep_request_read(&s->self, message, &r, &why);
-    if (err == RL_OK && !challenge_holds(s, p, &r)) {
+    if (err == RL_OK && !challenge_holds(p, &r)) {
         why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing"};
         err = RL_EDENIED;
     }

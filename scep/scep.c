@@ -9,28 +9,15 @@
 #include "base/clock.h"
 #include "scep/scep_priv.h"
 
-static const scep_profile profiles[] = {
-    {"/static", "/static/pkiclient.exe", RL_PROFILE_STATIC, offsetof(rl_settings, scep.static_challenge)},
-    {"/static/aad", "/static/aad/pkiclient.exe", RL_PROFILE_STATIC_AAD,
-     offsetof(rl_settings, scep.static_aad_challenge)},
-    {"/jamf", "/jamf/pkiclient.exe", RL_PROFILE_JAMF, offsetof(rl_settings, scep.jamf_challenge)},
+static const char *const paths[RL_ENROLL_NAMED] = {
+    [RL_ENROLL_STATIC] = "/static",
+    [RL_ENROLL_STATIC_AAD] = "/static/aad",
+    [RL_ENROLL_JAMF] = "/jamf",
+    [RL_ENROLL_DC] = "/dc",
 };
-enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
-_Static_assert((int)PROFILES <= (int)SCEP_PROFILES_MAX, "room for every profile's endpoint");
 
 /* Of the pool's threads: an enrollment waits for the store's sync. */
 enum { WAITING = 4 };
-
-const scep_profile *scep_profiles(size_t *n)
-{
-    *n = PROFILES;
-    return profiles;
-}
-
-const char *scep_challenge(const rl_settings *s, const scep_profile *p)
-{
-    return *(char *const *)(const void *)((const char *)s + p->challenge);
-}
 
 /* ---- opening ---- */
 /* RFC 8894 §3.5.2. Only what is there: no Renewal, no GetNextCACert. */
@@ -73,6 +60,19 @@ static void register_metrics(rl_scep *s)
         rl_histogram("revline_scep_pki_operation_seconds", "", "Time from a PKIOperation's last octet to its answer.");
 }
 
+/* A profile without a challenge is off, and Intune's has none of ours. */
+static void add_endpoint(rl_scep *s, rl_profile_id id)
+{
+    scep_profile p = {.id = id};
+    const char *path = (unsigned)id < RL_ENROLL_NAMED ? paths[id] : NULL;
+    if (!rl_profile_get(s->settings, id, &p.certificate) || !p.certificate.rules->challenge ||
+        !p.certificate.rules->challenge[0])
+        return;
+    snprintf(p.path, sizeof(p.path), "%s%s", path ? path : "/scep/", path ? "" : p.certificate.name);
+    snprintf(p.client_path, sizeof(p.client_path), "%.40s/pkiclient.exe", p.path); /* a name has at most 32 */
+    s->endpoints[s->endpoints_n++] = (scep_endpoint){s, p};
+}
+
 rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_error *e)
 {
     rl_signer *signer;
@@ -84,8 +84,8 @@ rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_er
     rl_ca_scep_identity(ca, &s->self.cert, &signer);
     s->self.key = rl_signer_pkey(signer);
     s->self.allow_legacy = settings->scep.allow_legacy;
-    for (size_t i = 0; i < PROFILES; i++)
-        s->endpoints[i] = (scep_endpoint){s, &profiles[i]};
+    for (unsigned i = 0; i < RL_ENROLL_MAX; i++)
+        add_endpoint(s, (rl_profile_id)i);
     register_metrics(s);
     rl_err err = write_caps(s);
     if (err == RL_OK)
@@ -133,7 +133,7 @@ static void finish(rl_http_request *req, const rl_scep *s, const pki_job *job)
 static bool work(rl_http_request *req, void *arg)
 {
     pki_job *job = arg;
-    scep_pki_operation(job->endpoint->scep, job->endpoint->profile, job->message, req->peer, &job->outcome);
+    scep_pki_operation(job->endpoint->scep, &job->endpoint->profile, job->message, req->peer, &job->outcome);
     return true;
 }
 
@@ -155,7 +155,7 @@ static void pki_operation(rl_http_request *req, scep_endpoint *endpoint, rl_span
     rl_err err = rl_http_work(req, endpoint->scep->pool, work, done, job);
     if (err == RL_OK)
         return;
-    log_client_warn("scep.busy", "profile", endpoint->profile->path, "error", rl_err_name(err), "peer", req->peer);
+    log_client_warn("scep.busy", "profile", endpoint->profile.path, "error", rl_err_name(err), "peer", req->peer);
     job->outcome =
         err == RL_EBUSY
             ? (scep_outcome){.status = 429, .result = SCEP_BUSY, .text = "too many SCEP requests at once, try again\n"}
@@ -224,16 +224,20 @@ static void handle(rl_http_request *req, void *ctx)
 size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)
 {
     size_t n = 0;
-    for (size_t i = 0; i < PROFILES; i++) {
-        if (!scep_challenge(s->settings, &profiles[i])[0])
-            continue;
-        const char *paths[] = {profiles[i].path, profiles[i].client_path};
+    for (size_t i = 0; i < s->endpoints_n; i++) {
+        const char *at[] = {s->endpoints[i].profile.path, s->endpoints[i].profile.client_path};
         for (size_t k = 0; k < 2 && n < cap; k++)
             routes[n++] = (rl_http_route){.methods = RL_HTTP_GET | RL_HTTP_POST,
-                                          .path = paths[k],
+                                          .path = at[k],
                                           .handler = handle,
                                           .ctx = &s->endpoints[i],
                                           .body_limit = (size_t)s->settings->http.scep_body_limit};
     }
     return n;
+}
+
+void rl_scep_each_profile(const rl_scep *s, void (*each)(const char *path, void *ctx), void *ctx)
+{
+    for (size_t i = 0; i < s->endpoints_n; i++)
+        each(s->endpoints[i].profile.path, ctx);
 }

@@ -6,14 +6,12 @@
 #include "scep/message.h"
 #include "scep/scep.h"
 
-/* One row per SCEP profile: where it is, what it issues, and the challenge that authorises. */
+/* One SCEP profile: where it is and what it issues. */
 typedef struct scep_profile {
-    const char *path, *client_path; /* the second as old clients append it */
-    rl_profile_id certificate;
-    size_t challenge; /* offset in rl_settings of the char *; "" turns the profile off */
+    char path[64], client_path[64]; /* the second as old clients append it */
+    rl_profile_id id;
+    rl_profile certificate;
 } scep_profile;
-const scep_profile *scep_profiles(size_t *n);
-const char *scep_challenge(const rl_settings *s, const scep_profile *p);
 
 /* How a request ended: the label of its metric. */
 typedef enum {
@@ -29,10 +27,8 @@ typedef enum {
 
 typedef struct scep_endpoint {
     struct rl_scep *scep;
-    const scep_profile *profile;
+    scep_profile profile;
 } scep_endpoint;
-
-enum { SCEP_PROFILES_MAX = 8 };
 
 /* Immutable after opening; used by all HTTP workers and the pool's threads. */
 struct rl_scep {
@@ -42,7 +38,8 @@ struct rl_scep {
     rl_buf caps, ca_cert; /* ready bodies */
     bool has_ra;
     rl_http_pool *pool;
-    scep_endpoint endpoints[SCEP_PROFILES_MAX];
+    scep_endpoint endpoints[RL_ENROLL_MAX]; /* of the profiles that are on */
+    size_t endpoints_n;
     rl_metric *pki_results[SCEP_RESULT_COUNT], *caps_answered, *cert_answered, *unknown;
     rl_metric *pki_seconds;
 };

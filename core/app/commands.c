@@ -259,8 +259,12 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
     const char *text = rl_json_str(request, "validity");
     if (!csr)
         return rl_fail(e, RL_EINVAL, "sign", "no certificate request was given");
-    if (rl_profile_find(name ? name : "client", &issue.profile) != RL_OK || issue.profile >= RL_PROFILE_OCSP)
-        return rl_fail(e, RL_EINVAL, "sign", "profile '%s' is none of server, client, static, static-aad, jamf", name);
+    if (rl_profile_find(app->settings, name ? name : "client", &issue.profile) != RL_OK ||
+        issue.profile >= RL_PROFILE_OCSP)
+        return rl_fail(e, RL_EINVAL, "sign",
+                       "profile '%s' is none of server, client, static, static-aad, jamf, dc, intune, nor in "
+                       "REVLINE_SCEP_PROFILES",
+                       name);
     if (text && rl_parse_duration(rl_span_str(text), &validity) != RL_OK)
         return rl_fail(e, RL_EINVAL, "sign", "validity '%s' is no duration (such as 90d)", text);
     issue.validity = validity;

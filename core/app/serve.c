@@ -17,7 +17,7 @@
 #include "sync/hooks.h"
 #include "sync/weigh.h"
 
-enum { ROUTES_MAX = 32 };
+enum { ROUTES_MAX = 96 };
 
 rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
 {
@@ -74,6 +74,11 @@ static void public_url(const rl_app *app, char *out, size_t cap)
         snprintf(out, cap, "%s", url);
 }
 
+static void print_profile(const char *path, void *url)
+{
+    printf("  SCEP            %s%s\n", (const char *)url, path);
+}
+
 static void print_banner(const rl_app *app)
 {
     const rl_settings *s = app->settings;
@@ -85,18 +90,14 @@ static void print_banner(const rl_app *app)
            "  CA certificate  %s/ca\n"
            "  OCSP            %s/ocsp\n",
            fingerprint, url, url);
-    if (s->scep.static_challenge[0])
-        printf("  SCEP            %s/static\n", url);
-    if (s->scep.static_aad_challenge[0])
-        printf("  SCEP, Entra     %s/static/aad\n", url);
-    if (s->scep.jamf_challenge[0])
-        printf("  SCEP, Jamf Pro  %s/jamf\n", url);
+    rl_scep_each_profile(app->scep, print_profile, url);
     printf("  CRL             %s/crl\n"
            "  Probe           %s/probe\n"
            "  Metrics         %s/metrics\n",
            url, url, url);
     if (s->generated_challenge_path)
-        printf("  SCEP challenge  %s (kept in %s)\n", s->scep.static_challenge, s->generated_challenge_path);
+        printf("  SCEP challenge  %s (kept in %s)\n", s->scep.profiles[RL_ENROLL_STATIC].challenge,
+               s->generated_challenge_path);
     printf("\n");
     fflush(stdout);
 }

@@ -117,7 +117,7 @@ static void set(struct load *l, const rl_setting_row *row, const char *shown_nam
         complain(l, shown_name, row->secret ? "(secret)" : text, message);
         return;
     }
-    char *kept = l->s->priv->origin[row - rl_setting_rows];
+    char *kept = l->s->priv->origin[row - l->s->priv->rows];
     snprintf(kept, RL_ORIGIN_MAX, "%s", origin);
     rl_text_clean(kept);
 }
@@ -215,11 +215,11 @@ static bool is_name(const char *known, const char *name, size_t n)
 }
 
 /* A row's name or SCEPman's for it, as it is or in its _FILE form. */
-static bool known(const char *name, size_t n)
+static bool known(const rl_settings *s, const char *name, size_t n)
 {
     size_t base = is_file_form(name, n) ? n - 5 : n;
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
+    for (size_t i = 0; i < s->priv->n; i++) {
+        const rl_setting_row *row = &s->priv->rows[i];
         if (is_name(row->name, name, n) || is_name(row->name, name, base) || is_name(row->alias, name, n) ||
             is_name(row->alias, name, base))
             return true;
@@ -249,11 +249,11 @@ static void reject(struct load *l, const char *whole, size_t n)
     size_t best = SIZE_MAX;
     bool file = is_file_form(whole, n);
     snprintf(name, sizeof(name), "%.*s", (int)(file ? n - 5 : n), whole);
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        size_t d = distance(name, rl_setting_rows[i].name);
+    for (size_t i = 0; i < l->s->priv->n; i++) {
+        size_t d = distance(name, l->s->priv->rows[i].name);
         if (d < best) {
             best = d;
-            nearest = rl_setting_rows[i].name;
+            nearest = l->s->priv->rows[i].name;
         }
     }
     snprintf(message, sizeof(message), "is not a setting; the nearest is %s%s", nearest, file ? "_FILE" : "");
@@ -266,7 +266,7 @@ static void check_names(struct load *l)
     for (char *const *e = l->env; *e; e++) {
         const char *equals = strchr(*e, '=');
         size_t n = equals ? (size_t)(equals - *e) : 0;
-        if (n == 0 || known(*e, n))
+        if (n == 0 || known(l->s, *e, n))
             continue;
         if (strncmp(*e, "REVLINE_", 8) == 0)
             reject(l, *e, n);
@@ -290,10 +290,10 @@ static void take_generated_challenge(struct load *l)
         complain(l, "REVLINE_STATIC_CHALLENGE", path, why);
         return;
     }
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
-        bool is_static = row->offset == offsetof(rl_settings, scep.static_challenge);
-        bool is_aad = row->offset == offsetof(rl_settings, scep.static_aad_challenge);
+    for (size_t i = 0; i < s->priv->n; i++) {
+        const rl_setting_row *row = &s->priv->rows[i];
+        bool is_static = row->offset == offsetof(rl_settings, scep.profiles[RL_ENROLL_STATIC].challenge);
+        bool is_aad = row->offset == offsetof(rl_settings, scep.profiles[RL_ENROLL_STATIC_AAD].challenge);
         if ((!is_static && !is_aad) || strcmp(s->priv->origin[i], "default") != 0)
             continue;
         set(l, row, row->name, text, "generated");
@@ -328,22 +328,85 @@ static int usable_cores(void)
     return n < 1 ? 1 : n > 256 ? 256 : n;
 }
 
+/* ---- the rows ---- */
+static rl_err add_rows(rl_settings *s, const rl_setting_row *rows, size_t n)
+{
+    struct rl_settings_priv *p = s->priv;
+    rl_setting_row *more = realloc(p->rows, (p->n + n) * sizeof(*more));
+    if (!more)
+        return RL_ENOMEM;
+    p->rows = more;
+    char(*origin)[RL_ORIGIN_MAX] = realloc(p->origin, (p->n + n) * sizeof(*origin));
+    if (!origin)
+        return RL_ENOMEM;
+    p->origin = origin;
+    memcpy(p->rows + p->n, rows, n * sizeof(*rows));
+    memset(p->origin + p->n, 0, n * sizeof(*origin));
+    p->n += n;
+    return RL_OK;
+}
+
+/* `text` with the profile's name in its place, as part of a variable's name or as it is; kept until the end. */
+static const char *with_name(struct rl_settings_priv *p, const char *text, const char *name, bool variable)
+{
+    const char *place = strstr(text, RL_PROFILE_PLACE);
+    char *out = NULL;
+    if (asprintf(&out, "%.*s%s%s", (int)(place - text), text, name, place + strlen(RL_PROFILE_PLACE)) < 0)
+        return NULL;
+    p->names[p->names_n++] = out;
+    for (char *c = out + (place - text); variable && *c; c++)
+        *c = (char)(*c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? *c - 32 : *c);
+    return out;
+}
+
+/* Each named profile gets the rows of rl_named_rows. */
+static rl_err add_named_rows(rl_settings *s)
+{
+    struct rl_settings_priv *p = s->priv;
+    size_t n = s->scep.named.n;
+    if (n == 0)
+        return RL_OK;
+    if (!(p->names = calloc(3 * n * rl_named_rows_n, sizeof(*p->names))))
+        return RL_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = s->scep.named.items[i];
+        size_t first = p->n;
+        RL_TRY(add_rows(s, rl_named_rows, rl_named_rows_n));
+        for (rl_setting_row *row = p->rows + first; row < p->rows + p->n; row++) {
+            row->offset += i * sizeof(rl_profile_rules);
+            row->name = with_name(p, row->name, name, true);
+            row->group = with_name(p, row->group, name, false);
+            if (strstr(row->help, RL_PROFILE_PLACE))
+                row->help = with_name(p, row->help, name, false);
+            if (!row->name || !row->group || !row->help)
+                return RL_ENOMEM;
+        }
+    }
+    return RL_OK;
+}
+
+static void load_row(struct load *l, const rl_setting_row *row)
+{
+    char cores[16];
+    snprintf(cores, sizeof(cores), "%d", usable_cores());
+    bool machine = row->offset == offsetof(rl_settings, http.workers);
+    set(l, row, row->name, machine ? cores : row->def, "default");
+    if (!set_from(l, row, row->name, false) && row->alias)
+        set_from(l, row, row->alias, true);
+}
+
 rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
 {
     struct load l = {.s = s, .env = env, .errors = errors};
     *s = (rl_settings){0};
-    s->priv = calloc(1, sizeof(*s->priv));
-    if (!s->priv || !(s->priv->origin = calloc(rl_setting_rows_n, RL_ORIGIN_MAX)))
+    if (!(s->priv = calloc(1, sizeof(*s->priv))))
         return RL_ENOMEM;
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
-        char cores[16];
-        snprintf(cores, sizeof(cores), "%d", usable_cores());
-        bool machine = row->offset == offsetof(rl_settings, http.workers);
-        set(&l, row, row->name, machine ? cores : row->def, "default");
-        if (!set_from(&l, row, row->name, false) && row->alias)
-            set_from(&l, row, row->alias, true);
-    }
+    RL_TRY(add_rows(s, rl_setting_rows, rl_setting_rows_n));
+    for (size_t i = 0; i < rl_setting_rows_n; i++)
+        load_row(&l, &s->priv->rows[i]);
+    RL_TRY(add_named_rows(s));
+    for (size_t i = rl_setting_rows_n; i < s->priv->n; i++)
+        load_row(&l, &s->priv->rows[i]);
     check_names(&l);
     take_generated_challenge(&l);
     derive_base_url(&l);
@@ -352,9 +415,10 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
 
 void rl_settings_free(rl_settings *s)
 {
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
-        if (row->type == RL_T_URL_LIST)
+    struct rl_settings_priv *p = s->priv;
+    for (size_t i = 0; p && i < p->n; i++) {
+        const rl_setting_row *row = &p->rows[i];
+        if (rl_setting_is_list(row))
             rl_text_list_free((rl_text_list *)(void *)((char *)s + row->offset));
         if (row->type != RL_T_STRING && row->type != RL_T_URL && row->type != RL_T_ADDRESS)
             continue;
@@ -364,8 +428,13 @@ void rl_settings_free(rl_settings *s)
     }
     free(s->generated_challenge_path);
     free(s->ignored);
-    if (s->priv)
-        free(s->priv->origin);
-    free(s->priv);
+    for (size_t i = 0; p && i < p->names_n; i++)
+        free(p->names[i]);
+    if (p) {
+        free(p->names);
+        free(p->rows);
+        free(p->origin);
+    }
+    free(p);
     *s = (rl_settings){0};
 }

@@ -47,6 +47,70 @@ typedef struct rl_text_list {
     size_t n;
 } rl_text_list;
 
+/* Kinds of alternative names: bits of rl_profile_rules.names. */
+enum {
+    RL_NAME_DNS = 1,
+    RL_NAME_WILDCARD = 2, /* a DNS name that begins with "*." */
+    RL_NAME_IP = 4,
+    RL_NAME_MAIL = 8,
+    RL_NAME_URI = 16,
+    RL_NAME_UPN = 32,
+    RL_NAME_ALL = 63
+};
+
+/* Kinds of keys: bits of rl_profile_rules.keys. An RSA key must have at least as many bits as the least of them. */
+enum {
+    RL_KEYS_RSA2048 = 1,
+    RL_KEYS_RSA3072 = 2,
+    RL_KEYS_RSA4096 = 4,
+    RL_KEYS_P256 = 8,
+    RL_KEYS_P384 = 16,
+    RL_KEYS_P521 = 32
+};
+
+/* Kinds of certificates by whose they are, in SCEPman's words and order: bits of rl_profile_rules.renewal_kinds. */
+typedef enum {
+    RL_KIND_DC,
+    RL_KIND_STATIC,
+    RL_KIND_INTUNE_USER,
+    RL_KIND_INTUNE_DEVICE,
+    RL_KIND_JAMF_USER,
+    RL_KIND_JAMF_USER_WITH_DEVICE,
+    RL_KIND_JAMF_USER_WITH_COMPUTER,
+    RL_KIND_JAMF_DEVICE,
+    RL_KIND_JAMF_COMPUTER
+} rl_cert_kind;
+
+/* To what a profile's certificates are bound, and how their requests name it. */
+typedef enum { RL_BIND_NONE, RL_BIND_ENTRA, RL_BIND_JAMF } rl_bind;
+
+/* What an enrollment profile asks for and allows: one set of settings for each. */
+typedef struct rl_profile_rules {
+    char *challenge;      /* "" = profile off, but for Intune's */
+    char *old_challenges; /* still accepted; blanks between them */
+    rl_duration validity;
+    unsigned key_usage;          /* a bit of each KeyUsage, the first one 1: default, and the most a request gets */
+    rl_text_list eku, asked_eku; /* the default; what a request may ask for. Names of OpenSSL's, or dotted */
+    bool asked_sid;              /* a request's own SID extension is taken over */
+    unsigned keys, names;
+    rl_text_list domains; /* in which DNS names, mail addresses and UPNs have to be; none = any */
+    bool cn_only;         /* of the subject */
+    bool renewals;
+    unsigned renewal_kinds; /* bits 1 << rl_cert_kind */
+    rl_bind bind;           /* of a named profile */
+} rl_profile_rules;
+
+enum {
+    RL_ENROLL_STATIC,
+    RL_ENROLL_STATIC_AAD,
+    RL_ENROLL_JAMF,
+    RL_ENROLL_DC,
+    RL_ENROLL_INTUNE,
+    RL_ENROLL_NAMED, /* the first of those in REVLINE_SCEP_PROFILES */
+    RL_ENROLL_NAMED_MAX = 16,
+    RL_ENROLL_MAX = RL_ENROLL_NAMED + RL_ENROLL_NAMED_MAX
+};
+
 typedef struct rl_settings {
     char *data_dir;
     struct {
@@ -68,6 +132,9 @@ typedef struct rl_settings {
         rl_duration validity;      /* of the root */
         rl_duration cert_validity; /* ceiling of end-entity certificates */
         rl_duration clock_skew;    /* notBefore lies that far back */
+        bool asked_usages;         /* profiles take a request's usages over */
+        bool aad_extensions, sid_extension;
+        char *weak_keys; /* path of a list, "" = none */
     } ca;
     struct {
         rl_key_type key; /* RL_KEY_AUTO: the CA key's family */
@@ -86,8 +153,8 @@ typedef struct rl_settings {
         bool distribution_point; /* certificates say where the list is */
     } crl;
     struct {
-        char *static_challenge, *static_aad_challenge, *jamf_challenge; /* "" = profile off */
-        rl_duration static_validity, static_aad_validity, jamf_validity;
+        rl_text_list named; /* names of the profiles from RL_ENROLL_NAMED on */
+        rl_profile_rules profiles[RL_ENROLL_MAX];
         bool allow_legacy; /* 3DES and SHA-1 */
         int64_t concurrent_limit;
     } scep;
@@ -120,7 +187,7 @@ typedef struct rl_settings {
         char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */
         char *webhook_secret;
     } jamf;
-    /* Path of the generated challenge when static_challenge came from it, else NULL. */
+    /* Path of the generated challenge when the challenge of /static came from it, else NULL. */
     char *generated_challenge_path;
     /* Names under SCEPman's prefix (AppConfig__) that no row answers to, separated by a space; NULL when there are
      * none. They are no error: an admin brings many along. */

@@ -27,8 +27,8 @@ static const char *default_text(const rl_setting_row *row)
 rl_err rl_settings_print(const rl_settings *s, rl_buf *out)
 {
     const char *group = "";
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
+    for (size_t i = 0; i < s->priv->n; i++) {
+        const rl_setting_row *row = &s->priv->rows[i];
         const char *origin = s->priv->origin[i];
         char allowed[256];
         rl_setting_allowed(row, allowed, sizeof(allowed));
@@ -52,8 +52,8 @@ rl_err rl_settings_print_json(const rl_settings *s, rl_buf *out)
 {
     json_t *all = json_array();
     rl_err err = all ? RL_OK : RL_ENOMEM;
-    for (size_t i = 0; err == RL_OK && i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
+    for (size_t i = 0; err == RL_OK && i < s->priv->n; i++) {
+        const rl_setting_row *row = &s->priv->rows[i];
         rl_buf value = {0};
         char allowed[256];
         rl_setting_allowed(row, allowed, sizeof(allowed));
@@ -75,6 +75,27 @@ rl_err rl_settings_print_json(const rl_settings *s, rl_buf *out)
     return err;
 }
 
+static rl_err markdown_row(const rl_setting_row *row, const char **group, rl_buf *out)
+{
+    char allowed[256];
+    rl_setting_allowed(row, allowed, sizeof(allowed));
+    if (strcmp(*group, row->group) != 0)
+        RL_TRY(rl_buf_printf(out, "\n## %s\n\n| name | default | allowed | meaning |\n| --- | --- | --- | --- |\n",
+                             row->group));
+    *group = row->group;
+    const char *quote = row->def_text || !row->def[0] ? "" : "`";
+    RL_TRY(rl_buf_printf(out, "| `%s` | %s%s%s | %s | %s", row->name, quote,
+                         default_text(row)[0] ? default_text(row) : "empty", quote, allowed, row->help));
+    if (row->alias)
+        RL_TRY(rl_buf_printf(out, " Also read from `%s`%s.", row->alias,
+                             !row->alias_unit || !row->alias_unit[0] ? ""
+                             : row->alias_unit[0] == 's'             ? " (seconds)"
+                             : row->alias_unit[0] == 'm'             ? " (minutes)"
+                             : row->alias_unit[0] == 'h'             ? " (hours)"
+                                                                     : " (days)"));
+    return rl_buf_printf(out, " |\n");
+}
+
 rl_err rl_settings_print_markdown(rl_buf *out)
 {
     const char *group = "";
@@ -84,25 +105,13 @@ rl_err rl_settings_print_markdown(rl_buf *out)
         "Every setting is an environment variable. `NAME_FILE` reads the value from a file. Durations are written "
         "`250ms 30s 5m 24h 7d`, sizes `64KiB 256MiB`. A name that SCEPman uses is accepted where one is given; the "
         "name on the left wins. This page is what `revline config --markdown` prints.\n"));
-    for (size_t i = 0; i < rl_setting_rows_n; i++) {
-        const rl_setting_row *row = &rl_setting_rows[i];
-        char allowed[256];
-        rl_setting_allowed(row, allowed, sizeof(allowed));
-        if (strcmp(group, row->group) != 0)
-            RL_TRY(rl_buf_printf(out, "\n## %s\n\n| name | default | allowed | meaning |\n| --- | --- | --- | --- |\n",
-                                 row->group));
-        group = row->group;
-        RL_TRY(rl_buf_printf(out, "| `%s` | %s%s%s | %s | %s", row->name, row->def_text || !row->def[0] ? "" : "`",
-                             default_text(row)[0] ? default_text(row) : "empty",
-                             row->def_text || !row->def[0] ? "" : "`", allowed, row->help));
-        if (row->alias)
-            RL_TRY(rl_buf_printf(out, " Also read from `%s`%s.", row->alias,
-                                 !row->alias_unit || !row->alias_unit[0] ? ""
-                                 : row->alias_unit[0] == 's'             ? " (seconds)"
-                                 : row->alias_unit[0] == 'm'             ? " (minutes)"
-                                 : row->alias_unit[0] == 'h'             ? " (hours)"
-                                                                         : " (days)"));
-        RL_TRY(rl_buf_printf(out, " |\n"));
-    }
+    for (size_t i = 0; i < rl_setting_rows_n; i++)
+        RL_TRY(markdown_row(&rl_setting_rows[i], &group, out));
+    RL_TRY(rl_buf_printf(out,
+                         "\n# Named profiles\n\n"
+                         "Each name in `REVLINE_SCEP_PROFILES` has these, with the name in upper case in the place of "
+                         "`" RL_PROFILE_PLACE "` and `_` for a hyphen.\n"));
+    for (size_t i = 0; i < rl_named_rows_n; i++)
+        RL_TRY(markdown_row(&rl_named_rows[i], &group, out));
     return RL_OK;
 }

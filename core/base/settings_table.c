@@ -18,6 +18,81 @@ static const char *const checks[] = {"never", "always", NULL};
 static const char *const risks[] = {"low", "medium", "high", NULL};
 static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
+static const char *const key_usages[] = {"digitalSignature", "nonRepudiation", "keyEncipherment",
+                                         "dataEncipherment", "keyAgreement",   NULL};
+static const char *const ekus[] = {"clientAuth",       "serverAuth",   "emailProtection",
+                                   "msSmartcardLogin", "ipsecIKE",     "pkInitKDC",
+                                   "codeSigning",      "timeStamping", NULL};
+static const char *const key_kinds[] = {"rsa2048", "rsa3072", "rsa4096", "ec-p256", "ec-p384", "ec-p521", NULL};
+static const char *const name_kinds[] = {"dns", "wildcard", "ip", "mail", "uri", "upn", NULL};
+static const char *const bindings[] = {"none", "entra", "jamf", NULL};
+static const char *const cert_kinds[] = {"DomainController",
+                                         "Static",
+                                         "IntuneUser",
+                                         "IntuneDevice",
+                                         "JamfUser",
+                                         "JamfUserWithDevice",
+                                         "JamfUserWithComputer",
+                                         "JamfDevice",
+                                         "JamfComputer",
+                                         NULL};
+
+/* ---- the rows that every enrollment profile has ---- */
+#define RULE(i, field) AT(scep.profiles[i].field)
+/* SCEPman's name of a profile's setting; without a section of its own there is none. */
+#define NO_ALIAS(name)     NULL
+#define STATIC_ALIAS(name) "AppConfig__StaticValidation__" name
+#define AAD_ALIAS(name)    "AppConfig__StaticAADValidation__" name
+#define JAMF_ALIAS(name)   "AppConfig__JamfValidation__" name
+#define DC_ALIAS(name)     "AppConfig__DCValidation__" name
+#define INTUNE_ALIAS(name) "AppConfig__IntuneValidation__" name
+
+/* What a device may ask for. OCSPSigning and anyExtendedKeyUsage would speak for the CA: they are never allowed. */
+#define DEVICE_EKUS "clientAuth,serverAuth,emailProtection,msSmartcardLogin,ipsecIKE"
+#define DC_EKUS     "clientAuth,serverAuth,msSmartcardLogin,pkInitKDC"
+
+/* clang-format off */
+#define CHALLENGE_ROWS(prefix, i, scepman, path, of)                                                                   \
+    {prefix "_CHALLENGE", RL_T_STRING, RULE(i, challenge), "", .min = "8", .max = "256", .secret = true,               \
+     .alias = scepman("RequestPassword"), .group = of,                                                                 \
+     .help = "Challenge password of " path "; empty turns the profile off."},                                          \
+    {prefix "_OLD_CHALLENGES", RL_T_STRING, RULE(i, old_challenges), "", .max = "4096", .secret = true,                \
+     .group = of,                                                                                                      \
+     .help = "Challenge passwords with blanks between them that are accepted as well, while clients move to "          \
+             "another one."}
+
+#define PROFILE_ROWS(prefix, i, scepman, of, validity_, eku_, asked_eku_)                                              \
+    {prefix "_VALIDITY", RL_T_DURATION, RULE(i, validity), validity_, .min = "1m", .max = "36500d",                    \
+     .alias = scepman("ValidityPeriodDays"), .alias_unit = "d", .group = of,                                           \
+     .help = "Validity of its certificates."},                                                                         \
+    {prefix "_KEYS", RL_T_ENUM_SET, RULE(i, keys), "rsa2048,ec-p256,ec-p384,ec-p521", .choices = key_kinds,            \
+     .group = of, .help = "Keys that are certified; an RSA key may be longer, up to 8192 bits."},                      \
+    {prefix "_KEY_USAGE", RL_T_ENUM_SET, RULE(i, key_usage), "digitalSignature,keyEncipherment",                       \
+     .choices = key_usages, .group = of, .help = "Key usage; a request may ask for less, never for more."},            \
+    {prefix "_EKU", RL_T_EKU_LIST, RULE(i, eku), eku_, .choices = ekus, .max = "16",                                   \
+     .alias = scepman("DefaultEkus"), .group = of, .help = "Extended key usage, when the request asks for none."},     \
+    {prefix "_ASKED_EKU", RL_T_EKU_LIST, RULE(i, asked_eku), asked_eku_, .choices = ekus, .max = "16", .group = of,    \
+     .help = "What a request may ask for instead; the rest of what it asks for is left out."},                         \
+    {prefix "_NAMES", RL_T_ENUM_SET, RULE(i, names), "dns,ip,mail,uri,upn", .choices = name_kinds, .group = of,        \
+     .help = "Kinds of alternative names that a request may have; with another one it is refused."},                   \
+    {prefix "_DOMAINS", RL_T_DOMAIN_LIST, RULE(i, domains), "", .max = "64", .group = of,                              \
+     .help = "Domains in which its DNS names, mail addresses and UPNs have to be; empty is any."},                     \
+    {prefix "_CN_ONLY", RL_T_BOOL, RULE(i, cn_only), "false", .group = of,                                             \
+     .help = "Of the request's subject only the common name is taken over."},                                          \
+    {prefix "_RENEWALS", RL_T_BOOL, RULE(i, renewals), "true", .alias = scepman("AllowRenewals"), .alias_unit = "",    \
+     .group = of,                                                                                                      \
+     .help = "Who has one of its certificates that is good now gets another by it, without a challenge."},             \
+    {prefix "_RENEWAL_KINDS", RL_T_ENUM_SET, RULE(i, renewal_kinds), "", .choices = cert_kinds,                        \
+     .alias = scepman("ReenrollmentAllowedCertificateTypes"), .alias_unit = "", .group = of,                           \
+     .help = "Whose certificates of other profiles are renewed here as well."}
+
+/* Not for Intune, which does not verify it. */
+#define SID_ROW(prefix, i, of)                                                                                         \
+    {prefix "_ASKED_SID", RL_T_BOOL, RULE(i, asked_sid), "false", .group = of,                                         \
+     .help = "A request's own security identifier (SID extension) is taken over, as whoever made the request "         \
+             "says."}
+/* clang-format on */
+
 const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_DATA_DIR", RL_T_STRING, AT(data_dir), "./data", .min = "1", .max = "1024", .group = "Server",
      .help = "Folder of the database, the keys and the control socket."},
@@ -64,6 +139,19 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_CERT_CLOCK_SKEW", RL_T_DURATION, AT(ca.clock_skew), "24h", .min = "0", .max = "30d",
      .alias = "AppConfig__ValidityClockSkewMinutes", .alias_unit = "m", .group = "Certificate authority",
      .help = "How far back a certificate's notBefore lies, for clients whose clock is slow."},
+    {"REVLINE_CERT_ASKED_USAGES", RL_T_BOOL, AT(ca.asked_usages), "true", .alias = "AppConfig__UseRequestedKeyUsages",
+     .alias_unit = "", .group = "Certificate authority",
+     .help = "Profiles take over the usages that a request asks for, as far as they allow them; false: never."},
+    {"REVLINE_CERT_AAD_EXTENSIONS", RL_T_BOOL, AT(ca.aad_extensions), "true",
+     .alias = "AppConfig__AddMicrosoftAADExtensions", .alias_unit = "", .group = "Certificate authority",
+     .help = "Certificates bound to Entra devices say the tenant's id and the device's, in Microsoft's extensions."},
+    {"REVLINE_CERT_SID_EXTENSION", RL_T_BOOL, AT(ca.sid_extension), "false", .alias = "AppConfig__AddSidExtension",
+     .alias_unit = "", .group = "Certificate authority",
+     .help = "Certificates bound to Entra users and devices say their on-premises security identifier, as the "
+             "directory tells it (strong mapping of Windows)."},
+    {"REVLINE_WEAK_KEYS", RL_T_STRING, AT(ca.weak_keys), "", .max = "1024", .group = "Certificate authority",
+     .help =
+         "File with keys that are never certified: a line each, SHA-256 of the SubjectPublicKeyInfo in hexadecimal."},
 
     {"REVLINE_OCSP_KEY", RL_T_ENUM, AT(ocsp.key), "auto", .choices = ocsp_key_types, .group = "OCSP",
      .help = "Key of the delegated responder, in memory only; auto takes the CA key's family (rsa2048 or ec-p256)."},
@@ -106,30 +194,31 @@ const rl_setting_row rl_setting_rows[] = {
      .alias = "AppConfig__CRL__AddCdp", .alias_unit = "", .group = "CRL",
      .help = "New certificates name the list's URL (cRLDistributionPoints), for clients that ask no OCSP responder."},
 
-    {"REVLINE_STATIC_CHALLENGE", RL_T_STRING, AT(scep.static_challenge), "", .min = "8", .max = "256", .secret = true,
-     .alias = "AppConfig__StaticValidation__RequestPassword", .group = "SCEP",
-     .help = "Challenge password of /static; empty turns the profile off."},
-    {"REVLINE_STATIC_AAD_CHALLENGE", RL_T_STRING, AT(scep.static_aad_challenge), "", .min = "8", .max = "256",
-     .secret = true, .alias = "AppConfig__StaticAADValidation__RequestPassword", .group = "SCEP",
-     .help = "Challenge password of /static/aad (bound to Entra devices and users); empty turns the profile off."},
-    {"REVLINE_JAMF_CHALLENGE", RL_T_STRING, AT(scep.jamf_challenge), "", .min = "8", .max = "256", .secret = true,
-     .alias = "AppConfig__JamfValidation__RequestPassword", .group = "SCEP",
-     .help = "Challenge password of /jamf (bound to Jamf Pro's computers, mobile devices and users); empty turns the "
-             "profile off."},
-    {"REVLINE_STATIC_VALIDITY", RL_T_DURATION, AT(scep.static_validity), "730d", .min = "1m", .max = "36500d",
-     .alias = "AppConfig__StaticValidation__ValidityPeriodDays", .alias_unit = "d", .group = "SCEP",
-     .help = "Validity of certificates from /static."},
-    {"REVLINE_STATIC_AAD_VALIDITY", RL_T_DURATION, AT(scep.static_aad_validity), "730d", .min = "1m", .max = "36500d",
-     .alias = "AppConfig__StaticAADValidation__ValidityPeriodDays", .alias_unit = "d", .group = "SCEP",
-     .help = "Validity of certificates from /static/aad."},
-    {"REVLINE_JAMF_VALIDITY", RL_T_DURATION, AT(scep.jamf_validity), "730d", .min = "1m", .max = "36500d",
-     .alias = "AppConfig__JamfValidation__ValidityPeriodDays", .alias_unit = "d", .group = "SCEP",
-     .help = "Validity of certificates from /jamf."},
+    {"REVLINE_SCEP_PROFILES", RL_T_NAME_LIST, AT(scep.named), "", .max = "16", .group = "SCEP",
+     .help = "Names of further profiles, each at /scep/{name} with settings REVLINE_SCEP_{NAME}_… of its own: see "
+             "below."},
     {"REVLINE_SCEP_LEGACY", RL_T_BOOL, AT(scep.allow_legacy), "false", .group = "SCEP",
      .help = "Accept and offer 3DES and SHA-1, for clients that know nothing better."},
     {"REVLINE_SCEP_CONCURRENT_LIMIT", RL_T_INT, AT(scep.concurrent_limit), "50", .min = "1", .max = "10000",
      .alias = "AppConfig__ConcurrentSCEPRequestLimit", .alias_unit = "", .group = "SCEP",
      .help = "SCEP requests worked on at once; one more is told 429."},
+
+    CHALLENGE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "/static", "Profile static"),
+    PROFILE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "Profile static", "730d", "clientAuth", DEVICE_EKUS),
+    SID_ROW("REVLINE_STATIC", RL_ENROLL_STATIC, "Profile static"),
+    CHALLENGE_ROWS("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, AAD_ALIAS,
+                   "/static/aad (bound to Entra devices and users)", "Profile static-aad"),
+    PROFILE_ROWS("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, AAD_ALIAS, "Profile static-aad", "730d", "clientAuth",
+                 DEVICE_EKUS),
+    SID_ROW("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, "Profile static-aad"),
+    CHALLENGE_ROWS("REVLINE_JAMF", RL_ENROLL_JAMF, JAMF_ALIAS,
+                   "/jamf (bound to Jamf Pro's computers, mobile devices and users)", "Profile jamf"),
+    PROFILE_ROWS("REVLINE_JAMF", RL_ENROLL_JAMF, JAMF_ALIAS, "Profile jamf", "730d", "clientAuth", DEVICE_EKUS),
+    SID_ROW("REVLINE_JAMF", RL_ENROLL_JAMF, "Profile jamf"),
+    CHALLENGE_ROWS("REVLINE_DC", RL_ENROLL_DC, DC_ALIAS, "/dc (domain controllers)", "Profile dc"),
+    PROFILE_ROWS("REVLINE_DC", RL_ENROLL_DC, DC_ALIAS, "Profile dc", "730d", DC_EKUS, DC_EKUS),
+    SID_ROW("REVLINE_DC", RL_ENROLL_DC, "Profile dc"),
+    PROFILE_ROWS("REVLINE_INTUNE", RL_ENROLL_INTUNE, INTUNE_ALIAS, "Profile intune", "365d", "clientAuth", DEVICE_EKUS),
 
     {"REVLINE_SYNC_ENTRA_INTERVAL", RL_T_DURATION, AT(sync.entra_interval), "30s", .min = "0", .max = "1d",
      .group = "Sync",
@@ -229,3 +318,14 @@ const rl_setting_row rl_setting_rows[] = {
              "X-Webhook-Secret; empty turns the path off."},
 };
 const size_t rl_setting_rows_n = sizeof(rl_setting_rows) / sizeof(rl_setting_rows[0]);
+
+#define NAMED "REVLINE_SCEP_" RL_PROFILE_PLACE
+const rl_setting_row rl_named_rows[] = {
+    CHALLENGE_ROWS(NAMED, RL_ENROLL_NAMED, NO_ALIAS, "/scep/" RL_PROFILE_PLACE, "Profile " RL_PROFILE_PLACE),
+    {NAMED "_BINDING", RL_T_ENUM, RULE(RL_ENROLL_NAMED, bind), "none", .choices = bindings,
+     .group = "Profile " RL_PROFILE_PLACE,
+     .help = "Whose its certificates are: nobody's, as those of /static, or bound as those of /static/aad or /jamf."},
+    PROFILE_ROWS(NAMED, RL_ENROLL_NAMED, NO_ALIAS, "Profile " RL_PROFILE_PLACE, "730d", "clientAuth", DEVICE_EKUS),
+    SID_ROW(NAMED, RL_ENROLL_NAMED, "Profile " RL_PROFILE_PLACE),
+};
+const size_t rl_named_rows_n = sizeof(rl_named_rows) / sizeof(rl_named_rows[0]);

@@ -182,6 +182,12 @@ void rl_text_list_free(rl_text_list *list)
     *list = (rl_text_list){0};
 }
 
+bool rl_setting_is_list(const rl_setting_row *row)
+{
+    return row->type == RL_T_URL_LIST || row->type == RL_T_EKU_LIST || row->type == RL_T_DOMAIN_LIST ||
+           row->type == RL_T_NAME_LIST;
+}
+
 static rl_span trimmed(rl_span text)
 {
     while (text.n && text.p[0] == ' ')
@@ -191,8 +197,94 @@ static rl_span trimmed(rl_span text)
     return text;
 }
 
-/* Spaces around a URL are passed over; a comma inside one is written %2C. Empty is an empty list. */
-static rl_err parse_url_list(const rl_setting_row *row, rl_span text, rl_text_list *field)
+/* A word's place among the choices. Without case: an admin brings SCEPman's "Always" along. */
+static rl_err parse_choice(const rl_setting_row *row, rl_span text, unsigned *out)
+{
+    for (*out = 0; row->choices[*out]; ++*out)
+        if (rl_span_ieq(text, rl_span_str(row->choices[*out])))
+            return RL_OK;
+    return RL_EINVAL;
+}
+
+/* ---- lists ---- */
+/* "1.3.6.1.5.5.7.3.2": three arcs or more. */
+static rl_err check_oid(rl_span text)
+{
+    size_t arcs = 0, digits = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        bool dot = text.p[i] == '.';
+        if ((!dot && !isdigit(text.p[i])) || (dot && digits == 0) || (digits == 1 && !dot && text.p[i - 1] == '0'))
+            return RL_EINVAL;
+        arcs += dot;
+        digits = dot ? 0 : digits + 1;
+        if (digits > 9)
+            return RL_EINVAL;
+    }
+    return arcs >= 2 && digits > 0 && text.n <= 64 && text.p[0] <= '2' && text.p[1] == '.' ? RL_OK : RL_EINVAL;
+}
+
+/* anyExtendedKeyUsage and OCSPSigning would speak for the CA. */
+static rl_err check_eku(const rl_setting_row *row, rl_span *text)
+{
+    unsigned choice;
+    if (parse_choice(row, *text, &choice) == RL_OK) {
+        *text = rl_span_str(row->choices[choice]);
+        return RL_OK;
+    }
+    if (rl_span_eq(*text, RL_SPAN_LIT("2.5.29.37.0")) || rl_span_eq(*text, RL_SPAN_LIT("1.3.6.1.5.5.7.3.9")))
+        return RL_EINVAL;
+    return check_oid(*text);
+}
+
+static rl_err check_domain(rl_span *text)
+{
+    size_t label = 0;
+    if (text->n && text->p[0] == '.')
+        *text = (rl_span){text->p + 1, text->n - 1};
+    for (size_t i = 0; i < text->n; i++) {
+        bool dot = text->p[i] == '.';
+        if ((dot && label == 0) || (!dot && !isalnum(text->p[i]) && text->p[i] != '-') || text->p[i] >= 0x80)
+            return RL_EINVAL;
+        label = dot ? 0 : label + 1;
+    }
+    return label > 0 && text->n <= 253 ? RL_OK : RL_EINVAL;
+}
+
+/* Lower case: it is part of a path, and in upper case of its settings' names. Certificates are stored with their
+ * profile's name, so it must not be that of another kind. */
+static rl_err check_profile_name(rl_span text)
+{
+    static const char *const taken[] = {"static", "static-aad", "jamf",    "dc", "intune",   "server", "client",
+                                        "sub-ca", "ocsp",       "scep-ra", "ca", "imported", "index",  "crl"};
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+        if (rl_span_eq(text, rl_span_str(taken[i])))
+            return RL_EINVAL;
+    bool ok = text.n > 0 && text.n <= 32 && islower(text.p[0]) && text.p[text.n - 1] != '-';
+    for (size_t i = 0; ok && i < text.n; i++)
+        ok = islower(text.p[i]) || isdigit(text.p[i]) || text.p[i] == '-';
+    return ok ? RL_OK : RL_EINVAL;
+}
+
+/* One item; may be changed to another form of the same. */
+static rl_err check_item(const rl_setting_row *row, rl_span *item, const rl_text_list *before)
+{
+    switch (row->type) {
+    case RL_T_EKU_LIST:
+        return check_eku(row, item);
+    case RL_T_DOMAIN_LIST:
+        return check_domain(item);
+    case RL_T_NAME_LIST:
+        for (size_t i = 0; i < before->n; i++)
+            if (rl_span_eq(*item, rl_span_str(before->items[i])))
+                return RL_EINVAL;
+        return check_profile_name(*item);
+    default:
+        return check_url(*item);
+    }
+}
+
+/* Spaces around an item are passed over; a comma inside a URL is written %2C. Empty is an empty list. */
+static rl_err parse_list(const rl_setting_row *row, rl_span text, rl_text_list *field)
 {
     rl_text_list list = {0};
     int64_t max;
@@ -206,7 +298,7 @@ static rl_err parse_url_list(const rl_setting_row *row, rl_span text, rl_text_li
         more = comma != NULL;
         text = more ? (rl_span){comma + 1, text.n - item.n - 1} : (rl_span){0};
         item = trimmed(item);
-        err = (int64_t)list.n == max ? RL_ERANGE : check_url(item);
+        err = (int64_t)list.n == max ? RL_ERANGE : check_item(row, &item, &list);
         if (err == RL_OK && !(list.items[list.n] = strndup((const char *)item.p, item.n)))
             err = RL_ENOMEM;
         list.n += err == RL_OK;
@@ -237,15 +329,6 @@ static rl_err parse_share(const rl_setting_row *row, rl_span text, rl_share *out
     return RL_OK;
 }
 
-/* A word's place among the choices. Without case: an admin brings SCEPman's "Always" along. */
-static rl_err parse_choice(const rl_setting_row *row, rl_span text, unsigned *out)
-{
-    for (*out = 0; row->choices[*out]; ++*out)
-        if (rl_span_ieq(text, rl_span_str(row->choices[*out])))
-            return RL_OK;
-    return RL_EINVAL;
-}
-
 /* Empty is the empty set. */
 static rl_err parse_choices(const rl_setting_row *row, rl_span text, unsigned *out)
 {
@@ -272,7 +355,10 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
     case RL_T_ADDRESS:
         return parse_string(row, text, field);
     case RL_T_URL_LIST:
-        return parse_url_list(row, text, field);
+    case RL_T_EKU_LIST:
+    case RL_T_DOMAIN_LIST:
+    case RL_T_NAME_LIST:
+        return parse_list(row, text, field);
     case RL_T_BOOL:
         return parse_bool(text, field);
     case RL_T_ENUM:
@@ -293,18 +379,28 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
 
 void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
 {
-    static const char *const kinds[] = {
-        [RL_T_STRING] = "text",        [RL_T_DURATION] = "duration",
-        [RL_T_SIZE] = "size",          [RL_T_INT] = "number",
-        [RL_T_PERCENT] = "percentage", [RL_T_SHARE] = "1% to 100%, or a number",
-        [RL_T_BOOL] = "true or false", [RL_T_ENUM] = "",
-        [RL_T_ENUM_SET] = "",          [RL_T_URL] = "URL (http or https)",
-        [RL_T_ADDRESS] = "host:port",  [RL_T_URL_LIST] = "URLs (http or https) with commas between them,"};
+    static const char *const kinds[] = {[RL_T_STRING] = "text",
+                                        [RL_T_DURATION] = "duration",
+                                        [RL_T_SIZE] = "size",
+                                        [RL_T_INT] = "number",
+                                        [RL_T_PERCENT] = "percentage",
+                                        [RL_T_SHARE] = "1% to 100%, or a number",
+                                        [RL_T_BOOL] = "true or false",
+                                        [RL_T_ENUM] = "",
+                                        [RL_T_ENUM_SET] = "",
+                                        [RL_T_URL] = "URL (http or https)",
+                                        [RL_T_ADDRESS] = "host:port",
+                                        [RL_T_URL_LIST] = "URLs (http or https) with commas between them,",
+                                        [RL_T_DOMAIN_LIST] = "domains with commas between them,",
+                                        [RL_T_NAME_LIST] =
+                                            "names (lower-case letters, digits, hyphens) with commas between them,"};
     size_t n = 0;
-    if (row->type == RL_T_ENUM || row->type == RL_T_ENUM_SET) {
+    if (row->choices) {
         n = (size_t)snprintf(out, cap, "%s", row->type == RL_T_ENUM ? "" : "with commas between them: ");
         for (size_t i = 0; row->choices[i] && n < cap; i++)
             n += (size_t)snprintf(out + n, cap - n, "%s%s", i ? ", " : "", row->choices[i]);
+        if (row->type == RL_T_EKU_LIST && n < cap)
+            snprintf(out + n, cap - n, ", or object identifiers");
         return;
     }
     const char *of = row->type == RL_T_STRING ? " of " : " ", *unit = row->type == RL_T_STRING ? " characters" : "";
@@ -315,8 +411,7 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
     else
         snprintf(out, cap, "%s", kinds[row->type]);
     n = strlen(out);
-    if (n < cap && row->def[0] == 0 &&
-        (row->type == RL_T_STRING || row->type == RL_T_URL || row->type == RL_T_URL_LIST))
+    if (n < cap && row->def[0] == 0 && (row->type == RL_T_STRING || row->type == RL_T_URL || rl_setting_is_list(row)))
         snprintf(out + n, cap - n, ", or empty");
 }
 
@@ -349,6 +444,9 @@ rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *
         memcpy(&text, field, sizeof(text));
         return rl_buf_printf(out, "%s", text ? text : "");
     case RL_T_URL_LIST:
+    case RL_T_EKU_LIST:
+    case RL_T_DOMAIN_LIST:
+    case RL_T_NAME_LIST:
         for (size_t i = 0; i < ((const rl_text_list *)field)->n; i++)
             RL_TRY(rl_buf_printf(out, "%s%s", i ? "," : "", ((const rl_text_list *)field)->items[i]));
         return RL_OK;

@@ -246,10 +246,11 @@ rl_err ca_name_below(const rl_issuer *issuer, const char *cn, X509_NAME **out, r
 rl_err rl_ca_sign_responder(const rl_ca *ca, const rl_issuer *issuer, EVP_PKEY *key, rl_duration validity, int64_t now,
                             X509 **out, rl_error *e)
 {
-    const rl_profile *profile = rl_profile_get(RL_PROFILE_OCSP);
-    ca_template t = {.key = key, .key_usage = profile->key_usage, .ocsp_nocheck = true};
+    rl_profile profile;
+    rl_profile_get(ca->settings, RL_PROFILE_OCSP, &profile);
+    ca_template t = {.key = key, .key_usage = ca_key_usage(profile.rules), .ocsp_nocheck = true};
     X509_NAME *subject = NULL;
-    EXTENDED_KEY_USAGE *eku = ca_eku_parse(profile->eku);
+    EXTENDED_KEY_USAGE *eku = ca_eku_list(&profile.rules->eku);
     rl_err err = eku ? ca_validity(ca, issuer, now, validity, &t, e) : out_of_memory(e);
     if (err == RL_OK)
         err = ca_name_below(issuer, "OCSP responder", &subject, e);
@@ -259,7 +260,7 @@ rl_err rl_ca_sign_responder(const rl_ca *ca, const rl_issuer *issuer, EVP_PKEY *
     t.subject = subject;
     if (err == RL_OK)
         err = ca_build(ca, issuer, &t, out, e);
-    sk_ASN1_OBJECT_free(eku);
+    ca_eku_free(eku);
     X509_NAME_free(subject);
     return err;
 }

@@ -201,9 +201,10 @@ static rl_err store_ra(rl_store_txn *t, void *arg, rl_error *e)
 static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(ca);
-    const rl_profile *profile = rl_profile_get(RL_PROFILE_SCEP_RA);
+    rl_profile profile;
     int64_t now = rl_wall_s();
-    ca_template t = {.key = rl_signer_pkey(ca->ra_signer), .key_usage = profile->key_usage};
+    rl_profile_get(ca->settings, RL_PROFILE_SCEP_RA, &profile);
+    ca_template t = {.key = rl_signer_pkey(ca->ra_signer), .key_usage = ca_key_usage(profile.rules)};
     X509_NAME *subject;
     RL_TRY(ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e));
     RL_TRY(ca_name_below(issuer, "SCEP RA", &subject, e));
@@ -213,7 +214,7 @@ static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
         err = ca_build(ca, issuer, &t, &ca->ra_cert, e);
     if (err == RL_OK)
         err = rl_x509_to_der(ca->ra_cert, &ra->der, &ra->der_n, e);
-    if (err == RL_OK && ca_record(&t, profile->name, "init", now, &ra->record) != RL_OK)
+    if (err == RL_OK && ca_record(&t, profile.name, "init", now, &ra->record) != RL_OK)
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     ra->id = ca_cert_id(issuer->id, &t.serial);
     if (err == RL_OK)
@@ -368,6 +369,8 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
     if (err == RL_OK && !rl_signer_is_rsa(ca->own->signer))
         err = open_ra(ca, e);
+    if (err == RL_OK)
+        err = ca_weak_load(ca, e);
     if (err != RL_OK) {
         rl_ca_close(ca);
         return err;
@@ -384,6 +387,7 @@ void rl_ca_close(rl_ca *ca)
         clear_issuer(&ca->issuers[i]);
     X509_free(ca->ra_cert);
     rl_signer_free(ca->ra_signer);
+    free(ca->weak);
     pthread_mutex_destroy(&ca->growing);
     free(ca);
 }

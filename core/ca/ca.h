@@ -92,26 +92,32 @@ rl_err rl_ca_delegate_install(rl_ca *ca, X509 *cert, int64_t now, const rl_issue
 /* The installed certificate and its key; the caller frees both. RL_ENOTFOUND when there is none. */
 rl_err rl_ca_delegate_load(const rl_ca *ca, const rl_issuer *issuer, X509 **cert, rl_signer **signer, rl_error *e);
 
+/* Those of enrollment, whose rules are settings, have the numbers of RL_ENROLL_*; then those of the admin, then the
+ * CA's own. */
 typedef enum {
-    RL_PROFILE_SERVER,
+    RL_PROFILE_STATIC = RL_ENROLL_STATIC,
+    RL_PROFILE_STATIC_AAD = RL_ENROLL_STATIC_AAD,
+    RL_PROFILE_JAMF = RL_ENROLL_JAMF,
+    RL_PROFILE_DC = RL_ENROLL_DC,
+    RL_PROFILE_INTUNE = RL_ENROLL_INTUNE,
+    RL_PROFILE_NAMED = RL_ENROLL_NAMED,
+    RL_PROFILE_SERVER = RL_ENROLL_MAX,
     RL_PROFILE_CLIENT,
-    RL_PROFILE_STATIC,
-    RL_PROFILE_STATIC_AAD,
-    RL_PROFILE_JAMF,
     RL_PROFILE_OCSP,
     RL_PROFILE_SCEP_RA,
     RL_PROFILE_COUNT
 } rl_profile_id;
-/* One row per profile: key usage, extended key usage, what of a CSR is taken over, binding rule. */
+
+/* What a profile's certificates may be, and whose they are; borrows from the settings. */
 typedef struct rl_profile {
-    const char *name;         /* "static-aad": stored with the certificate */
-    uint32_t key_usage;       /* OpenSSL KU_* bits: default, and the ceiling of what is taken from a CSR */
-    const char *eku;          /* default: OpenSSL short names, comma-separated; "" = no such extension */
-    const char *eku_from_csr; /* the ceiling of what is taken from a CSR, likewise; NULL = its usages do not count */
-    enum { RL_BIND_NONE, RL_BIND_ENTRA, RL_BIND_JAMF } bind;
+    const char *name; /* "static-aad": stored with the certificate */
+    const rl_profile_rules *rules;
+    rl_bind bind;
+    bool asked_usages; /* a request's usages are taken over as far as the rules allow; else it gets the default */
 } rl_profile;
-const rl_profile *rl_profile_get(rl_profile_id id);
-rl_err rl_profile_find(const char *name, rl_profile_id *id);
+/* False: a named profile that is not set. */
+bool rl_profile_get(const rl_settings *s, rl_profile_id id, rl_profile *out);
+rl_err rl_profile_find(const rl_settings *s, const char *name, rl_profile_id *id);
 
 typedef struct rl_issue_request {
     rl_profile_id profile;

@@ -19,6 +19,8 @@ struct rl_ca {
     const rl_issuer *own; /* the one that issues */
     X509 *ra_cert;        /* NULL for an RSA CA, which receives SCEP envelopes itself */
     rl_signer *ra_signer;
+    uint8_t (*weak)[32]; /* sorted SHA-256 of keys that are never certified; or NULL */
+    size_t weak_n;
     rl_ca_weigh weigh; /* NULL: nothing weighs */
     const void *weigh_ctx;
 };
@@ -68,13 +70,31 @@ rl_err ca_index_read(rl_span text, ca_index_line **out, size_t *n, rl_error *e);
 /* The issuer's subject with one more CN, for certificates that speak in its name. */
 rl_err ca_name_below(const rl_issuer *issuer, const char *cn, X509_NAME **out, rl_error *e);
 
-/* A profile's EKU list as OpenSSL's; NULL on exhaustion. */
-EXTENDED_KEY_USAGE *ca_eku_parse(const char *list);
+/* ---- profile.c: its usages as OpenSSL's ---- */
+uint32_t ca_key_usage(const rl_profile_rules *rules);      /* KU_* */
+EXTENDED_KEY_USAGE *ca_eku_list(const rl_text_list *list); /* NULL on exhaustion */
+void ca_eku_free(EXTENDED_KEY_USAGE *list);
+
+/* ---- csr_key.c ---- */
+/* Its kind and size, and whether it is one that others can find out: shared by implementations that made bad primes.
+ * Its cost is bounded before the key is used. RL_EUNSUPPORTED, RL_EINVAL. */
+rl_err ca_key_check(EVP_PKEY *key, unsigned kinds, rl_error *e);
+
+/* ---- weak.c ---- */
+rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
+/* RL_EINVAL: the key is listed, or a CA's. */
+rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e);
+
+/* ---- csr_names.c ---- */
+rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);
+/* Form, kinds and domains. RL_ERANGE, RL_EBADMSG, RL_EINVAL. */
+rl_err ca_names_check(const rl_profile_rules *rules, const GENERAL_NAMES *names, rl_error *e);
+rl_span ca_span_of(const ASN1_STRING *s);
 
 /* What a checked CSR gives to its certificate. */
 typedef struct ca_csr {
-    EVP_PKEY *key; /* borrowed from the CSR, like the subject */
-    const X509_NAME *subject;
+    EVP_PKEY *key; /* borrowed from the CSR */
+    X509_NAME *subject;
     GENERAL_NAMES *names; /* NULL when there are none */
     uint32_t key_usage;
     EXTENDED_KEY_USAGE *eku;

@@ -5,180 +5,10 @@
 #include "ca/ca_priv.h"
 
 #include <ctype.h>
-#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 
-enum {
-    EXTENSIONS_MAX = 32,
-    NAMES_MAX = 64, /* alternative names */
-    SUBJECT_ENTRIES_MAX = 32,
-    TEXT_MAX = 255, /* octets of one name in UTF-8; a directory binding is one (RL_OBJECT_ID_MAX) */
-    URI_MAX = 2048,
-    RSA_BITS_MIN = 2048,
-    RSA_BITS_MAX = 8192,
-    RSA_EXPONENT_BITS_MAX = 64,
-};
-
-/* ---- the key ---- */
-/* An exponent above 2^16, odd and short: a long one would make each verification as dear as a signature. */
-static rl_err check_rsa(const EVP_PKEY *key, rl_error *e)
-{
-    BIGNUM *n = NULL, *exponent = NULL;
-    int bits = EVP_PKEY_get_bits(key);
-    bool sane = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
-                EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 && BN_is_odd(n) &&
-                BN_is_odd(exponent) && BN_num_bits(exponent) > 16 && BN_num_bits(exponent) <= RSA_EXPONENT_BITS_MAX;
-    BN_free(n);
-    BN_free(exponent);
-    if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
-        return rl_fail(e, RL_EUNSUPPORTED, "csr", "an RSA key of %d bits: %d to %d are accepted", bits, RSA_BITS_MIN,
-                       RSA_BITS_MAX);
-    return sane ? RL_OK
-                : rl_fail(e, RL_EINVAL, "csr",
-                          "the RSA key's numbers are not sane (exponent: odd, 65537 or more, at most 64 bits)");
-}
-
-static rl_err check_ec(const EVP_PKEY *key, rl_error *e)
-{
-    static const char *const curves[] = {SN_X9_62_prime256v1, SN_secp384r1, SN_secp521r1};
-    char group[64] = "unnamed";
-    int spelled_out = 0;
-    if (EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &spelled_out) == 1 &&
-        !spelled_out && EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1)
-        for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++)
-            if (strcmp(group, curves[i]) == 0)
-                return RL_OK;
-    return rl_fail(e, RL_EUNSUPPORTED, "csr", "an EC key on curve %s: P-256, P-384 and P-521 by name are accepted",
-                   group);
-}
-
-static rl_err check_key(EVP_PKEY *key, rl_error *e)
-{
-    if (!key) {
-        ERR_clear_error();
-        return rl_fail(e, RL_EUNSUPPORTED, "csr", "the request's public key is of no kind that can be read");
-    }
-    if (EVP_PKEY_is_a(key, "RSA"))
-        return check_rsa(key, e);
-    if (EVP_PKEY_is_a(key, "EC"))
-        return check_ec(key, e);
-    return rl_fail(e, RL_EUNSUPPORTED, "csr", "a %s key: RSA and EC are accepted", EVP_PKEY_get0_type_name(key));
-}
-
-/* ---- names ---- */
-static bool is_text(int type)
-{
-    return type == V_ASN1_UTF8STRING || type == V_ASN1_PRINTABLESTRING || type == V_ASN1_T61STRING ||
-           type == V_ASN1_IA5STRING || type == V_ASN1_BMPSTRING || type == V_ASN1_UNIVERSALSTRING ||
-           type == V_ASN1_NUMERICSTRING;
-}
-
-/* True when `s` is text of 1 to TEXT_MAX octets of UTF-8 without C0 and C1 control characters. */
-static bool sane_text(const ASN1_STRING *s)
-{
-    unsigned char *utf8 = NULL;
-    int n = is_text(ASN1_STRING_type(s)) && ASN1_STRING_length(s) <= 4 * TEXT_MAX ? ASN1_STRING_to_UTF8(&utf8, s) : -1;
-    bool sane = n > 0 && n <= TEXT_MAX;
-    for (int i = 0; sane && i < n; i++)
-        sane = utf8[i] >= 0x20 && utf8[i] != 0x7f && !(utf8[i] == 0xc2 && i + 1 < n && utf8[i + 1] < 0xa0);
-    OPENSSL_free(utf8);
-    ERR_clear_error();
-    return sane;
-}
-
-static rl_err check_subject(const X509_NAME *subject, rl_error *e)
-{
-    int n = X509_NAME_entry_count(subject);
-    if (n > SUBJECT_ENTRIES_MAX)
-        return rl_fail(e, RL_ERANGE, "csr", "the subject has %d attributes: at most %d are accepted", n,
-                       SUBJECT_ENTRIES_MAX);
-    for (int i = 0; i < n; i++)
-        if (!sane_text(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i))))
-            return rl_fail(e, RL_EBADMSG, "csr",
-                           "attribute %d of the subject is not 1 to %d octets of text without control characters",
-                           i + 1, TEXT_MAX);
-    return RL_OK;
-}
-
-static rl_span span_of(const ASN1_STRING *s)
-{
-    return rl_span_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
-}
-
-/* Printable ASCII without spaces. */
-static bool is_visible(rl_span s, size_t max)
-{
-    bool ok = s.n > 0 && s.n <= max;
-    for (size_t i = 0; ok && i < s.n; i++)
-        ok = s.p[i] > 0x20 && s.p[i] < 0x7f;
-    return ok;
-}
-
-/* RFC 1034 §3.5 with RFC 5280 §4.2.1.6: labels of letters, digits, hyphens (and underscores, as people use them); a
- * whole first label may be '*'. */
-static bool is_dns(rl_span s)
-{
-    size_t label = 0, first = 0;
-    bool ok = s.n > 0 && s.n <= 253;
-    if (s.n > 2 && s.p[0] == '*' && s.p[1] == '.')
-        first = 2;
-    for (size_t i = first; ok && i < s.n; i++) {
-        bool dot = s.p[i] == '.';
-        ok = dot ? label > 0 : isalnum(s.p[i]) || s.p[i] == '-' || s.p[i] == '_';
-        label = dot ? 0 : label + 1;
-        ok = ok && s.p[i] < 0x80 && label <= 63;
-    }
-    return ok && label > 0;
-}
-
-static bool is_mail(rl_span s)
-{
-    const uint8_t *at = s.n ? memchr(s.p, '@', s.n) : NULL;
-    return is_visible(s, TEXT_MAX) && at && at > s.p && at < s.p + s.n - 1;
-}
-
-static bool is_uri(rl_span s)
-{
-    const uint8_t *colon = s.n ? memchr(s.p, ':', s.n) : NULL;
-    return is_visible(s, URI_MAX) && colon && colon > s.p;
-}
-
-static bool is_upn(const OTHERNAME *other)
-{
-    return OBJ_obj2nid(other->type_id) == NID_ms_upn && other->value->type == V_ASN1_UTF8STRING &&
-           sane_text(other->value->value.utf8string);
-}
-
-static bool is_sane_name(const GENERAL_NAME *name)
-{
-    switch (name->type) {
-    case GEN_DNS:
-        return is_dns(span_of(name->d.dNSName));
-    case GEN_EMAIL:
-        return is_mail(span_of(name->d.rfc822Name));
-    case GEN_URI:
-        return is_uri(span_of(name->d.uniformResourceIdentifier));
-    case GEN_IPADD:
-        return ASN1_STRING_length(name->d.iPAddress) == 4 || ASN1_STRING_length(name->d.iPAddress) == 16;
-    case GEN_OTHERNAME:
-        return is_upn(name->d.otherName);
-    default:
-        return false;
-    }
-}
-
-static rl_err check_names(const GENERAL_NAMES *names, rl_error *e)
-{
-    int n = sk_GENERAL_NAME_num(names);
-    if (n > NAMES_MAX)
-        return rl_fail(e, RL_ERANGE, "csr", "%d alternative names: at most %d are accepted", n, NAMES_MAX);
-    for (int i = 0; i < n; i++)
-        if (!is_sane_name(sk_GENERAL_NAME_value(names, i)))
-            return rl_fail(e, RL_EBADMSG, "csr",
-                           "alternative name %d is no DNS name, mail address, URI, IP address or UPN", i + 1);
-    return RL_OK;
-}
+enum { EXTENSIONS_MAX = 32 };
 
 /* ---- requested extensions ---- */
 /* The extensionRequest attribute (RFC 2985 §5.4.2) or Microsoft's own, which is the same; at most one of a kind. */
@@ -218,16 +48,16 @@ static rl_err read_key_usage(const rl_profile *profile, const STACK_OF(X509_EXTE
 {
     ASN1_BIT_STRING *bits = NULL;
     uint32_t asked = 0;
-    if (profile->eku_from_csr)
+    if (profile->asked_usages)
         RL_TRY(decode(exts, NID_key_usage, &bits, e));
     for (int bit = 0; bits && bit < 8; bit++)
         if (ASN1_BIT_STRING_get_bit(bits, bit))
             asked |= 0x80u >> bit;
     ASN1_BIT_STRING_free(bits);
     /* RFC 3279 §2.3.5, RFC 8813 §3: an EC key enciphers nothing. */
-    uint32_t ceiling = profile->key_usage;
+    uint32_t ceiling = ca_key_usage(profile->rules);
     if (!EVP_PKEY_is_a(c->key, "RSA"))
-        ceiling &= ~(uint32_t)KU_KEY_ENCIPHERMENT;
+        ceiling &= ~(uint32_t)(KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT);
     c->key_usage = asked & ceiling ? asked & ceiling : ceiling;
     return RL_OK;
 }
@@ -244,17 +74,17 @@ static bool has_object(const EXTENDED_KEY_USAGE *list, const ASN1_OBJECT *object
 static rl_err read_eku(const rl_profile *profile, const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
     EXTENDED_KEY_USAGE *asked = NULL;
-    if (profile->eku_from_csr)
+    if (profile->asked_usages)
         RL_TRY(decode(exts, NID_ext_key_usage, &asked, e));
-    EXTENDED_KEY_USAGE *allowed = ca_eku_parse(asked ? profile->eku_from_csr : profile->eku);
+    EXTENDED_KEY_USAGE *allowed = ca_eku_list(asked ? &profile->rules->asked_eku : &profile->rules->eku);
     for (int i = asked ? sk_ASN1_OBJECT_num(allowed) - 1 : -1; i >= 0; i--)
         if (!has_object(asked, sk_ASN1_OBJECT_value(allowed, i)))
-            sk_ASN1_OBJECT_delete(allowed, i);
-    if (allowed && sk_ASN1_OBJECT_num(allowed) == 0) {
-        sk_ASN1_OBJECT_free(allowed);
-        allowed = ca_eku_parse(profile->eku);
+            ASN1_OBJECT_free(sk_ASN1_OBJECT_delete(allowed, i));
+    if (allowed && asked && sk_ASN1_OBJECT_num(allowed) == 0) {
+        ca_eku_free(allowed);
+        allowed = ca_eku_list(&profile->rules->eku);
     }
-    sk_ASN1_OBJECT_pop_free(asked, ASN1_OBJECT_free);
+    ca_eku_free(asked);
     c->eku = allowed;
     return allowed ? RL_OK : rl_fail(e, RL_ENOMEM, "csr", "out of memory");
 }
@@ -344,7 +174,7 @@ static const struct jamf_kind *find_jamf_kind(const X509_NAME *subject)
     const struct jamf_kind *found = NULL;
     size_t units = 0;
     for (int i = -1; (i = X509_NAME_get_index_by_NID(subject, NID_organizationalUnitName, i)) >= 0;) {
-        rl_span unit = span_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
+        rl_span unit = ca_span_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
         for (size_t k = 0; k < sizeof(jamf_kinds) / sizeof(jamf_kinds[0]); k++) {
             if (!rl_span_ieq(unit, rl_span_str(jamf_kinds[k].unit)))
                 continue;
@@ -387,27 +217,44 @@ static rl_err read_jamf(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_err
 }
 
 /* ---- the whole ---- */
-static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
+static rl_err read_binding(const rl_profile *profile, const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
-    RL_TRY(decode(exts, NID_subject_alt_name, &c->names, e));
-    RL_TRY(check_subject(c->subject, e));
-    RL_TRY(check_names(c->names, e));
-    if (X509_NAME_entry_count(c->subject) == 0 && sk_GENERAL_NAME_num(c->names) <= 0)
-        return rl_fail(e, RL_EINVAL, "csr", "the request has neither a subject nor an alternative name");
-    RL_TRY(read_key_usage(profile, exts, c, e));
-    RL_TRY(read_eku(profile, exts, c, e));
     return profile->bind == RL_BIND_ENTRA  ? read_entra(exts, c, e)
            : profile->bind == RL_BIND_JAMF ? read_jamf(exts, c, e)
                                            : RL_OK;
 }
 
+/* Leaves only the common names. */
+static void shorten_subject(X509_NAME *subject)
+{
+    for (int i = X509_NAME_entry_count(subject) - 1; i >= 0; i--)
+        if (OBJ_obj2nid(X509_NAME_ENTRY_get_object(X509_NAME_get_entry(subject, i))) != NID_commonName)
+            X509_NAME_ENTRY_free(X509_NAME_delete_entry(subject, i));
+}
+
+static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
+{
+    RL_TRY(decode(exts, NID_subject_alt_name, &c->names, e));
+    RL_TRY(ca_subject_check(c->subject, e));
+    RL_TRY(ca_names_check(profile->rules, c->names, e));
+    RL_TRY(read_key_usage(profile, exts, c, e));
+    RL_TRY(read_eku(profile, exts, c, e));
+    RL_TRY(read_binding(profile, exts, c, e));
+    if (profile->rules->cn_only)
+        shorten_subject(c->subject);
+    if (X509_NAME_entry_count(c->subject) == 0 && sk_GENERAL_NAME_num(c->names) <= 0)
+        return rl_fail(e, RL_EINVAL, "csr", "the request has neither a subject nor an alternative name");
+    return RL_OK;
+}
+
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    *out = (ca_csr){.key = X509_REQ_get0_pubkey(csr), .subject = X509_REQ_get_subject_name(csr)};
-    RL_TRY(check_key(out->key, e));
+    *out = (ca_csr){.key = X509_REQ_get0_pubkey(csr)};
+    RL_TRY(ca_key_check(out->key, profile->rules->keys, e));
     RL_TRY(read_extensions(csr, &exts, e));
-    rl_err err = read_all(profile, exts, out, e);
+    out->subject = X509_NAME_dup(X509_REQ_get_subject_name(csr));
+    rl_err err = out->subject ? read_all(profile, exts, out, e) : rl_fail(e, RL_ENOMEM, "csr", "out of memory");
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
     if (err == RL_OK && X509_REQ_verify(csr, out->key) != 1) {
         ERR_clear_error();
@@ -420,7 +267,8 @@ rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_err
 
 void ca_csr_clear(ca_csr *c)
 {
+    X509_NAME_free(c->subject);
     GENERAL_NAMES_free(c->names);
-    sk_ASN1_OBJECT_free(c->eku);
+    ca_eku_free(c->eku);
     *c = (ca_csr){0};
 }

@@ -27,11 +27,12 @@ static bool push_extension(STACK_OF(X509_EXTENSION) * *exts, int nid, void *valu
 }
 
 /* What the certificate should say. CAs that take nothing over from a request have to be told otherwise. */
-static bool ask_for_extensions(X509_REQ *csr)
+static bool ask_for_extensions(const rl_ca *ca, X509_REQ *csr)
 {
-    const rl_profile *profile = rl_profile_get(RL_PROFILE_OCSP);
+    rl_profile profile;
+    rl_profile_get(ca->settings, RL_PROFILE_OCSP, &profile);
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    EXTENDED_KEY_USAGE *eku = ca_eku_parse(profile->eku);
+    EXTENDED_KEY_USAGE *eku = ca_eku_list(&profile.rules->eku);
     ASN1_BIT_STRING *usage = ASN1_BIT_STRING_new();
     ASN1_NULL *nocheck = ASN1_NULL_new();
     bool ok =
@@ -41,7 +42,7 @@ static bool ask_for_extensions(X509_REQ *csr)
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
     ASN1_NULL_free(nocheck);
     ASN1_BIT_STRING_free(usage);
-    sk_ASN1_OBJECT_free(eku);
+    ca_eku_free(eku);
     return ok;
 }
 
@@ -72,7 +73,7 @@ rl_err rl_ca_delegate_request(const rl_ca *ca, const rl_issuer *issuer, char **p
     BIO *bio = BIO_new(BIO_s_mem());
     EVP_PKEY *pkey = rl_signer_pkey(key);
     bool ok = csr && bio && set_subject(csr, issuer) && X509_REQ_set_pubkey(csr, pkey) == 1 &&
-              ask_for_extensions(csr) &&
+              ask_for_extensions(ca, csr) &&
               X509_REQ_sign(csr, pkey, EVP_get_digestbyname(rl_hash_name(rl_signer_hash(key)))) > 0 &&
               PEM_write_bio_X509_REQ(bio, csr) == 1 && (n = BIO_get_mem_data(bio, &text)) > 0 &&
               (*pem = strndup(text, (size_t)n)) != NULL;

@@ -12,6 +12,7 @@
 struct issue {
     const rl_ca *ca;
     const rl_issue_request *request;
+    rl_profile profile;
     ca_csr csr;
     rl_cert_record record;
     rl_issued *out; /* the fresh certificate; its id becomes the earlier one's when that is found */
@@ -108,27 +109,25 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 }
 
 /* ---- before it ---- */
-static rl_err check_request(const rl_issue_request *r, rl_error *e)
+static rl_err check_request(struct issue *i, rl_error *e)
 {
-    if (r->profile >= RL_PROFILE_OCSP)
+    const rl_issue_request *r = i->request;
+    if (r->profile >= RL_PROFILE_OCSP || !rl_profile_get(i->ca->settings, r->profile, &i->profile))
         return rl_fail(e, RL_EINVAL, "ca", "no certificate of the CA's own profiles is issued on request");
     if (!r->transaction)
         return RL_OK;
     size_t n = strlen(r->transaction);
     bool ok = n > 0 && n <= RL_OBJECT_ID_MAX;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = r->transaction[i] >= 0x20 && r->transaction[i] < 0x7f;
+    for (size_t k = 0; ok && k < n; k++)
+        ok = r->transaction[k] >= 0x20 && r->transaction[k] < 0x7f;
     return ok ? RL_OK
               : rl_fail(e, RL_EINVAL, "ca", "a transaction is named by 1 to %d printable characters", RL_OBJECT_ID_MAX);
 }
 
-static rl_duration ceiling(const rl_settings *s, rl_profile_id profile)
+static rl_duration ceiling(const rl_settings *s, const rl_profile *p)
 {
-    rl_duration own = profile == RL_PROFILE_STATIC       ? s->scep.static_validity
-                      : profile == RL_PROFILE_STATIC_AAD ? s->scep.static_aad_validity
-                      : profile == RL_PROFILE_JAMF       ? s->scep.jamf_validity
-                                                         : s->ca.cert_validity;
-    return own < s->ca.cert_validity ? own : s->ca.cert_validity;
+    rl_duration own = p->rules->validity;
+    return own && own < s->ca.cert_validity ? own : s->ca.cert_validity;
 }
 
 /* Fills the record and the fresh certificate. */
@@ -136,7 +135,7 @@ static rl_err make(struct issue *i, rl_error *e)
 {
     const rl_issue_request *r = i->request;
     const rl_issuer *issuer = rl_ca_issuer(i->ca);
-    rl_duration most = ceiling(i->ca->settings, r->profile);
+    rl_duration most = ceiling(i->ca->settings, &i->profile);
     ca_template t = {.subject = i->csr.subject,
                      .key = i->csr.key,
                      .key_usage = i->csr.key_usage,
@@ -146,7 +145,7 @@ static rl_err make(struct issue *i, rl_error *e)
     RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
     if (rl_serial_random(&t.serial) != RL_OK)
         return rl_fail_openssl(e, "ca", "no random serial number");
-    if (ca_record(&t, rl_profile_get(r->profile)->name, r->requester, i->now, &i->record) != RL_OK)
+    if (ca_record(&t, i->profile.name, r->requester, i->now, &i->record) != RL_OK)
         return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     RL_TRY(ca_build(i->ca, issuer, &t, &cert, e));
     i->out->id = ca_cert_id(issuer->id, &t.serial);
@@ -175,9 +174,11 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
 {
     struct issue i = {.ca = ca, .request = r, .out = out, .now = rl_wall_s()};
     *out = (rl_issued){0};
-    RL_TRY(check_request(r, e));
-    RL_TRY(ca_csr_read(rl_profile_get(r->profile), r->csr, &i.csr, e));
-    rl_err err;
+    RL_TRY(check_request(&i, e));
+    RL_TRY(ca_csr_read(&i.profile, r->csr, &i.csr, e));
+    rl_err err = ca_weak_check(ca, i.csr.key, e);
+    if (err != RL_OK)
+        goto out;
     if (r->transaction && rl_store_binding_first(ca->store, RL_SOURCE_TRANSACTION, r->transaction, &out->id) == RL_OK) {
         err = load_earlier(ca, out, e); /* a retransmission costs no signature */
         goto out;

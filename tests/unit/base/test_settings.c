@@ -85,7 +85,7 @@ static void every_default_is_allowed_and_is_what_the_design_says(void **state)
     assert_int_equal(l.s.ocsp.nonce, RL_NONCE_ECHO);
     assert_int_equal(l.s.ocsp.unissued, RL_UNISSUED_UNKNOWN);
     assert_int_equal(l.s.ocsp.cache_size, 268435456);
-    assert_string_equal(l.s.scep.static_challenge, "");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC].challenge, "");
     assert_int_equal(l.s.sync.entra_interval, 30000);
     assert_int_equal(l.s.sync.full_interval, 86400000);
     assert_int_equal(l.s.sync.jitter_percent, 10);
@@ -294,7 +294,7 @@ static void a_file_gives_the_value_without_its_line_end(void **state)
         struct loaded l = load(setting, NULL, NULL);
         assert_int_equal(l.err, cases[i].value ? RL_OK : RL_EINVAL);
         if (cases[i].value)
-            assert_string_equal(l.s.scep.static_challenge, cases[i].value);
+            assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC].challenge, cases[i].value);
         unload(&l);
         unlink(path);
     }
@@ -353,7 +353,7 @@ static void scepmans_names_count_in_scepmans_units(void **state)
     assert_int_equal(l.err, RL_OK);
     assert_int_equal(l.s.ca.cert_validity, INT64_C(365) * 86400000);
     assert_int_equal(l.s.scep.concurrent_limit, 7);
-    assert_string_equal(l.s.scep.static_challenge, "from-scepman");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC].challenge, "from-scepman");
     unload(&l);
     l = load("AppConfig__IntuneValidation__ComplianceCheck=Always",
              "AppConfig__IntuneValidation__ComplianceGracePeriodMinutes=90",
@@ -388,15 +388,15 @@ static void scepmans_other_names_are_ignored_and_listed(void **state)
 {
     (void)state;
     struct loaded l = load("AppConfig__CRL__Source=Storage", "AppConfig__BaseUrl=https://pki.example.com/",
-                           "AppConfig__AddSidExtension=true");
+                           "AppConfig__EnableCertificateStorage=true");
     rl_buf out = {0};
     assert_int_equal(l.err, RL_OK);
     assert_string_equal(l.s.http.base_url, "https://pki.example.com");
-    assert_string_equal(l.s.ignored, "AppConfig__CRL__Source AppConfig__AddSidExtension");
+    assert_string_equal(l.s.ignored, "AppConfig__CRL__Source AppConfig__EnableCertificateStorage");
     assert_int_equal(rl_settings_print(&l.s, &out), RL_OK);
     assert_int_equal(rl_buf_append(&out, "", 1), RL_OK);
     assert_non_null(
-        strstr((char *)out.p, "Set, but of no meaning here: AppConfig__CRL__Source AppConfig__AddSidExtension\n"));
+        strstr((char *)out.p, "Set, but of no meaning here: AppConfig__CRL__Source AppConfig__EnableCertificateStorage\n"));
     rl_buf_free(&out);
     unload(&l);
 }
@@ -439,8 +439,8 @@ static void the_generated_challenge_fills_what_is_not_set_and_is_shown(void **st
     struct loaded l = load(setting, NULL, NULL);
     rl_buf text = {0};
     assert_int_equal(l.err, RL_OK);
-    assert_string_equal(l.s.scep.static_challenge, "generated-secret");
-    assert_string_equal(l.s.scep.static_aad_challenge, "generated-secret");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC].challenge, "generated-secret");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC_AAD].challenge, "generated-secret");
     assert_string_equal(l.s.generated_challenge_path, path);
     assert_int_equal(rl_settings_print(&l.s, &text), RL_OK);
     assert_int_equal(rl_buf_append(&text, "", 1), RL_OK);
@@ -451,8 +451,8 @@ static void the_generated_challenge_fills_what_is_not_set_and_is_shown(void **st
     /* set, or set to nothing (the profile is off): the file does not overrule an admin */
     l = load(setting, "REVLINE_STATIC_CHALLENGE=", "REVLINE_STATIC_AAD_CHALLENGE=my-own-secret");
     assert_int_equal(l.err, RL_OK);
-    assert_string_equal(l.s.scep.static_challenge, "");
-    assert_string_equal(l.s.scep.static_aad_challenge, "my-own-secret");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC].challenge, "");
+    assert_string_equal(l.s.scep.profiles[RL_ENROLL_STATIC_AAD].challenge, "my-own-secret");
     assert_null(l.s.generated_challenge_path);
     unload(&l);
 

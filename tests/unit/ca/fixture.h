@@ -24,7 +24,7 @@ enum { DAY = 86400, NOW = 1790000000 }; /* 2026-09-21 */
 
 typedef struct fixture {
     char dir[64];
-    rl_settings settings;
+    rl_settings defaults, settings; /* the second borrows from the first */
     rl_store *store;
     rl_ca *ca;
     rl_error e;
@@ -56,16 +56,19 @@ static inline void fixture_prepare(fixture *f, rl_key_type key)
     standing_now = NOW;
     strcpy(f->dir, "/tmp/revline-ca-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    f->settings = (rl_settings){.data_dir = f->dir};
+    rl_buf errors = {0};
+    assert_int_equal(rl_settings_load(&f->defaults, (char *[]){NULL}, &errors), RL_OK);
+    f->settings = f->defaults;
+    f->settings.data_dir = f->dir;
     f->settings.http.base_url = "http://ca.example.test:8080";
     f->settings.ca.key = key;
     f->settings.ca.subject = "CN=Test Root,O=Example\\, Inc.";
     f->settings.ca.validity = 3650LL * DAY * 1000;
     f->settings.ca.cert_validity = 730LL * DAY * 1000;
     f->settings.ca.clock_skew = 1LL * DAY * 1000;
-    f->settings.scep.static_validity = 365LL * DAY * 1000;
-    f->settings.scep.static_aad_validity = 1000LL * DAY * 1000;
-    f->settings.scep.jamf_validity = 30LL * DAY * 1000;
+    f->settings.scep.profiles[RL_ENROLL_STATIC].validity = 365LL * DAY * 1000;
+    f->settings.scep.profiles[RL_ENROLL_STATIC_AAD].validity = 1000LL * DAY * 1000;
+    f->settings.scep.profiles[RL_ENROLL_JAMF].validity = 30LL * DAY * 1000;
     assert_ok(rl_store_open(f->dir, &f->store, &f->e), &f->e);
 }
 
@@ -89,6 +92,7 @@ static inline void fixture_close(fixture *f)
     rl_ca_close(f->ca);
     if (f->store)
         rl_store_close(f->store);
+    rl_settings_free(&f->defaults);
     nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     rl_clock_set(NULL);
 }

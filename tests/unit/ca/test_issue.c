@@ -246,14 +246,24 @@ static void test_profiles_of_the_ca_itself_are_not_for_requests(void **state)
 
 static void test_profiles_are_found_by_name(void **state)
 {
+    fixture *f = *state;
+    char *named[] = {"wifi", "vpn"};
+    unsigned found = 0;
+    rl_profile p;
     rl_profile_id id;
-    (void)state;
+    f->settings.scep.named = (rl_text_list){named, 2};
     for (unsigned i = 0; i < RL_PROFILE_COUNT; i++) {
-        assert_int_equal(rl_profile_find(rl_profile_get(i)->name, &id), RL_OK);
+        if (!rl_profile_get(&f->settings, i, &p))
+            continue;
+        assert_int_equal(rl_profile_find(&f->settings, p.name, &id), RL_OK);
         assert_int_equal(id, i);
+        found++;
     }
-    assert_int_equal(rl_profile_find("ca", &id), RL_ENOTFOUND);
-    assert_int_equal(rl_profile_find("", &id), RL_ENOTFOUND);
+    assert_int_equal(found, RL_PROFILE_COUNT - RL_ENROLL_NAMED_MAX + 2);
+    assert_int_equal(rl_profile_find(&f->settings, "vpn", &id), RL_OK);
+    assert_int_equal(id, RL_PROFILE_NAMED + 1);
+    assert_int_equal(rl_profile_find(&f->settings, "ca", &id), RL_ENOTFOUND);
+    assert_int_equal(rl_profile_find(&f->settings, "", &id), RL_ENOTFOUND);
 }
 
 /* ---- bindings ---- */

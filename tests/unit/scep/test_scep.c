@@ -101,13 +101,11 @@ typedef struct ask {
     const EVP_CIPHER *cipher;
 } ask;
 
-static const scep_profile *profile_at(const char *path)
+static const scep_profile *profile_at(const server *s, const char *path)
 {
-    size_t n;
-    const scep_profile *p = scep_profiles(&n);
-    while (n-- > 0)
-        if (strcmp(p[n].path, path) == 0)
-            return &p[n];
+    for (size_t i = 0; i < s->scep->endpoints_n; i++)
+        if (strcmp(s->scep->endpoints[i].profile.path, path) == 0)
+            return &s->scep->endpoints[i].profile;
     fail_msg("no profile %s", path);
     return NULL;
 }
@@ -124,7 +122,7 @@ static client_reply enroll(const server *s, ask a)
         client_envelope(csr.p, csr.n, s->scep->self.cert, a.cipher ? a.cipher : EVP_aes_256_cbc(), 1);
     client_bytes m = client_sign(envelope, who, a.md ? a.md : EVP_sha256(), &attributes);
     scep_outcome out;
-    scep_pki_operation(s->scep, profile_at(a.path ? a.path : "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
+    scep_pki_operation(s->scep, profile_at(s, a.path ? a.path : "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
     assert_int_equal(out.status, 200);
     client_reply reply = client_read(out.body.p, out.body.n, s->scep->self.cert, who);
     assert_int_equal(out.result == SCEP_REFUSED, strcmp(reply.status, "2") == 0);
@@ -221,12 +219,53 @@ static void test_a_profile_without_challenge_is_off(void **state)
     assert_int_equal(rl_scep_routes(s.scep, routes, 8), 4);
     assert_string_equal(routes[0].path, "/static");
     assert_string_equal(routes[3].path, "/static/aad/pkiclient.exe");
-    s.settings.scep.static_challenge[0] = 0;
+    close_server(&s);
+    s.settings.scep.profiles[RL_ENROLL_STATIC].challenge[0] = 0;
+    open_server(&s);
     assert_int_equal(rl_scep_routes(s.scep, routes, 8), 2);
     assert_string_equal(routes[0].path, "/static/aad");
-    expect_failure(&s, (ask){.challenge = ""}, "2", "challenge");
-    s.settings.scep.static_aad_challenge[0] = 0;
+    close_server(&s);
+    s.settings.scep.profiles[RL_ENROLL_STATIC_AAD].challenge[0] = 0;
+    open_server(&s);
     assert_int_equal(rl_scep_routes(s.scep, routes, 8), 0);
+    stop(&s);
+}
+
+static void test_a_named_profile_has_a_path_of_its_own(void **state)
+{
+    (void)state;
+    server s;
+    start(&s, "rsa2048", "REVLINE_SCEP_PROFILES=wifi-guests");
+    rl_http_route routes[8];
+    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 4); /* no challenge yet */
+    s.settings.scep.profiles[RL_ENROLL_NAMED].challenge =
+        realloc(s.settings.scep.profiles[RL_ENROLL_NAMED].challenge, 16);
+    strcpy(s.settings.scep.profiles[RL_ENROLL_NAMED].challenge, "guest-word");
+    close_server(&s);
+    open_server(&s);
+    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 6);
+    assert_string_equal(routes[5].path, "/scep/wifi-guests/pkiclient.exe");
+    expect_failure(&s, (ask){.path = "/scep/wifi-guests"}, "2", "challenge");
+    client_reply r = enroll(&s, (ask){.path = "/scep/wifi-guests", .challenge = "guest-word"});
+    assert_string_equal(r.status, "0");
+    client_reply_free(&r);
+    stop(&s);
+}
+
+static void test_old_challenges_are_accepted_too(void **state)
+{
+    (void)state;
+    server s;
+    start(&s, "rsa2048", "REVLINE_STATIC_OLD_CHALLENGES=last-years-word  the-one-before");
+    static const char *const good[] = {"static-word", "last-years-word", "the-one-before"};
+    for (size_t i = 0; i < 3; i++) {
+        client_reply r = enroll(&s, (ask){.challenge = good[i]});
+        assert_string_equal(r.status, "0");
+        client_reply_free(&r);
+    }
+    static const char *const bad[] = {"", " ", "last-years-word  the-one-before", "last-years", "the-one-before "};
+    for (size_t i = 0; i < 5; i++)
+        expect_failure(&s, (ask){.challenge = bad[i]}, "2", "challenge");
     stop(&s);
 }
 
@@ -355,14 +394,14 @@ static void test_a_broken_store_is_no_final_answer(void **state)
                                  &(client_attributes){.transaction = "t", .type = "19", .nonce = nonce, .nonce_n = 16});
     scep_outcome out;
     rl_store_fail_next_write(s.store);
-    scep_pki_operation(s.scep, profile_at("/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
+    scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
     assert_true(out.status == 500 || out.status == 503);
     assert_null(out.body.p);
-    scep_pki_operation(s.scep, profile_at("/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
+    scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
     assert_int_equal(out.status, 200);
     assert_int_equal(out.result, SCEP_ISSUED); /* nothing was kept of the first try */
     rl_buf_free(&out.body);
-    scep_pki_operation(s.scep, profile_at("/static"), rl_span_of(m.p, m.n / 2), "192.0.2.1", &out);
+    scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n / 2), "192.0.2.1", &out);
     assert_int_equal(out.status, 400);
     free(m.p);
     free(envelope.p);
@@ -377,6 +416,8 @@ int main(void)
         cmocka_unit_test(test_an_ec_ca_enrolls_through_its_ra),
         cmocka_unit_test(test_only_the_profiles_own_challenge_opens_it),
         cmocka_unit_test(test_a_profile_without_challenge_is_off),
+        cmocka_unit_test(test_a_named_profile_has_a_path_of_its_own),
+        cmocka_unit_test(test_old_challenges_are_accepted_too),
         cmocka_unit_test(test_capabilities_are_true),
         cmocka_unit_test(test_a_retransmission_gets_the_same_certificate),
         cmocka_unit_test(test_another_key_name_profile_or_transaction_gets_its_own_certificate),

@@ -1,0 +1,164 @@
+/* The key in a request. Pure; any thread. */
+#include "ca/ca_priv.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+
+enum {
+    RSA_BITS_MAX = 8192,
+    RSA_EXPONENT_BITS_MAX = 64,
+};
+
+/* ---- RSA keys that others can find out ---- */
+/* Primes below 752: who made the modulus by chance made none that has such a factor (CA/Browser Forum, Baseline
+ * Requirements §6.1.6). */
+static bool has_small_factor(const BIGNUM *n)
+{
+    for (unsigned p = 3; p < 752; p += 2) {
+        bool prime = true;
+        for (unsigned q = 3; prime && q * q <= p; q += 2)
+            prime = p % q != 0;
+        if (prime && BN_mod_word(n, p) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Keys of a faulty library of Infineon's (CVE-2017-15361, "ROCA"): its primes are k·M + (65537^a mod M), M a product of
+ * the first primes, so the modulus is a power of 65537 by each prime of M. Of other moduli one in some 10^8 is. */
+static bool is_roca(const BIGNUM *n)
+{
+    for (unsigned p = 3; p <= 167; p += 2) {
+        bool prime = true, power = false;
+        for (unsigned q = 3; prime && q * q <= p; q += 2)
+            prime = p % q != 0;
+        if (!prime)
+            continue;
+        BN_ULONG rest = BN_mod_word(n, p), at = 1;
+        do {
+            power |= at == rest;
+            at = at * 65537 % p;
+        } while (at != 1);
+        if (!power)
+            return false;
+    }
+    return true;
+}
+
+/* floor(√n), by Newton's method from above. */
+static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
+{
+    BIGNUM *next = BN_CTX_get(ctx);
+    bool ok = next && BN_set_word(root, 0) == 1 && BN_set_bit(root, (BN_num_bits(n) + 1) / 2) == 1;
+    while (ok) {
+        ok = BN_div(next, NULL, n, root, ctx) == 1 && BN_add(next, next, root) == 1 && BN_rshift1(next, next) == 1;
+        if (ok && BN_cmp(next, root) >= 0)
+            return true;
+        ok = ok && BN_copy(root, next) != NULL;
+    }
+    return false;
+}
+
+/* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n. A hundred
+ * tries, as the Baseline Requirements ask. */
+enum { FERMAT_TRIES = 100 };
+
+static rl_err has_close_primes(const BIGNUM *n, bool *found)
+{
+    BN_CTX *ctx = BN_CTX_new();
+    if (!ctx)
+        return RL_ENOMEM;
+    BN_CTX_start(ctx);
+    BIGNUM *a = BN_CTX_get(ctx), *rest = BN_CTX_get(ctx), *b = BN_CTX_get(ctx), *square = BN_CTX_get(ctx);
+    bool ok = square && square_root(n, a, ctx);
+    *found = false;
+    for (unsigned i = 0; ok && !*found && i < FERMAT_TRIES; i++) {
+        ok = BN_add_word(a, 1) == 1 && BN_sqr(rest, a, ctx) == 1 && BN_sub(rest, rest, n) == 1 &&
+             square_root(rest, b, ctx) && BN_sqr(square, b, ctx) == 1;
+        *found = ok && BN_cmp(square, rest) == 0;
+    }
+    BN_CTX_end(ctx);
+    BN_CTX_free(ctx);
+    return ok ? RL_OK : RL_ENOMEM;
+}
+
+static rl_err check_modulus(const BIGNUM *n, rl_error *e)
+{
+    bool close;
+    if (has_small_factor(n))
+        return rl_fail(e, RL_EINVAL, "csr", "the RSA key's modulus has a small factor");
+    if (is_roca(n))
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the RSA key was made by a faulty chip (ROCA, CVE-2017-15361): others can find it out");
+    if (has_close_primes(n, &close) != RL_OK)
+        return rl_fail_openssl(e, "csr", "the RSA key cannot be looked at");
+    return close ? rl_fail(e, RL_EINVAL, "csr", "the RSA key's primes are too close to each other (CVE-2022-26320)")
+                 : RL_OK;
+}
+
+/* ---- RSA ---- */
+static int least_bits(unsigned kinds)
+{
+    return kinds & RL_KEYS_RSA2048 ? 2048 : kinds & RL_KEYS_RSA3072 ? 3072 : 4096;
+}
+
+/* An exponent above 2^16, odd and short: a long one would make each verification as dear as a signature. */
+static bool is_sane(const BIGNUM *n, const BIGNUM *exponent)
+{
+    return BN_is_odd(n) && BN_is_odd(exponent) && BN_num_bits(exponent) > 16 &&
+           BN_num_bits(exponent) <= RSA_EXPONENT_BITS_MAX;
+}
+
+static rl_err check_rsa(const EVP_PKEY *key, unsigned kinds, rl_error *e)
+{
+    BIGNUM *n = NULL, *exponent = NULL;
+    int bits = EVP_PKEY_get_bits(key), least = least_bits(kinds);
+    if (!(kinds & (RL_KEYS_RSA2048 | RL_KEYS_RSA3072 | RL_KEYS_RSA4096)))
+        return rl_fail(e, RL_EUNSUPPORTED, "csr", "an RSA key: this profile accepts none");
+    if (bits < least || bits > RSA_BITS_MAX)
+        return rl_fail(e, RL_EUNSUPPORTED, "csr", "an RSA key of %d bits: %d to %d are accepted", bits, least,
+                       RSA_BITS_MAX);
+    rl_err err = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
+                         EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 && is_sane(n, exponent)
+                     ? check_modulus(n, e)
+                     : rl_fail(e, RL_EINVAL, "csr",
+                               "the RSA key's numbers are not sane (exponent: odd, 65537 or more, at most 64 bits)");
+    BN_free(n);
+    BN_free(exponent);
+    return err;
+}
+
+/* ---- EC ---- */
+static rl_err check_ec(const EVP_PKEY *key, unsigned kinds, rl_error *e)
+{
+    static const struct {
+        const char *group, *name;
+        unsigned kind;
+    } curves[] = {{SN_X9_62_prime256v1, "P-256", RL_KEYS_P256},
+                  {SN_secp384r1, "P-384", RL_KEYS_P384},
+                  {SN_secp521r1, "P-521", RL_KEYS_P521}};
+    char group[64] = "unnamed";
+    int spelled_out = 0;
+    if (EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &spelled_out) == 1 &&
+        !spelled_out && EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1)
+        for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++)
+            if (strcmp(group, curves[i].group) == 0)
+                return kinds & curves[i].kind ? RL_OK
+                                              : rl_fail(e, RL_EUNSUPPORTED, "csr",
+                                                        "an EC key on %s: this profile accepts none", curves[i].name);
+    return rl_fail(e, RL_EUNSUPPORTED, "csr", "an EC key on curve %s: P-256, P-384 and P-521 by name are accepted",
+                   group);
+}
+
+rl_err ca_key_check(EVP_PKEY *key, unsigned kinds, rl_error *e)
+{
+    if (!key) {
+        ERR_clear_error();
+        return rl_fail(e, RL_EUNSUPPORTED, "csr", "the request's public key is of no kind that can be read");
+    }
+    if (EVP_PKEY_is_a(key, "RSA"))
+        return check_rsa(key, kinds, e);
+    if (EVP_PKEY_is_a(key, "EC"))
+        return check_ec(key, kinds, e);
+    return rl_fail(e, RL_EUNSUPPORTED, "csr", "a %s key: RSA and EC are accepted", EVP_PKEY_get0_type_name(key));
+}

@@ -1,0 +1,91 @@
+/* Keys that are never certified, whoever asks: those that an admin lists since others have them, and the CA's own. */
+#include "ca/ca_priv.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DIGEST = 32, KEYS_MAX = 10000000 };
+
+static int compare(const void *a, const void *b)
+{
+    return memcmp(a, b, DIGEST);
+}
+
+/* 64 hexadecimal digits, whatever stands behind a blank; an empty line or one that begins with '#' is passed over. */
+static bool read_line(const char *line, uint8_t digest[DIGEST], bool *is_key)
+{
+    size_t n = strcspn(line, " \t\r\n");
+    size_t octets;
+    *is_key = n > 0 && line[0] != '#';
+    return !*is_key || (n == 2 * DIGEST && rl_unhex(rl_span_of(line, n), digest, DIGEST, &octets) == RL_OK);
+}
+
+static rl_err read_keys(FILE *file, rl_ca *ca, rl_error *e)
+{
+    char line[256];
+    size_t room = 0;
+    for (size_t number = 1; fgets(line, sizeof(line), file); number++) {
+        uint8_t digest[DIGEST];
+        bool is_key;
+        if (!read_line(line, digest, &is_key))
+            return rl_fail(e, RL_EINVAL, "ca", "REVLINE_WEAK_KEYS: line %zu of '%s' is no SHA-256 in hexadecimal",
+                           number, ca->settings->ca.weak_keys);
+        if (!is_key)
+            continue;
+        if (ca->weak_n == room) {
+            room = room ? 2 * room : 1024;
+            void *more = room <= 2 * KEYS_MAX ? realloc(ca->weak, room * DIGEST) : NULL;
+            if (!more)
+                return rl_fail(e, RL_ENOMEM, "ca", "REVLINE_WEAK_KEYS: '%s' is too large", ca->settings->ca.weak_keys);
+            ca->weak = more;
+        }
+        memcpy(ca->weak[ca->weak_n++], digest, DIGEST);
+    }
+    return ferror(file) ? rl_fail(e, RL_EIO, "ca", "REVLINE_WEAK_KEYS: '%s' cannot be read", ca->settings->ca.weak_keys)
+                        : RL_OK;
+}
+
+rl_err ca_weak_load(rl_ca *ca, rl_error *e)
+{
+    const char *path = ca->settings->ca.weak_keys;
+    if (!path || !path[0])
+        return RL_OK;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return rl_fail(e, RL_EIO, "ca", "REVLINE_WEAK_KEYS: '%s' cannot be read: %s", path, strerror(errno));
+    rl_err err = read_keys(file, ca, e);
+    fclose(file);
+    if (ca->weak_n)
+        qsort(ca->weak, ca->weak_n, DIGEST, compare);
+    return err;
+}
+
+static bool is_listed(const rl_ca *ca, EVP_PKEY *key)
+{
+    uint8_t digest[DIGEST];
+    unsigned char *der = NULL;
+    int n = i2d_PUBKEY(key, &der);
+    bool hashed = n > 0 && EVP_Digest(der, (size_t)n, digest, NULL, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    return hashed && bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare) != NULL;
+}
+
+static bool is_of_a_ca(const rl_ca *ca, EVP_PKEY *key)
+{
+    bool found = ca->ra_signer && EVP_PKEY_eq(key, rl_signer_pkey(ca->ra_signer)) == 1;
+    for (size_t i = 0; !found && i < rl_ca_issuers(ca); i++)
+        found = EVP_PKEY_eq(key, X509_get0_pubkey(ca->issuers[i].cert)) == 1;
+    ERR_clear_error();
+    return found;
+}
+
+rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e)
+{
+    if (ca->weak_n && is_listed(ca, key))
+        return rl_fail(e, RL_EINVAL, "ca", "the key is on the list of keys that others have (REVLINE_WEAK_KEYS)");
+    if (is_of_a_ca(ca, key))
+        return rl_fail(e, RL_EINVAL, "ca", "the key is that of a CA");
+    return RL_OK;
+}
