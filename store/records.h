@@ -183,6 +183,7 @@ typedef struct rl_object_record {
     rl_management management;
     rl_risk risk;
     int64_t enrolled;    /* Unix seconds; 0 = not told */
+    char *sid;           /* on-premises security identifier; NULL = none, or not told */
     char *target;        /* for *_NAME sources: the directory object id; else NULL */
     uint64_t generation; /* of the last full round that listed it */
     int64_t last_seen;   /* Unix seconds */
@@ -190,6 +191,9 @@ typedef struct rl_object_record {
 rl_err rl_object_encode(const rl_object_record *r, rl_buf *out);
 rl_err rl_object_decode(rl_span in, rl_object_record *r);
 void rl_object_clear(rl_object_record *r);
+/* "S-1-5-21-…": a revision, an authority and 1 to 15 sub-authorities, all decimal ([MS-DTYP] §2.4.2.1). */
+enum { RL_SID_MAX = 184 };
+bool rl_sid_valid(const char *text);
 
 /* How far a foreign issuer's revocation list is known. All zero: not at all. */
 enum { RL_STORE_CRL_NUMBER = 20 };

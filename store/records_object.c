@@ -64,13 +64,14 @@ enum {
     O_COMPLIANCE,
     O_MANAGEMENT,
     O_RISK,
-    O_ENROLLED
+    O_ENROLLED,
+    O_SID
 };
 
 rl_err rl_object_encode(const rl_object_record *r, rl_buf *out)
 {
     rl_pack_writer w;
-    rl_pack_begin(&w, out, 10);
+    rl_pack_begin(&w, out, r->sid ? 11 : 10);
     rl_pack_put_uint(&w, O_EXISTS, r->exists);
     rl_pack_put_uint(&w, O_ENABLED, r->enabled);
     rl_pack_put_text(&w, O_NAME, r->name);
@@ -81,6 +82,8 @@ rl_err rl_object_encode(const rl_object_record *r, rl_buf *out)
     rl_pack_put_uint(&w, O_MANAGEMENT, r->management);
     rl_pack_put_uint(&w, O_RISK, r->risk);
     rl_pack_put_int(&w, O_ENROLLED, r->enrolled);
+    if (r->sid)
+        rl_pack_put_text(&w, O_SID, r->sid);
     return rl_pack_finish(&w);
 }
 
@@ -124,6 +127,8 @@ static rl_err take_object(uint64_t key, const rl_pack_value *v, rl_span *rest, v
         return RL_OK;
     case O_ENROLLED:
         return rl_pack_int(v, &r->enrolled);
+    case O_SID:
+        return rl_pack_text(v, &r->sid);
     default:
         return RL_OK;
     }
@@ -141,8 +146,24 @@ rl_err rl_object_decode(rl_span in, rl_object_record *r)
 void rl_object_clear(rl_object_record *r)
 {
     free(r->name);
+    free(r->sid);
     free(r->target);
     *r = (rl_object_record){0};
+}
+
+bool rl_sid_valid(const char *text)
+{
+    size_t parts = 0, digits = 0, n = strlen(text);
+    if (n > RL_SID_MAX || strncmp(text, "S-1-", 4) != 0)
+        return false;
+    for (const char *c = text + 4; *c; c++) {
+        bool dash = *c == '-';
+        if ((!dash && (*c < '0' || *c > '9')) || (dash && digits == 0) || digits > 14)
+            return false;
+        parts += dash;
+        digits = dash ? 0 : digits + 1;
+    }
+    return digits > 0 && parts >= 1 && parts <= 15;
 }
 
 /* ---- issuer ---- */

@@ -48,7 +48,7 @@ static rl_err put_name(rl_store_txn *t, const rl_graph_kind *kind, const char *n
                        const rl_object_record *o)
 {
     rl_object_record r = *o;
-    r.name = NULL;
+    r.name = r.sid = NULL;
     r.target = (char *)(uintptr_t)id; /* encoding only reads */
     return rl_txn_put_object(t, kind->name_source, name, &r);
 }
@@ -107,6 +107,13 @@ static rl_err rename_object(rl_store_txn *t, const rl_graph_kind *kind, const rl
     return item->name && !o->name ? RL_ENOMEM : RL_OK;
 }
 
+static rl_err put_sid(rl_object_record *o, const char *sid)
+{
+    free(o->sid);
+    o->sid = sid ? strdup(sid) : NULL;
+    return sid && !o->sid ? RL_ENOMEM : RL_OK;
+}
+
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
 {
     rl_object_record o;
@@ -126,7 +133,9 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         o.enabled = item->enabled == RL_ENABLED_YES;
     if (!item->removed && item->compliance != RL_COMPLIANCE_UNSAID)
         o.compliance = item->compliance;
-    if (said)
+    if (!item->removed && item->sid_said)
+        err = put_sid(&o, item->sid);
+    if (err == RL_OK && said)
         err = rename_object(t, job->kind, item, &o);
     if (err == RL_OK)
         err = put_state(t, job, item->id, &o, said && item->name);

@@ -14,13 +14,17 @@ static bool governs_user(rl_store *store, const rl_cert_record *cert)
     return rl_cert_binding(cert, RL_SOURCE_ENTRA_USER) != NULL;
 }
 
+/* Not every version of Graph tells a device's security identifier: then it answers 400, and the other path is asked. */
+#define DEVICE_PROPERTIES "?$select=id,deviceId,accountEnabled,isCompliant"
+
 const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
     [RL_ENTRA_DEVICE] = {.name = "entra-device",
                          .origin = "sync:entra-device",
                          .source = RL_SOURCE_ENTRA_DEVICE,
                          .name_source = RL_SOURCE_ENTRA_DEVICE_NAME,
                          .shape = {.name = "deviceId"},
-                         .path = "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant",
+                         .path = "/v1.0/devices/delta" DEVICE_PROPERTIES ",onPremisesSecurityIdentifier",
+                         .other_path = "/v1.0/devices/delta" DEVICE_PROPERTIES,
                          .permission = "Device.Read.All (or Directory.Read.All)",
                          .governs = governs_device,
                          .put = rl_entra_put,
@@ -30,7 +34,8 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        .source = RL_SOURCE_ENTRA_USER,
                        .name_source = RL_SOURCE_ENTRA_USER_NAME,
                        .shape = {.name = "userPrincipalName"},
-                       .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName",
+                       .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName,"
+                               "onPremisesSecurityIdentifier",
                        .permission = "User.Read.All (or Directory.Read.All)",
                        .governs = governs_user,
                        .put = rl_entra_put,

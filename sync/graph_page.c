@@ -117,6 +117,17 @@ static rl_err read_risk(const json_t *v, size_t i, rl_graph_item *item, rl_error
     return RL_OK;
 }
 
+static rl_err read_sid(const json_t *v, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e)
+{
+    const char *sid;
+    RL_TRY(read_text(v, i, "onPremisesSecurityIdentifier", &sid, e));
+    item->sid_said = v != NULL;
+    if (!sid || !rl_sid_valid(sid))
+        return RL_OK;
+    item->sid = rl_arena_strndup(a, sid, strlen(sid));
+    return item->sid ? RL_OK : rl_fail(e, RL_ENOMEM, "graph", "out of memory");
+}
+
 static bool is_zero_guid(const char *text)
 {
     return strcmp(text, "00000000-0000-0000-0000-000000000000") == 0;
@@ -155,6 +166,7 @@ static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i
     RL_TRY(read_compliance(v, i, item, e));
     RL_TRY(read_enrolled(json_object_get(v, "enrolledDateTime"), i, item, e));
     RL_TRY(read_risk(v, i, item, e));
+    RL_TRY(read_sid(json_object_get(v, "onPremisesSecurityIdentifier"), a, i, item, e));
     const char *management;
     RL_TRY(read_text(json_object_get(v, "managementState"), i, "managementState", &management, e));
     item->management = rl_management_parse(management);
@@ -185,6 +197,10 @@ static void take_later(rl_graph_item *last, const rl_graph_item *item)
     if (item->risk_said) {
         last->risk_said = true;
         last->risk = item->risk;
+    }
+    if (item->sid_said) {
+        last->sid_said = true;
+        last->sid = item->sid;
     }
     if (item->name_said) {
         last->name_said = true;

@@ -18,8 +18,9 @@ typedef struct rl_graph_item {
     const char *id; /* lower case, without braces */
     bool removed;   /* @removed, whatever the reason: deleted, or in the recycle bin */
     enum { RL_ENABLED_UNSAID, RL_ENABLED_NO, RL_ENABLED_YES } enabled;
-    bool name_said, enrolled_said, risk_said;
+    bool name_said, enrolled_said, risk_said, sid_said;
     const char *name;         /* when said: lower case, without braces; NULL = it has none, or it is a GUID of zeros */
+    const char *sid;          /* when said: NULL = it has none, or what is no security identifier */
     rl_compliance compliance; /* complianceState; isCompliant */
     rl_management management;
     rl_risk risk;     /* when said: of a user who is at risk or confirmed to be compromised; else none */

@@ -193,6 +193,8 @@ rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, 
               add_ski(cert) && add_aki(cert, issuer) && add_key_usage(cert, t->key_usage) &&
               (sk_ASN1_OBJECT_num(t->eku) <= 0 || add(cert, NID_ext_key_usage, t->eku, false)) &&
               (sk_GENERAL_NAME_num(t->names) <= 0 || add(cert, NID_subject_alt_name, t->names, nameless)) &&
+              (!t->tenant || ca_add_tenant(cert, t->tenant)) && (!t->device || ca_add_device(cert, t->device)) &&
+              (!t->sid || ca_add_sid(cert, t->sid)) &&
               (t->ocsp_nocheck ? add_nocheck(cert) : add_status_services(cert, ca->settings, issuer)) &&
               sign(cert, issuer->signer);
     if (!ok) {

@@ -41,6 +41,8 @@ typedef struct ca_template {
     const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
     const GENERAL_NAMES *names;    /* likewise */
     bool ocsp_nocheck;
+    const char *tenant, *device; /* GUIDs for Microsoft's extensions; NULL = without */
+    const char *sid;             /* security identifier for Microsoft's extension; NULL = without */
     rl_serial serial;
     int64_t not_before, not_after; /* Unix seconds */
 } ca_template;
@@ -75,6 +77,15 @@ uint32_t ca_key_usage(const rl_profile_rules *rules);      /* KU_* */
 EXTENDED_KEY_USAGE *ca_eku_list(const rl_text_list *list); /* NULL on exhaustion */
 void ca_eku_free(EXTENDED_KEY_USAGE *list);
 
+/* ---- microsoft.c: Microsoft's certificate extensions ---- */
+bool ca_is_guid(const char *text); /* 8-4-4-4-12 hexadecimal digits */
+/* A GUID (tenant or device) as an extension; false on exhaustion. */
+bool ca_add_tenant(X509 *cert, const char *guid);
+bool ca_add_device(X509 *cert, const char *guid);
+bool ca_add_sid(X509 *cert, const char *sid);
+/* The security identifier that a request asks for, "" when it asks for none. RL_EBADMSG: malformed, or there twice. */
+rl_err ca_read_sid(const STACK_OF(X509_EXTENSION) * exts, char out[RL_SID_MAX + 1], rl_error *e);
+
 /* ---- csr_key.c ---- */
 /* Its kind and size, and whether it is one that others can find out: shared by implementations that made bad primes.
  * Its cost is bounded before the key is used. RL_EUNSUPPORTED, RL_EINVAL. */
@@ -98,6 +109,7 @@ typedef struct ca_csr {
     GENERAL_NAMES *names; /* NULL when there are none */
     uint32_t key_usage;
     EXTENDED_KEY_USAGE *eku;
+    char sid[RL_SID_MAX + 1];          /* "" = none asked for, or not to be taken over */
     rl_source jamf;                    /* Jamf Pro's computer or device; NONE: of a profile that binds to Entra */
     char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; Jamf Pro's number; "" = none */
     char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */

@@ -4,7 +4,6 @@
  * key's limits have bounded. */
 #include "ca/ca_priv.h"
 
-#include <ctype.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 
@@ -105,11 +104,11 @@ static void read_device(const char *cn, char out[RL_OBJECT_ID_MAX + 1])
         cn++;
         n = 36;
     }
-    bool guid = n == 36;
-    for (size_t i = 0; guid && i < n; i++)
-        guid = i == 8 || i == 13 || i == 18 || i == 23 ? cn[i] == '-' : isxdigit((unsigned char)cn[i]) != 0;
-    if (guid)
-        lower(out, cn, n);
+    char text[37] = "";
+    if (n == 36)
+        lower(text, cn, n);
+    if (ca_is_guid(text))
+        memcpy(out, text, sizeof(text));
 }
 
 static int count_kind(const GENERAL_NAMES *names, int type)
@@ -239,6 +238,8 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     RL_TRY(ca_names_check(profile->rules, c->names, e));
     RL_TRY(read_key_usage(profile, exts, c, e));
     RL_TRY(read_eku(profile, exts, c, e));
+    if (profile->rules->asked_sid)
+        RL_TRY(ca_read_sid(exts, c->sid, e));
     RL_TRY(read_binding(profile, exts, c, e));
     if (profile->rules->cn_only)
         shorten_subject(c->subject);

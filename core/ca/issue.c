@@ -130,6 +130,52 @@ static rl_duration ceiling(const rl_settings *s, const rl_profile *p)
     return own && own < s->ca.cert_validity ? own : s->ca.cert_validity;
 }
 
+/* ---- what the directory knows and the certificate says ---- */
+/* Of the object that the name points to; NULL when there is none, or it has none. The caller frees. */
+static char *sid_of(const rl_ca *ca, rl_source name_source, const char *name, rl_source source)
+{
+    rl_object_record pointer = {0}, object = {0};
+    char *sid = NULL;
+    if (rl_store_object(ca->store, name_source, name, &pointer) == RL_OK && pointer.target &&
+        rl_store_object(ca->store, source, pointer.target, &object) == RL_OK && object.exists && object.sid)
+        sid = strdup(object.sid);
+    rl_object_clear(&object);
+    rl_object_clear(&pointer);
+    return sid;
+}
+
+/* A user's certificate speaks for the user, on whatever device. */
+static char *directory_sid(const struct issue *i)
+{
+    if (!i->ca->settings->ca.sid_extension || i->profile.bind != RL_BIND_ENTRA)
+        return NULL;
+    return i->csr.user[0] ? sid_of(i->ca, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER)
+                          : sid_of(i->ca, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE);
+}
+
+/* On iOS and macOS the common name can be Intune's id of the device: Entra's is another then. */
+static bool is_entra_device(const struct issue *i)
+{
+    rl_object_record managed;
+    if (!i->csr.device[0])
+        return false;
+    if (rl_store_object(i->ca->store, RL_SOURCE_INTUNE_DEVICE, i->csr.device, &managed) != RL_OK)
+        return true;
+    rl_object_clear(&managed);
+    return false;
+}
+
+static void say_whose(const struct issue *i, ca_template *t)
+{
+    const rl_settings *s = i->ca->settings;
+    if (!s->ca.aad_extensions || i->profile.bind != RL_BIND_ENTRA)
+        return;
+    if (s->azure.tenant_id && ca_is_guid(s->azure.tenant_id))
+        t->tenant = s->azure.tenant_id;
+    if (is_entra_device(i))
+        t->device = i->csr.device;
+}
+
 /* Fills the record and the fresh certificate. */
 static rl_err make(struct issue *i, rl_error *e)
 {
@@ -147,9 +193,14 @@ static rl_err make(struct issue *i, rl_error *e)
         return rl_fail_openssl(e, "ca", "no random serial number");
     if (ca_record(&t, i->profile.name, r->requester, i->now, &i->record) != RL_OK)
         return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
-    RL_TRY(ca_build(i->ca, issuer, &t, &cert, e));
+    say_whose(i, &t);
+    char *sid = directory_sid(i);
+    t.sid = sid ? sid : i->csr.sid[0] ? i->csr.sid : NULL;
+    rl_err err = ca_build(i->ca, issuer, &t, &cert, e);
+    free(sid);
+    RL_TRY(err);
     i->out->id = ca_cert_id(issuer->id, &t.serial);
-    rl_err err = rl_x509_to_der(cert, &i->out->der, &i->out->der_n, e);
+    err = rl_x509_to_der(cert, &i->out->der, &i->out->der_n, e);
     X509_free(cert);
     return err;
 }

@@ -34,12 +34,14 @@ DEFAULT_PAGE = 100
 
 PROPERTIES = {
     "users": ("id", "userPrincipalName", "accountEnabled", "displayName", "mail", "onPremisesSecurityIdentifier"),
-    "devices": ("id", "deviceId", "accountEnabled", "displayName", "operatingSystem", "isCompliant", "isManaged"),
+    "devices": ("id", "deviceId", "accountEnabled", "displayName", "operatingSystem", "isCompliant", "isManaged",
+                "onPremisesSecurityIdentifier"),
     "managedDevices": ("id", "azureADDeviceId", "userId", "userPrincipalName", "deviceName", "serialNumber", "complianceState",
                        "managementState", "enrolledDateTime", "lastSyncDateTime", "operatingSystem"),
     "riskyUsers": ("id", "riskLevel", "riskState", "riskDetail", "riskLastUpdatedDateTime", "isDeleted", "userPrincipalName"),
 }
-WITHOUT_SELECT = {**PROPERTIES, "users": ("id", "userPrincipalName", "displayName", "mail")}
+WITHOUT_SELECT = {**PROPERTIES, "users": ("id", "userPrincipalName", "displayName", "mail"),
+                  "devices": PROPERTIES["devices"][:-1]}
 # Lists without a delta query: path behind the version, the largest $top
 LISTS = {"deviceManagement/managedDevices": ("managedDevices", 1000), "identityProtection/riskyUsers": ("riskyUsers", 500)}
 NOT_REGISTERED = "00000000-0000-0000-0000-000000000000"
@@ -65,6 +67,7 @@ GRAPH_SWITCHES = {
     "lag": "changes show up that many rounds late",
     "empty_list": "a full round lists nothing",
     "leave_out": "ids that a full round does not list though they are there",
+    "no_device_sid": "devices have no onPremisesSecurityIdentifier: it answers 400 to who asks for it",
     "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
     # change notifications
     "deliver_to": "scheme://host:port of the server under test: subscriptions can be made, notifications go there",
@@ -283,6 +286,8 @@ class Graph(Fake):
             select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
             if not set(select) <= set(PROPERTIES[name]):
                 return Answer(400, self.error("BadRequest", "Could not find a property named %s" % (set(select) - set(PROPERTIES[name]))))
+            if name == "devices" and "onPremisesSecurityIdentifier" in select and self.take("no_device_sid", route):
+                return Answer(400, self.error("BadRequest", "Could not find a property named onPremisesSecurityIdentifier"))
             if "managementState" in select and request.path.startswith("/v1.0/") and self.take("no_management_state", route):
                 return Answer(400, self.error("BadRequest", "Could not find a property named 'managementState'."))
             if any(name == n and int(request.query.get("$top", 0)) > most for n, most in LISTS.values()):

@@ -12,7 +12,7 @@
 
 enum { REQUESTS_MAX = 256, ANSWERS_MAX = 16 };
 
-#define INITIAL "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant"
+#define INITIAL "/v1.0/devices/delta?$select=id,deviceId,accountEnabled,isCompliant,onPremisesSecurityIdentifier"
 
 /* ---- the directory ---- */
 struct answer {
