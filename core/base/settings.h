@@ -26,7 +26,8 @@ typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
 typedef enum { RL_RESPONDER_BY_KEY, RL_RESPONDER_BY_NAME } rl_responder_id;
 typedef enum { RL_STALE_SERVE, RL_STALE_TRY_LATER } rl_stale_policy;
 
-/* Where a certificate's device is looked for; the last three watch both. */
+/* Where a certificate's device is looked for; the last three watch both: Opportunistic is content without permission
+ * for Intune, EndpointList reads Intune's list of certificates as well. */
 typedef enum {
     RL_DIRECTORY_AAD,
     RL_DIRECTORY_INTUNE,
@@ -160,6 +161,7 @@ typedef struct rl_settings {
     } scep;
     struct {
         rl_duration entra_interval, intune_interval, user_risk_interval, jamf_interval, full_interval;
+        rl_duration endpoint_list_interval, requests_interval;
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */
@@ -181,7 +183,7 @@ typedef struct rl_settings {
         unsigned untolerated_risks; /* a bit for each: low, medium, high */
     } rules;
     struct {
-        char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url;
+        char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url, *intune_url;
     } azure;
     struct {
         char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */

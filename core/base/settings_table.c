@@ -225,6 +225,13 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "How often changed users and devices are fetched from Microsoft Graph; 0 turns the source off."},
     {"REVLINE_SYNC_INTUNE_INTERVAL", RL_T_DURATION, AT(sync.intune_interval), "60s", .min = "0", .max = "1d",
      .group = "Sync", .help = "How often the managed devices of Microsoft Intune are listed; 0 turns the source off."},
+    {"REVLINE_SYNC_ENDPOINT_LIST_INTERVAL", RL_T_DURATION, AT(sync.endpoint_list_interval), "5m", .min = "0",
+     .max = "1d", .group = "Sync",
+     .help = "How often Intune's list of issued certificates is read for those that it revokes, when "
+             "REVLINE_DEVICE_DIRECTORY is AADAndIntuneAndEndpointlist; 0 turns the source off."},
+    {"REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL", RL_T_DURATION, AT(sync.requests_interval), "0", .min = "0",
+     .max = "1d", .group = "Sync",
+     .help = "How often Intune is asked for its requests to revoke certificates of this CA; 0 turns the source off."},
     {"REVLINE_SYNC_USER_RISK_INTERVAL", RL_T_DURATION, AT(sync.user_risk_interval), "60s", .min = "0", .max = "1d",
      .group = "Sync",
      .help = "How often the users at risk are listed, when REVLINE_USER_RISK_CHECK is always; 0 turns the source off."},
@@ -268,8 +275,9 @@ const rl_setting_row rl_setting_rows[] = {
 
     {"REVLINE_DEVICE_DIRECTORY", RL_T_ENUM, AT(rules.directory), "AADAndIntune", .choices = directories,
      .alias = "AppConfig__IntuneValidation__DeviceDirectory", .group = "Status rules",
-     .help = "Where the devices are that certificates name: in Microsoft Entra ID, in Intune, or in either; the last "
-             "two are for SCEPman's settings and watch both as AADAndIntune does."},
+     .help = "Where the devices are that certificates name: in Microsoft Entra ID, in Intune, or in either. "
+             "AADAndIntuneOpportunistic is content with Entra ID while the application may not read Intune; "
+             "AADAndIntuneAndEndpointlist also revokes what Intune's list of certificates says to be revoked."},
     {"REVLINE_COMPLIANCE_CHECK", RL_T_ENUM, AT(rules.compliance), "never", .choices = checks,
      .alias = "AppConfig__IntuneValidation__ComplianceCheck", .group = "Status rules",
      .help = "Certificates of devices that are not compliant are on hold, or compliance does not matter."},
@@ -292,13 +300,19 @@ const rl_setting_row rl_setting_rows[] = {
     {"AZURE_CLIENT_ID", RL_T_STRING, AT(azure.client_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help =
          "Application (client) id; needs Device.Read.All and User.Read.All, or Directory.Read.All, and for Intune's "
-         "devices DeviceManagementManagedDevices.Read.All."},
+         "devices DeviceManagementManagedDevices.Read.All, for its list of certificates "
+         "DeviceManagementConfiguration.Read.All, for its requests Application.Read.All and a role of the Intune API."},
     {"AZURE_CLIENT_SECRET", RL_T_STRING, AT(azure.client_secret), "", .max = "4096", .secret = true,
      .group = "Microsoft Entra ID", .help = "The application's secret."},
     {"AZURE_AUTHORITY_HOST", RL_T_URL, AT(azure.authority_host), "https://login.microsoftonline.com",
      .group = "Microsoft Entra ID", .help = "Where tokens come from; other clouds, tests."},
     {"REVLINE_GRAPH_URL", RL_T_URL, AT(azure.graph_url), "https://graph.microsoft.com", .group = "Microsoft Entra ID",
      .help = "Microsoft Graph; other clouds, tests."},
+    {"REVLINE_INTUNE_URL", RL_T_URL, AT(azure.intune_url), "https://api.manage.microsoft.com",
+     .group = "Microsoft Entra ID",
+     .help =
+         "The Intune API, for which tokens are asked; the addresses of its services come from Microsoft Graph. Other "
+         "clouds, tests."},
 
     {"REVLINE_JAMF_URL", RL_T_URL, AT(jamf.url), "", .alias = "AppConfig__JamfValidation__URL", .group = "Jamf Pro",
      .help = "The server, such as https://example.jamfcloud.com; with one of the two logins it turns the sources on."},
