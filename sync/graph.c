@@ -55,18 +55,6 @@ rl_err rl_graph_url(const rl_settings *s, const char *path, char **out)
     return asprintf(out, "%.*s%s", (int)n, graph, path) < 0 ? RL_ENOMEM : RL_OK;
 }
 
-void rl_graph_request_id(char out[RL_GRAPH_REQUEST_ID])
-{
-    uint8_t b[16];
-    char hex[33];
-    arc4random_buf(b, sizeof(b));
-    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 4122 §4.4: version 4 */
-    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-    rl_hex(rl_span_of(b, sizeof(b)), hex, sizeof(hex));
-    snprintf(out, RL_GRAPH_REQUEST_ID, "client-request-id: %.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
-             hex + 20);
-}
-
 const char *rl_graph_needs(const rl_settings *s)
 {
     bool application = s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0];
@@ -187,8 +175,8 @@ static void on_response(const rl_http_response *r, void *arg);
 static rl_err start_call(graph_source *s, const char *token, rl_error *e)
 {
     const rl_settings *settings = s->base.sync->settings;
-    char id[RL_GRAPH_REQUEST_ID];
-    rl_graph_request_id(id);
+    char id[RL_HTTP_REQUEST_ID];
+    rl_http_request_id(id);
     const char *const headers[] = {"Accept: application/json", "Prefer: odata.maxpagesize=999", id, NULL};
     const rl_http_call_options o = {.method = "GET",
                                     .url = s->link,

@@ -96,8 +96,8 @@ static rl_err start_call(subscription *s, const char *token, rl_error *e)
 {
     const rl_settings *settings = s->base.sync->settings;
     static const char *const methods[] = {[DO_DELETE] = "DELETE", [DO_MAKE] = "POST", [DO_RENEW] = "PATCH"};
-    char request_id[RL_GRAPH_REQUEST_ID], path[sizeof("/v1.0/subscriptions/") + ID_MAX], *url = NULL;
-    rl_graph_request_id(request_id);
+    char request_id[RL_HTTP_REQUEST_ID], path[sizeof("/v1.0/subscriptions/") + ID_MAX], *url = NULL;
+    rl_http_request_id(request_id);
     const char *const headers[] = {"Accept: application/json", "Content-Type: application/json", request_id, NULL};
     const char *id = s->step == DO_DELETE ? s->stored : s->step == DO_RENEW ? s->id : "";
     json_t *body = s->step == DO_DELETE ? NULL : body_of(s);

@@ -482,6 +482,18 @@ bool rl_http_same_origin(const char *a, const char *b)
     return same;
 }
 
+void rl_http_request_id(char out[RL_HTTP_REQUEST_ID])
+{
+    uint8_t b[16];
+    char hex[33];
+    arc4random_buf(b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 4122 §4.4: version 4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    rl_hex(rl_span_of(b, sizeof(b)), hex, sizeof(hex));
+    snprintf(out, RL_HTTP_REQUEST_ID, "client-request-id: %.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+             hex + 20);
+}
+
 int64_t rl_backoff(unsigned attempt, int64_t base_ms, int64_t cap_ms, int64_t retry_after_ms)
 {
     int64_t delay = base_ms < 1 ? 1 : base_ms;

@@ -52,6 +52,10 @@ void rl_http_call_cancel(rl_http_call *call);
  * token for `a` may go to `b`. */
 bool rl_http_same_origin(const char *a, const char *b);
 
+/* A header line that Microsoft's services want, client-request-id, with an id of its own for each request. */
+enum { RL_HTTP_REQUEST_ID = 80 };
+void rl_http_request_id(char out[RL_HTTP_REQUEST_ID]);
+
 /* Exponential back-off with jitter: attempt 0,1,2,… → base·2^n, capped, ±50 % at random; a Retry-After ≥ 0 is obeyed as
  * a minimum, itself capped at 1 h. Milliseconds. */
 int64_t rl_backoff(unsigned attempt, int64_t base_ms, int64_t cap_ms, int64_t retry_after_ms);
