@@ -58,6 +58,10 @@ const char *rl_source_name(rl_source s)
         return "jamf-device";
     case RL_SOURCE_JAMF_USER:
         return "jamf-user";
+    case RL_SOURCE_LISTED_CERT:
+        return "listed-certificate";
+    case RL_SOURCE_REVOCATION_REQUEST:
+        return "revocation-request";
     case RL_SOURCE_ENTRA_DEVICE_NAME:
         return "entra-device-name";
     case RL_SOURCE_ENTRA_USER_NAME:

@@ -24,7 +24,7 @@ enum {
     RL_WHY_MANUAL = 1u << 0,        /* an admin; permanent unless the reason is certificateHold */
     RL_WHY_DELETED = 1u << 1,       /* object deleted in its directory; permanent */
     RL_WHY_WIPED = 1u << 2,         /* wiped or retired; permanent */
-    RL_WHY_ENDPOINT_LIST = 1u << 3, /* permanent */
+    RL_WHY_ENDPOINT_LIST = 1u << 3, /* Intune revokes it: by its list of certificates or a request; permanent */
     RL_WHY_DISABLED = 1u << 4,      /* reversible */
     RL_WHY_NOT_COMPLIANT = 1u << 5, /* reversible */
     RL_WHY_USER_RISK = 1u << 6,     /* reversible */
@@ -60,6 +60,11 @@ typedef enum {
     RL_SOURCE_JAMF_COMPUTER = 5, /* object id = Jamf Pro's number of the computer, decimal */
     RL_SOURCE_JAMF_DEVICE = 6,   /* likewise of the mobile device */
     RL_SOURCE_JAMF_USER = 7,     /* likewise of the user */
+    /* Object id = SHA-1 of a certificate of ours, lower-case hexadecimal; exists = Intune lists it as revoked. */
+    RL_SOURCE_LISTED_CERT = 8,
+    /* In `object`: a request by Intune to revoke. Object id = SHA-256 of the request's context, lower-case hexadecimal;
+     * `name` is the context, `target` the result, exists = the result is to be uploaded still. */
+    RL_SOURCE_REVOCATION_REQUEST = 9,
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */

@@ -75,6 +75,7 @@ void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx);
 
 /* ---- inside a transaction ---- */
 rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out);
+rl_err rl_txn_der(rl_store_txn *t, const rl_cert_id *id, rl_buf *out); /* appended */
 rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out);
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out);
 rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out);

@@ -13,6 +13,17 @@ rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out)
     GET_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode, out);
 }
 
+static rl_err append(rl_span in, rl_buf *out)
+{
+    return rl_buf_append(out, in.p, in.n);
+}
+
+rl_err rl_txn_der(rl_store_txn *t, const rl_cert_id *id, rl_buf *out)
+{
+    rl_key k;
+    GET_INTO(CF_DER, rl_key_cert(id, &k), append, out);
+}
+
 rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out)
 {
     rl_key k;

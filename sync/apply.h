@@ -5,6 +5,7 @@
 #include "store/store.h"
 #include "sync/brake.h"
 #include "sync/graph_page.h"
+#include "sync/ours.h"
 
 typedef struct rl_page_job rl_page_job;
 
@@ -19,6 +20,7 @@ typedef struct rl_graph_kind {
     const char *permission; /* that Graph wants for it */
     bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
     bool may_be_empty;      /* a full round that lists nothing is an answer */
+    bool opportunistic;     /* with AADAndIntuneOpportunistic the application need not have the permission */
     /* Whether it is one of the certificates that the source decides about; any thread. NULL: each that is bound. */
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
     /* Stores an item's state and lets the certificates follow. */
@@ -28,7 +30,7 @@ typedef struct rl_graph_kind {
 } rl_graph_kind;
 extern const rl_graph_kind rl_entra_kinds[], rl_intune_kinds[];
 enum { RL_ENTRA_DEVICE, RL_ENTRA_USER, RL_ENTRA_KINDS };
-enum { RL_INTUNE_DEVICE, RL_INTUNE_USER_RISK, RL_INTUNE_KINDS };
+enum { RL_INTUNE_DEVICE, RL_INTUNE_USER_RISK, RL_INTUNE_ENDPOINT_LIST, RL_INTUNE_KINDS };
 
 struct rl_page_job {
     const rl_graph_kind *kind;
@@ -38,11 +40,13 @@ struct rl_page_job {
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
+    rl_ours ours; /* for certificates in the page */
     bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
     /* Results, valid when the transaction committed. */
     uint64_t changed; /* certificates whose status changed */
     bool due;         /* a mass change is to be decided: for the guard */
     uint64_t missing; /* objects left out for the first time, of a kind that wants two */
+    uint64_t skipped; /* certificates in the page that Intune revokes and that are not ours */
     /* Result of a refusal: the full round listed nothing at all though objects are known. */
     bool empty;
 };
@@ -62,6 +66,8 @@ rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl
 rl_err rl_managed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 rl_err rl_managed_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 rl_err rl_user_risk_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_listed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_listed_gone(rl_store_txn *t, rl_page_job *job, const char *thumbprint, const rl_object_record *o);
 rl_err rl_user_risk_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 
 #endif

@@ -24,6 +24,7 @@ typedef struct graph_source {
     rl_sync_source base;
     const rl_graph_kind *kind;
     bool other; /* its other path: Graph refused the first */
+    bool told;  /* that it does without */
 
     rl_cursor_record cursor; /* as stored */
     bool cursor_read;
@@ -267,6 +268,23 @@ static void answered_unknown(graph_source *s)
         ask(s);
 }
 
+/* An application that never had the permission: what else is watched is enough. One that has lost it fails. */
+static bool does_without(const graph_source *s)
+{
+    return s->kind->opportunistic && s->base.sync->settings->rules.directory == RL_DIRECTORY_OPPORTUNISTIC &&
+           s->cursor.last_success == 0;
+}
+
+static void do_without(graph_source *s)
+{
+    if (!s->told)
+        log_info("sync.without", "source", s->base.name, "permission", s->kind->permission);
+    s->told = true;
+    s->base.full = false;
+    s->base.attempts = 0;
+    rl_source_done(&s->base, 0);
+}
+
 static void answered_error(graph_source *s, const rl_http_response *r)
 {
     char code[64];
@@ -277,6 +295,8 @@ static void answered_error(graph_source *s, const rl_http_response *r)
         answered_lost(s, r->status, code);
     else if (r->status == 400 && s->first && s->kind->other_path)
         answered_unknown(s);
+    else if (r->status == 403 && does_without(s))
+        do_without(s);
     else if (r->status == 403)
         fail(s, r->retry_after_ms, "Graph answered 403%s%s: the application lacks the permission %s%s%s",
              code[0] ? " " : "", code, s->kind->permission, r->request_id[0] ? ", request-id " : "", r->request_id);
@@ -391,6 +411,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         return;
     }
     log_page(s);
+    rl_count_skipped(s->base.name, s->job.skipped);
     rl_source_count(&s->base, 1, s->page.n, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);

@@ -152,7 +152,8 @@ static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *i
     return RL_OK;
 }
 
-static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i, rl_graph_item *item, rl_error *e)
+static rl_err read_item(const json_t *v, rl_arena *a, const rl_graph_shape *shape, size_t i, rl_graph_item *item,
+                        rl_error *e)
 {
     *item = (rl_graph_item){.order = i};
     if (!json_is_object(v))
@@ -162,6 +163,8 @@ static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i
         return wrong(e, i, "@removed is not an object");
     item->removed = removed != NULL;
     RL_TRY(read_id(json_object_get(v, "id"), a, i, item, e));
+    if (shape->certificates)
+        return rl_listed_read(v, a, i, item, e);
     RL_TRY(read_enabled(json_object_get(v, "accountEnabled"), i, item, e));
     RL_TRY(read_compliance(v, i, item, e));
     RL_TRY(read_enrolled(json_object_get(v, "enrolledDateTime"), i, item, e));
@@ -170,7 +173,7 @@ static rl_err read_item(const json_t *v, rl_arena *a, const char *name, size_t i
     const char *management;
     RL_TRY(read_text(json_object_get(v, "managementState"), i, "managementState", &management, e));
     item->management = rl_management_parse(management);
-    return name ? read_name(json_object_get(v, name), a, i, item, e) : RL_OK;
+    return shape->name ? read_name(json_object_get(v, shape->name), a, i, item, e) : RL_OK;
 }
 
 /* ---- repeated ids ---- */
@@ -184,6 +187,8 @@ static int by_id_and_order(const void *x, const void *y)
 static void take_later(rl_graph_item *last, const rl_graph_item *item)
 {
     last->removed = item->removed;
+    last->revoking = item->revoking;
+    last->listed = item->listed;
     if (item->enabled != RL_ENABLED_UNSAID)
         last->enabled = item->enabled;
     if (item->compliance != RL_COMPLIANCE_UNSAID)
@@ -223,7 +228,7 @@ static void merge(rl_graph_page *p)
 }
 
 /* ---- the page ---- */
-static rl_err read_items(const json_t *value, const char *name, rl_graph_page *p, rl_error *e)
+static rl_err read_items(const json_t *value, const rl_graph_shape *shape, rl_graph_page *p, rl_error *e)
 {
     size_t n = json_array_size(value);
     if (!json_is_array(value))
@@ -234,7 +239,7 @@ static rl_err read_items(const json_t *value, const char *name, rl_graph_page *p
     if (!p->items)
         return rl_fail(e, RL_ENOMEM, "graph", "out of memory");
     for (p->n = 0; p->n < n; p->n++)
-        RL_TRY(read_item(json_array_get(value, p->n), &p->arena, name, p->n, &p->items[p->n], e));
+        RL_TRY(read_item(json_array_get(value, p->n), &p->arena, shape, p->n, &p->items[p->n], e));
     merge(p);
     return RL_OK;
 }
@@ -287,7 +292,7 @@ rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *sha
     if (err == RL_OK)
         err = read_link(root, shape->listing, origin, out, e);
     if (err == RL_OK)
-        err = read_items(json_object_get(root, "value"), shape->name, out, e);
+        err = read_items(json_object_get(root, "value"), shape, out, e);
     json_decref(root);
     if (err != RL_OK)
         rl_graph_page_free(out);

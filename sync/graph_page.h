@@ -3,15 +3,23 @@
 #define RL_SYNC_GRAPH_PAGE_H
 
 #include "base/arena.h"
+#include "base/json.h"
 #include "store/records.h"
 
 enum { RL_GRAPH_LINK_MAX = 32 * 1024 };
 
 /* What kind of pages a source has. */
 typedef struct rl_graph_shape {
-    const char *name; /* the property that certificates name the object by ("deviceId"); NULL: none */
-    bool listing;     /* a list: its last page has no link at all. Else a delta query's, with a deltaLink */
+    const char *name;  /* the property that certificates name the object by ("deviceId"); NULL: none */
+    bool listing;      /* a list: its last page has no link at all. Else a delta query's, with a deltaLink */
+    bool certificates; /* items are certificates, not objects of a directory */
 } rl_graph_shape;
+
+/* A certificate as Intune lists it, of whatever CA. */
+typedef struct rl_listed_cert {
+    uint8_t serial_n, serial[RL_STORE_SERIAL_MAX]; /* minimal big-endian magnitude */
+    char thumbprint[2 * 20 + 1];                   /* SHA-1 of its DER, lower-case hexadecimal */
+} rl_listed_cert;
 
 /* What the page says about one object. Unsaid keeps what is known (minimal deltas leave out what did not change). */
 typedef struct rl_graph_item {
@@ -23,9 +31,11 @@ typedef struct rl_graph_item {
     const char *sid;          /* when said: NULL = it has none, or what is no security identifier */
     rl_compliance compliance; /* complianceState; isCompliant */
     rl_management management;
-    rl_risk risk;     /* when said: of a user who is at risk or confirmed to be compromised; else none */
-    int64_t enrolled; /* when said: Unix seconds, 0 = not set */
-    size_t order;     /* place in the page */
+    rl_risk risk;                 /* when said: of a user who is at risk or confirmed to be compromised; else none */
+    int64_t enrolled;             /* when said: Unix seconds, 0 = not set */
+    bool revoking;                /* a certificate that is revoked, or on the way to it */
+    const rl_listed_cert *listed; /* which it is; NULL when it is not revoking, or not told */
+    size_t order;                 /* place in the page */
 } rl_graph_item;
 
 typedef struct rl_graph_page {
@@ -42,6 +52,9 @@ typedef struct rl_graph_page {
 rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *shape, const char *origin,
                            rl_graph_page *out, rl_error *e);
 void rl_graph_page_free(rl_graph_page *p);
+
+/* What an entry of Intune's list of certificates says, into `item`. RL_EBADMSG: a member that is not text. */
+rl_err rl_listed_read(const json_t *entry, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e);
 
 /* The `code` of Graph's error body, "" when there is none: letters, digits, '_', '.', '-' only. */
 void rl_graph_error_code(rl_span body, char *out, size_t cap);

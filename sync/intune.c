@@ -1,5 +1,5 @@
-/* Intune's managed devices and Identity Protection's users at risk, both listed whole in every round: Graph has no
- * delta query for them. */
+/* Intune's managed devices, its list of issued certificates, and Identity Protection's users at risk, all listed whole
+ * in every round: Graph has no delta query for them. */
 #include "sync/graph.h"
 #include "sync/source.h"
 
@@ -37,6 +37,18 @@ static bool governs_user(rl_store *store, const rl_cert_record *cert)
     return rl_cert_binding(cert, RL_SOURCE_ENTRA_USER) != NULL;
 }
 
+/* Those that an MDM may have got: bound to a device or user of Entra ID or Intune. */
+static bool governs_listed(rl_store *store, const rl_cert_record *cert)
+{
+    static const rl_source sources[] = {RL_SOURCE_ENTRA_DEVICE, RL_SOURCE_ENTRA_DEVICE_NAME, RL_SOURCE_INTUNE_DEVICE,
+                                        RL_SOURCE_ENTRA_USER,   RL_SOURCE_ENTRA_USER_NAME,   RL_SOURCE_LISTED_CERT};
+    (void)store;
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+        if (rl_cert_binding(cert, sources[i]))
+            return true;
+    return false;
+}
+
 /* Intune keeps the devices that it retires or wipes in managementState, which not every version of Graph knows. */
 const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
     [RL_INTUNE_DEVICE] = {.name = "intune-device",
@@ -48,6 +60,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                           .other_path = "/beta" MANAGED_DEVICES,
                           .permission = "DeviceManagementManagedDevices.Read.All",
                           .twice = true,
+                          .opportunistic = true,
                           .governs = governs_device,
                           .put = rl_managed_put,
                           .gone = rl_managed_gone},
@@ -64,6 +77,17 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
          .governs = governs_user,
          .put = rl_user_risk_put,
          .gone = rl_user_risk_gone},
+    /* Only Graph's beta version has it. That it is empty, or leaves something out, ends no revocation. */
+    [RL_INTUNE_ENDPOINT_LIST] = {.name = "endpoint-list",
+                                 .origin = "sync:endpoint-list",
+                                 .source = RL_SOURCE_LISTED_CERT,
+                                 .shape = {.listing = true, .certificates = true},
+                                 .path = "/beta/deviceManagement/deviceConfigurationsAllManagedDeviceCertificateStates",
+                                 .permission = "DeviceManagementConfiguration.Read.All",
+                                 .may_be_empty = true,
+                                 .governs = governs_listed,
+                                 .put = rl_listed_put,
+                                 .gone = rl_listed_gone},
 };
 
 rl_err rl_intune_make(rl_sync *sync)
@@ -75,6 +99,10 @@ rl_err rl_intune_make(rl_sync *sync)
     const char *risk = !rl_rules_watch(s, RL_BOUND_USER_RISK) ? "REVLINE_USER_RISK_CHECK"
                        : s->sync.user_risk_interval == 0      ? "REVLINE_SYNC_USER_RISK_INTERVAL"
                                                               : NULL;
+    const char *list = !rl_rules_watch(s, RL_BOUND_LISTED_CERT) ? "REVLINE_DEVICE_DIRECTORY"
+                       : s->sync.endpoint_list_interval == 0    ? "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL"
+                                                                : NULL;
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_DEVICE], s->sync.intune_interval, devices));
-    return rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_USER_RISK], s->sync.user_risk_interval, risk);
+    RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_USER_RISK], s->sync.user_risk_interval, risk));
+    return rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_ENDPOINT_LIST], s->sync.endpoint_list_interval, list);
 }

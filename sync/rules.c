@@ -38,10 +38,21 @@ static bool on_compliance(const rl_settings *s)
     return watches_intune(s) && s->rules.compliance == RL_CHECK_ALWAYS;
 }
 
+/* Without permission for Intune it behaves as AAD does. */
+static bool is_opportunistic(const rl_settings *s)
+{
+    return s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC;
+}
+
 /* What Entra ID has of it is Intune's word, later and without the date of enrolment: asked only where Intune is not. */
 static bool on_entra_compliance(const rl_settings *s)
 {
-    return !watches_intune(s) && s->rules.compliance == RL_CHECK_ALWAYS;
+    return (!watches_intune(s) || is_opportunistic(s)) && s->rules.compliance == RL_CHECK_ALWAYS;
+}
+
+static bool on_endpoint_list(const rl_settings *s)
+{
+    return s->rules.directory == RL_DIRECTORY_ENDPOINT_LIST;
 }
 
 static bool on_risk(const rl_settings *s)
@@ -126,6 +137,19 @@ static bool is_not_compliant_past_grace(const struct weighing *w, const rl_objec
     return is_not_compliant(o) && w->now >= rl_rules_grace_end(w->s, o);
 }
 
+/* A device that Intune has told of is judged by Intune's word alone. */
+static bool is_not_compliant_in_entra(const struct weighing *w, const rl_object_record *o)
+{
+    bool told = watches_intune(w->s) && w->bound->object[RL_BOUND_MANAGED_DEVICE];
+    return !told && is_not_compliant_past_grace(w, o);
+}
+
+static bool is_listed(const struct weighing *w, const rl_object_record *o)
+{
+    (void)w;
+    return o->exists;
+}
+
 static bool is_at_risk(const struct weighing *w, const rl_object_record *o)
 {
     return o->exists && o->risk != RL_RISK_NONE && w->s->rules.untolerated_risks & (1u << (o->risk - RL_RISK_LOW));
@@ -141,6 +165,7 @@ static const char *const objects[RL_BOUND_KINDS] = {
     [RL_BOUND_JAMF_COMPUTER] = "Jamf computer",
     [RL_BOUND_JAMF_DEVICE] = "Jamf mobile device",
     [RL_BOUND_JAMF_USER] = "Jamf user",
+    [RL_BOUND_LISTED_CERT] = "certificate in Intune",
 };
 
 static const struct rule {
@@ -159,7 +184,7 @@ static const struct rule {
     {RL_BOUND_ENTRA_DEVICE, "deleted", is_deleted_entra_device, RL_WHY_DELETED, watches_entra,
      "REVLINE_DEVICE_DIRECTORY"},
     {RL_BOUND_ENTRA_DEVICE, "disabled", is_disabled, RL_WHY_DISABLED, watches_entra, "REVLINE_DEVICE_DIRECTORY"},
-    {RL_BOUND_ENTRA_DEVICE, "not compliant", is_not_compliant_past_grace, RL_WHY_NOT_COMPLIANT, on_entra_compliance,
+    {RL_BOUND_ENTRA_DEVICE, "not compliant", is_not_compliant_in_entra, RL_WHY_NOT_COMPLIANT, on_entra_compliance,
      "REVLINE_COMPLIANCE_CHECK"},
     {RL_BOUND_MANAGED_DEVICE, "deleted", is_deleted, RL_WHY_DELETED, only_intune, "REVLINE_DEVICE_DIRECTORY"},
     {RL_BOUND_MANAGED_DEVICE, "wiped or retired", is_wiped, RL_WHY_WIPED, on_wipe, "REVLINE_REVOKE_ON_WIPE"},
@@ -171,6 +196,7 @@ static const struct rule {
     {RL_BOUND_JAMF_COMPUTER, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
     {RL_BOUND_JAMF_DEVICE, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
     {RL_BOUND_JAMF_USER, "deleted", is_deleted, RL_WHY_DELETED, always, ""},
+    {RL_BOUND_LISTED_CERT, "revoked", is_listed, RL_WHY_ENDPOINT_LIST, on_endpoint_list, "REVLINE_DEVICE_DIRECTORY"},
 };
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 
@@ -210,6 +236,8 @@ bool rl_rules_watch(const rl_settings *s, rl_bound_kind kind)
         return watches_intune(s);
     case RL_BOUND_USER_RISK:
         return on_risk(s);
+    case RL_BOUND_LISTED_CERT:
+        return on_endpoint_list(s);
     default:
         return true;
     }
@@ -220,6 +248,7 @@ static const char *reason_name(uint32_t why)
 {
     return why == RL_WHY_DELETED         ? "deleted"
            : why == RL_WHY_WIPED         ? "wiped"
+           : why == RL_WHY_ENDPOINT_LIST ? "endpointList"
            : why == RL_WHY_DISABLED      ? "disabled"
            : why == RL_WHY_NOT_COMPLIANT ? "notCompliant"
                                          : "userRisk";
@@ -238,7 +267,7 @@ bool rl_rules_row(const rl_settings *s, size_t i, rl_rule_text *out)
 /* The number in front is that of the rules themselves: it grows when the table changes. */
 void rl_rules_fingerprint(const rl_settings *s, char out[RL_RULES_TEXT])
 {
-    snprintf(out, RL_RULES_TEXT, "1 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u",
+    snprintf(out, RL_RULES_TEXT, "2 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u",
              (int)s->rules.directory, (int)s->rules.compliance, (long long)s->rules.grace, s->rules.revoke_on_wipe,
              (int)s->rules.user_risk, s->rules.untolerated_risks);
 }

@@ -19,6 +19,7 @@ typedef enum {
     RL_BOUND_JAMF_COMPUTER,  /* the computer whose number in Jamf Pro it bears */
     RL_BOUND_JAMF_DEVICE,    /* likewise the mobile device */
     RL_BOUND_JAMF_USER,      /* Jamf Pro's user whom it names, besides one of these two */
+    RL_BOUND_LISTED_CERT,    /* the certificate itself, in Intune's list of certificates */
     RL_BOUND_KINDS
 } rl_bound_kind;
 

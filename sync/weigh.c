@@ -65,6 +65,8 @@ static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b
         return look(t, s, RL_BOUND_JAMF_DEVICE, b->source, b->id);
     case RL_SOURCE_JAMF_USER:
         return look(t, s, RL_BOUND_JAMF_USER, b->source, b->id);
+    case RL_SOURCE_LISTED_CERT:
+        return look(t, s, RL_BOUND_LISTED_CERT, b->source, b->id);
     default:
         return RL_OK; /* users that are not known, transactions */
     }

@@ -30,6 +30,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "fakes"))
 
 import graph as fake_graph  # noqa: E402
+import intune as fake_intune  # noqa: E402
 import jamf as fake_jamf  # noqa: E402
 from remote import Remote  # noqa: E402
 
@@ -359,7 +360,8 @@ def graph_settings(graph, **more):
     """A server that watches this fake, quickly. `localhost` so that a host name in another case means the same."""
     return {"AZURE_TENANT_ID": fake_graph.TENANT, "AZURE_CLIENT_ID": fake_graph.CLIENT_ID,
             "AZURE_CLIENT_SECRET": fake_graph.CLIENT_SECRET, "AZURE_AUTHORITY_HOST": "http://localhost:%d" % graph.port,
-            "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port, "REVLINE_SYNC_ENTRA_INTERVAL": "100ms", "REVLINE_SYNC_INTUNE_INTERVAL": "0",
+            "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port,
+            "REVLINE_INTUNE_URL": "http://localhost:%d%s" % (graph.port, fake_intune.API), "REVLINE_SYNC_ENTRA_INTERVAL": "100ms", "REVLINE_SYNC_INTUNE_INTERVAL": "0",
             "REVLINE_SYNC_RETRY_MAX": "300ms", "REVLINE_SYNC_REQUEST_TIMEOUT": "5s", **more}
 
 

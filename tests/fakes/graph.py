@@ -1,5 +1,5 @@
 """A fake of Microsoft Entra ID's token endpoint and of Microsoft Graph: the directory, Intune's managed devices and
-Identity Protection's risky users, in one server.
+certificates, Identity Protection's risky users; and of Intune's requests to revoke (intune.py), in one server.
 
 Run:      python3 tests/fakes/graph.py --port 0          prints "listening on http://127.0.0.1:PORT"
 Control:  POST /_control/NAME with a JSON object, such as
@@ -23,6 +23,7 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import intune
 from directory import Collection, stable_id
 from notify import Notifier
 from web import TRANSPORT_SWITCHES, Answer, Fake, redacted
@@ -38,12 +39,15 @@ PROPERTIES = {
                 "onPremisesSecurityIdentifier"),
     "managedDevices": ("id", "azureADDeviceId", "userId", "userPrincipalName", "deviceName", "serialNumber", "complianceState",
                        "managementState", "enrolledDateTime", "lastSyncDateTime", "operatingSystem"),
+    "certificateStates": ("id", "certificateRevokeStatus", "certificateRevokeStatusLastChangeDateTime", "managedDeviceDisplayName",
+                          "certificateIssuerName", "certificateThumbprint", "certificateSerialNumber", "certificateSubjectName"),
     "riskyUsers": ("id", "riskLevel", "riskState", "riskDetail", "riskLastUpdatedDateTime", "isDeleted", "userPrincipalName"),
 }
 WITHOUT_SELECT = {**PROPERTIES, "users": ("id", "userPrincipalName", "displayName", "mail"),
                   "devices": PROPERTIES["devices"][:-1]}
 # Lists without a delta query: path behind the version, the largest $top
-LISTS = {"deviceManagement/managedDevices": ("managedDevices", 1000), "identityProtection/riskyUsers": ("riskyUsers", 500)}
+LISTS = {"deviceManagement/managedDevices": ("managedDevices", 1000),
+         "deviceManagement/deviceConfigurationsAllManagedDeviceCertificateStates": ("certificateStates", 1000), "identityProtection/riskyUsers": ("riskyUsers", 500)}
 NOT_REGISTERED = "00000000-0000-0000-0000-000000000000"
 
 GRAPH_SWITCHES = {
@@ -105,9 +109,9 @@ class Round:
 
 
 class Graph(Fake):
-    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES}
+    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES}
     CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens", "notify",
-                                "subscriptions", "unsubscribe")
+                                "subscriptions", "unsubscribe", "request_revocation", "revocation_results", "revocations_delivered", "move_services")
 
     def _clear_all(self):
         super()._clear_all()
@@ -116,6 +120,7 @@ class Graph(Fake):
         self.positions = {}  # opaque token -> (Round, offset, step) or (collection name, log position, select)
         self.pages_sent = 0
         self.notifier = Notifier()
+        self.intune = intune.Intune()
 
     def secrets(self):
         with self.lock:
@@ -129,6 +134,8 @@ class Graph(Fake):
         if collection == "managedDevices":
             new.update(deviceName=name, azureADDeviceId=NOT_REGISTERED, complianceState="compliant", managementState="managed",
                        enrolledDateTime="2026-01-01T08:00:00Z")
+        elif collection == "certificateStates":
+            new.update(certificateRevokeStatus="none", certificateIssuerName="CN=Revline Root CA", managedDeviceDisplayName=name)
         elif collection == "riskyUsers":
             new.update(riskLevel="high", riskState="atRisk", riskDetail="none", isDeleted=False)
         else:
@@ -187,14 +194,35 @@ class Graph(Fake):
         with self.lock:
             self.notifier.subscriptions.clear()
 
+    # ---- Intune's requests to revoke ----
+    def request_revocation(self, context, serial, **more):
+        with self.lock:
+            self.intune.requests[context] = {"requestContext": context, "serialNumber": serial, **more}
+
+    def revocation_results(self):
+        """Context -> the results that were recorded for it, as often as they were."""
+        with self.lock:
+            return dict(self.intune.results)
+
+    def revocations_delivered(self):
+        with self.lock:
+            return list(self.intune.delivered)
+
+    def move_services(self):
+        with self.lock:
+            self.intune.place += 1
+
     # ---- routing ----
     def route(self, request):
         """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
-        riskyUsers.list; subscriptions"""
+        certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload"""
         parts = request.path.strip("/").split("/")
         if parts[-3:] == ["oauth2", "v2.0", "token"]:
             return "token"
-        if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS:
+        of_intune = intune.route(parts, request.path)
+        if of_intune:
+            return of_intune
+        if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS and (parts[0] == "beta" or "Certificate" not in parts[-1]):
             return LISTS["/".join(parts[1:])][0] + ".list"
         if parts[:2] == ["v1.0", "subscriptions"]:
             return "subscriptions"
@@ -212,9 +240,15 @@ class Graph(Fake):
         if route == "unknown":
             self.violation(request, "no such path")
             return Answer(404, self.error("ResourceNotFound", "no such path"))
-        refused = self.authorize(request)
+        refused = self.authorize(request, "intune" if request.path.startswith("/intune/") else "graph")
         if refused:
             return refused
+        if route.startswith("intune."):
+            with self.lock:
+                answer = self.intune.answer(self, request, route)
+            if answer.status == 200 and route == "intune.download":
+                self.distort(answer, route)
+            return answer
         if route == "subscriptions":
             return self.notifier.answer(self, request)
         with self.lock:
@@ -240,12 +274,13 @@ class Graph(Fake):
         if form.get("client_secret") != CLIENT_SECRET:
             return self.token_error(401, "invalid_client", 7000215)
         scope = urllib.parse.urlsplit(form.get("scope", ""))
-        if scope.path.replace("//", "/") != "/.default" or scope.netloc.lower() not in ("graph.microsoft.com", request.host.lower()):
+        audience = {"/.default": "graph", intune.API + "/.default": "intune"}.get(scope.path.replace("//", "/"))
+        if audience is None or scope.netloc.lower() not in ("graph.microsoft.com", request.host.lower()):
             return self.token_error(400, "invalid_scope", 70011)
         life = self.take("token_life", "token") or 3599
         token = "eyJ0eXAiOiJKV1QifQ." + secrets.token_urlsafe(48)
         with self.lock:
-            self.tokens[token] = {"expires": time.monotonic() + life, "uses": self.take("token_uses", "token")}
+            self.tokens[token] = {"audience": audience, "expires": time.monotonic() + life, "uses": self.take("token_uses", "token")}
         expires_in = str(life) if self.take("expires_in_string", "token") else life
         return Answer(200, {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
 
@@ -253,7 +288,7 @@ class Graph(Fake):
         return Answer(status, {"error": code, "error_description": "AADSTS%d: refused.\r\nTrace ID: 255d1aef" % number,
                                "error_codes": [number], "trace_id": "255d1aef-0000-4000-8000-000000000001"})
 
-    def authorize(self, request):
+    def authorize(self, request, audience):
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind != "Bearer" or not token:
             self.violation(request, "no Authorization: Bearer")
@@ -264,6 +299,9 @@ class Graph(Fake):
             known = self.tokens.get(token)
             if known is None:
                 self.violation(request, "a token that was never given: " + redacted(token))
+            if known and known["audience"] != audience:
+                self.violation(request, "a token for another service")
+                known = None
             good = known and known["expires"] > time.monotonic() and known["uses"] != 0
             if good and known["uses"] is not None:
                 known["uses"] -= 1
@@ -506,7 +544,8 @@ class Graph(Fake):
 
     def json_wrong_types(self, answer, page):
         for entry in page["value"]:
-            entry.update({"accountEnabled": "false", "userPrincipalName": 7, "deviceId": ["x"], "complianceState": True})
+            entry.update({"accountEnabled": "false", "userPrincipalName": 7, "deviceId": ["x"], "complianceState": True,
+                          "certificateSerialNumber": 7})
         answer.body = json.dumps(dict(page, value=page["value"] + [7, None, "text", {"id": 12}])).encode()
 
 

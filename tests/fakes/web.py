@@ -53,6 +53,7 @@ class Switch:
 
 TRANSPORT_SWITCHES = {
     "hold": "requests wait until the switch is cleared or set anew",
+    "hold_answer": "the same, but what was asked for has had its effect by then",
     "fail": "{status, retry_after, code, html}: answered instead; retry_after may be 'date+5' for an HTTP date",
     "redirect": "URL prefix that a 307 points to",
     "reset": "the connection is reset after so many octets of the body",
@@ -185,14 +186,14 @@ class Fake:
                 self.violation(request, "a secret is in the URL")
         return entry
 
-    def _hold(self, route, entry):
+    def _hold(self, route, entry, name="hold"):
         with self.changed:
-            switch = self.switches.get("hold")
-            if self.take("hold", route) is None:
+            switch = self.switches.get(name)
+            if self.take(name, route) is None:
                 return
             entry["held"] = True
             self.changed.notify_all()
-            while self.switches.get("hold") is switch:
+            while self.switches.get(name) is switch:
                 self.changed.wait(60)
 
     def serve(self, request):
@@ -207,6 +208,7 @@ class Fake:
         else:
             answer = self.answer(request, route)
         entry["status"] = answer.status
+        self._hold(route, entry, "hold_answer")
         return answer, route
 
     def failure(self, fail, route):

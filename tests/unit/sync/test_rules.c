@@ -15,6 +15,7 @@ enum { ENROLLED = 1700000000, GRACE = 600, HOUR_LATER = ENROLLED + 3600 };
 #define MANAGED RL_BOUND_MANAGED_DEVICE
 #define USER    RL_BOUND_ENTRA_USER
 #define RISK    RL_BOUND_USER_RISK
+#define LISTED  RL_BOUND_LISTED_CERT
 
 /* The settings that differ from SCEPman's defaults, which the design has made ours (but for the directory). */
 static rl_settings settings(rl_device_directory directory)
@@ -54,7 +55,14 @@ static const rl_object_record there = {.exists = true,
 
 static void test_each_cell(void **state)
 {
-    enum { D = RL_WHY_DELETED, W = RL_WHY_WIPED, O = RL_WHY_DISABLED, C = RL_WHY_NOT_COMPLIANT, R = RL_WHY_USER_RISK };
+    enum {
+        D = RL_WHY_DELETED,
+        W = RL_WHY_WIPED,
+        O = RL_WHY_DISABLED,
+        C = RL_WHY_NOT_COMPLIANT,
+        R = RL_WHY_USER_RISK,
+        L = RL_WHY_ENDPOINT_LIST
+    };
     static const struct {
         const char *name;
         rl_bound_kind kind;
@@ -69,7 +77,7 @@ static void test_each_cell(void **state)
         {"Entra device, there", ENTRA, &there, {0, 0, 0, 0, 0}},
         {"Entra device, deleted", ENTRA, &gone, {D, 0, D, D, D}},
         {"Entra device, disabled", ENTRA, &off, {O, 0, O, O, O}},
-        {"Entra device, not compliant as Entra has it", ENTRA, &bad, {C, 0, 0, 0, 0}},
+        {"Entra device, not compliant as Entra has it", ENTRA, &bad, {C, 0, 0, C, 0}},
         {"Entra device, not compliant as Intune has it", MANAGED, &bad, {0, C, C, C, C}},
         {"Entra device, wiped by Intune", MANAGED, &wiped, {0, W, W, W, W}},
         {"Entra device, gone from Intune", MANAGED, &gone, {0, D, 0, 0, 0}},
@@ -79,6 +87,8 @@ static void test_each_cell(void **state)
         {"user, disabled", USER, &off, {O, O, O, O, O}},
         {"user, at risk", RISK, &risky, {R, R, R, R, R}},
         {"user, at risk no more", RISK, &calm, {0, 0, 0, 0, 0}},
+        {"certificate, revoked in Intune's list", LISTED, &there, {0, 0, 0, 0, L}},
+        {"certificate, in Intune's list no more", LISTED, &gone, {0, 0, 0, 0, 0}},
         {"Jamf computer, there", RL_BOUND_JAMF_COMPUTER, &there, {0, 0, 0, 0, 0}},
         {"Jamf computer, deleted", RL_BOUND_JAMF_COMPUTER, &gone, {D, D, D, D, D}},
         {"Jamf mobile device, there", RL_BOUND_JAMF_DEVICE, &there, {0, 0, 0, 0, 0}},
@@ -207,6 +217,19 @@ static void test_with_both_directories_existing_in_one_is_enough(void **state)
     assert_int_equal(why_of(&both, &wiped, &there), RL_WHY_WIPED);
 }
 
+/* Without permission for Intune nothing is known of it, and Entra ID's word counts, as with AAD. */
+static void test_opportunistic_takes_intunes_word_where_there_is_one(void **state)
+{
+    const rl_settings s = strict(RL_DIRECTORY_OPPORTUNISTIC), aad = strict(RL_DIRECTORY_AAD);
+    const rl_bound alone = {.object = {[ENTRA] = &bad}}, both = {.object = {[ENTRA] = &bad, [MANAGED] = &there}};
+    (void)state;
+    assert_int_equal(rl_rules_weigh(&s, &alone, HOUR_LATER).why, RL_WHY_NOT_COMPLIANT);
+    assert_int_equal(rl_rules_weigh(&s, &both, HOUR_LATER).why, 0);
+    assert_int_equal(rl_rules_weigh(&aad, &both, HOUR_LATER).why, RL_WHY_NOT_COMPLIANT);
+    assert_int_equal(why_of(&s, NULL, &gone), RL_WHY_DELETED);
+    assert_int_equal(why_of(&s, &there, &gone), 0);
+}
+
 static void test_any_that_speaks_against_wins(void **state)
 {
     const rl_settings s = strict(RL_DIRECTORY_BOTH);
@@ -298,8 +321,8 @@ static void test_the_printed_table_follows_the_settings(void **state)
         revoked += strcmp(row.effect, "revoked") == 0;
         held += strcmp(row.effect, "on hold") == 0;
     }
-    assert_int_equal(n, 15);
-    assert_int_equal(revoked, 8); /* all but: gone from Intune */
+    assert_int_equal(n, 16);
+    assert_int_equal(revoked, 8); /* all but: gone from Intune, in its list */
     assert_int_equal(held, 5);    /* all but: not compliant as Entra has it */
     for (n = 0; rl_rules_row(&plain, n, &row); n++)
         if (strcmp(row.object, "Intune device") == 0)
@@ -336,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_the_grace_period_counts_from_enrolment),
         cmocka_unit_test(test_risk_levels),
         cmocka_unit_test(test_with_both_directories_existing_in_one_is_enough),
+        cmocka_unit_test(test_opportunistic_takes_intunes_word_where_there_is_one),
         cmocka_unit_test(test_any_that_speaks_against_wins),
         cmocka_unit_test(test_what_is_not_known_says_nothing),
         cmocka_unit_test(test_the_scope_does_not_depend_on_the_settings),
