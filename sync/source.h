@@ -98,6 +98,7 @@ struct rl_sync {
 rl_err rl_reweigh_make(rl_sync *sync); /* the first: what it finds changed, the others' first rounds are about */
 rl_err rl_entra_make(rl_sync *sync);
 rl_err rl_intune_make(rl_sync *sync);
+rl_err rl_requests_make(rl_sync *sync);
 rl_err rl_jamf_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);
 rl_err rl_guard_make(rl_sync *sync); /* the last: it runs when one of the others reads a directory */

@@ -316,8 +316,9 @@ void rl_source_add(rl_sync *sync, rl_sync_source *s)
 
 static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
 {
-    static rl_err (*const makers[])(rl_sync * sync) = {
-        rl_reweigh_make, rl_entra_make, rl_intune_make, rl_jamf_make, rl_crl_make, rl_subscription_make, rl_guard_make};
+    static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make,      rl_entra_make, rl_intune_make,
+                                                       rl_requests_make,     rl_jamf_make,  rl_crl_make,
+                                                       rl_subscription_make, rl_guard_make};
     for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
         if (makers[i](sync) != RL_OK)
             return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
