@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/login.h"
 #include "sync/graph.h"
 #include "sync/source.h"
 
@@ -58,8 +59,7 @@ rl_err rl_graph_url(const rl_settings *s, const char *path, char **out)
 
 const char *rl_graph_needs(const rl_settings *s)
 {
-    bool application = s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0];
-    return application ? NULL : "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET";
+    return rl_login_missing(s);
 }
 
 /* ---- failing ---- */

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "http/token.h"
+#include "http/login.h"
 
 enum { ANSWER_MAX = 256 * 1024, LIFE_MAX_S = 24 * 3600 };
 

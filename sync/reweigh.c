@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/login.h"
 #include "sync/brake.h"
 #include "sync/source.h"
 
@@ -142,7 +143,7 @@ rl_err rl_reweigh_make(rl_sync *sync)
 {
     static const rl_source_kind kind = {.begin = begin, .committed = committed, .free = free_source};
     const rl_settings *s = sync->settings;
-    bool application = s->azure.tenant_id[0] && s->azure.client_id[0] && s->azure.client_secret[0];
+    bool application = rl_login_of(s) != RL_LOGIN_NONE;
     reweigh *r = calloc(1, sizeof(*r));
     if (!r)
         return RL_ENOMEM;

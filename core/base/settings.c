@@ -320,6 +320,32 @@ static void derive_base_url(struct load *l)
     s->http.base_url = url;
 }
 
+/* The other clouds' addresses stand in for the public one's defaults. Intune's of the last two are not documented: they
+ * follow the pattern of the others, and are settings. */
+static void derive_cloud(struct load *l)
+{
+    static const struct {
+        size_t offset;
+        const char *url[4];
+    } addresses[] = {
+        {offsetof(rl_settings, azure.authority_host),
+         {NULL, "https://login.microsoftonline.us", "https://login.microsoftonline.us",
+          "https://login.partner.microsoftonline.cn"}},
+        {offsetof(rl_settings, azure.graph_url),
+         {NULL, "https://graph.microsoft.us", "https://dod-graph.microsoft.us",
+          "https://microsoftgraph.chinacloudapi.cn"}},
+        {offsetof(rl_settings, azure.intune_url),
+         {NULL, "https://api.manage.microsoft.us", "https://api.manage.microsoft.us",
+          "https://api.manage.microsoftonline.cn"}},
+    };
+    rl_settings *s = l->s;
+    for (size_t i = 0; i < s->priv->n; i++)
+        for (size_t k = 0; k < sizeof(addresses) / sizeof(addresses[0]); k++)
+            if (s->priv->rows[i].offset == addresses[k].offset && s->azure.cloud != RL_CLOUD_PUBLIC &&
+                strcmp(s->priv->origin[i], "default") == 0)
+                set(l, &s->priv->rows[i], s->priv->rows[i].name, addresses[k].url[s->azure.cloud], "REVLINE_CLOUD");
+}
+
 /* The cores this process may run on: what taskset or a container left of the machine. */
 static int usable_cores(void)
 {
@@ -410,6 +436,7 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
     check_names(&l);
     take_generated_challenge(&l);
     derive_base_url(&l);
+    derive_cloud(&l);
     return l.err;
 }
 

@@ -37,6 +37,16 @@ typedef enum {
 } rl_device_directory;
 typedef enum { RL_CHECK_NEVER, RL_CHECK_ALWAYS } rl_check;
 
+typedef enum {
+    RL_LOGIN_AUTO,
+    RL_LOGIN_BY_SECRET,
+    RL_LOGIN_BY_CERTIFICATE,
+    RL_LOGIN_BY_FEDERATION,
+    RL_LOGIN_BY_MANAGED_IDENTITY
+} rl_login_choice;
+/* Where Microsoft's services are. */
+typedef enum { RL_CLOUD_PUBLIC, RL_CLOUD_US_GOVERNMENT, RL_CLOUD_US_DOD, RL_CLOUD_CHINA } rl_cloud;
+
 /* "10%" or "200"; 0 = none. */
 typedef struct rl_share {
     int64_t value;
@@ -184,6 +194,11 @@ typedef struct rl_settings {
     } rules;
     struct {
         char *tenant_id, *client_id, *client_secret, *authority_host, *graph_url, *intune_url;
+        rl_login_choice login;
+        rl_cloud cloud;
+        char *certificate_path, *certificate_password, *federated_token_file;
+        bool send_chain; /* the certificate's chain goes into the assertion */
+        char *identity_endpoint, *identity_header, *imds_url;
     } azure;
     struct {
         char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */

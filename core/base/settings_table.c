@@ -18,6 +18,8 @@ static const char *const checks[] = {"never", "always", NULL};
 static const char *const risks[] = {"low", "medium", "high", NULL};
 static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
+static const char *const logins[] = {"auto", "secret", "certificate", "federated", "managed-identity", NULL};
+static const char *const clouds[] = {"public", "us-government", "us-dod", "china", NULL};
 static const char *const key_usages[] = {"digitalSignature", "nonRepudiation", "keyEncipherment",
                                          "dataEncipherment", "keyAgreement",   NULL};
 static const char *const ekus[] = {"clientAuth",       "serverAuth",   "emailProtection",
@@ -296,12 +298,36 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "The levels of risk that put them on hold."},
 
     {"AZURE_TENANT_ID", RL_T_STRING, AT(azure.tenant_id), "", .max = "255", .group = "Microsoft Entra ID",
-     .help = "Tenant whose directory is watched; with the next two it turns the source on."},
+     .help = "Tenant whose directory is watched; with a login it turns the sources on."},
     {"AZURE_CLIENT_ID", RL_T_STRING, AT(azure.client_id), "", .max = "255", .group = "Microsoft Entra ID",
      .help =
          "Application (client) id; needs Device.Read.All and User.Read.All, or Directory.Read.All, and for Intune's "
          "devices DeviceManagementManagedDevices.Read.All, for its list of certificates "
          "DeviceManagementConfiguration.Read.All, for its requests Application.Read.All and a role of the Intune API."},
+    {"REVLINE_ENTRA_LOGIN", RL_T_ENUM, AT(azure.login), "auto", .choices = logins, .group = "Microsoft Entra ID",
+     .help = "How Revline logs in; auto takes the first that is configured, but a virtual machine's managed identity, "
+             "which needs no setting, only when asked for here."},
+    {"REVLINE_CLOUD", RL_T_ENUM, AT(azure.cloud), "public", .choices = clouds, .group = "Microsoft Entra ID",
+     .help = "Which of Microsoft's clouds: gives AZURE_AUTHORITY_HOST, REVLINE_GRAPH_URL and REVLINE_INTUNE_URL their "
+             "values unless they are set."},
+    {"AZURE_CLIENT_CERTIFICATE_PATH", RL_T_STRING, AT(azure.certificate_path), "", .max = "1024",
+     .group = "Microsoft Entra ID",
+     .help = "Instead of the secret: the application's certificate with its private key, PEM or PKCS#12; read anew for "
+             "each token."},
+    {"AZURE_CLIENT_CERTIFICATE_PASSWORD", RL_T_STRING, AT(azure.certificate_password), "", .max = "1024",
+     .secret = true, .group = "Microsoft Entra ID", .help = "The password of that file, when it has one."},
+    {"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", RL_T_BOOL, AT(azure.send_chain), "false", .group = "Microsoft Entra ID",
+     .help = "Send the certificate and those above it along, for applications that trust a subject and issuer."},
+    {"AZURE_FEDERATED_TOKEN_FILE", RL_T_STRING, AT(azure.federated_token_file), "", .max = "1024",
+     .group = "Microsoft Entra ID",
+     .help = "Instead of the secret: the file in which the platform keeps a token (workload identity); read anew for "
+             "each token."},
+    {"IDENTITY_ENDPOINT", RL_T_URL, AT(azure.identity_endpoint), "", .group = "Microsoft Entra ID",
+     .help = "Set by App Service, Functions and Container Apps: their managed identity."},
+    {"IDENTITY_HEADER", RL_T_STRING, AT(azure.identity_header), "", .max = "4096", .secret = true,
+     .group = "Microsoft Entra ID", .help = "Set by the platform, with IDENTITY_ENDPOINT."},
+    {"REVLINE_IMDS_URL", RL_T_URL, AT(azure.imds_url), "http://169.254.169.254", .group = "Microsoft Entra ID",
+     .help = "A virtual machine's metadata service, for its managed identity."},
     {"AZURE_CLIENT_SECRET", RL_T_STRING, AT(azure.client_secret), "", .max = "4096", .secret = true,
      .group = "Microsoft Entra ID", .help = "The application's secret."},
     {"AZURE_AUTHORITY_HOST", RL_T_URL, AT(azure.authority_host), "https://login.microsoftonline.com",

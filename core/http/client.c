@@ -369,6 +369,8 @@ static CURLcode set_transport(CURL *easy, const rl_http_call_options *o)
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (ca_file && ca_file[0])
         SET(CURLOPT_CAINFO, ca_file);
+    if (o->direct)
+        SET(CURLOPT_PROXY, "");
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     SET(CURLOPT_ACCEPT_ENCODING, "gzip");
     SET(CURLOPT_USERAGENT, "revline/" REVLINE_VERSION);

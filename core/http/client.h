@@ -40,6 +40,7 @@ typedef struct rl_http_call_options {
     rl_span body;               /* copied */
     const char *bearer;         /* token for Authorization, or NULL; never logged */
     size_t body_limit;          /* octets after decompression */
+    bool direct;                /* never through a proxy, whatever the environment says */
     rl_duration timeout, connect_timeout;
 } rl_http_call_options;
 /* Starts; the callback always runs later, never from inside this call. */

@@ -1,6 +1,6 @@
-/* The access token for one of Microsoft's services: OAuth 2.0 client credentials (RFC 6749 §4.4). For one loop.
+/* The access token for one of Microsoft's services, by whichever login is configured (login.h). For one loop.
  *
- * One token for all who ask that service, refreshed after 80 % of its life, one request under way at most. Neither the
+ * One token for all who ask that service, refreshed after 80 % of its life, one request under way at most. Neither a
  * secret nor the token is ever logged. */
 #ifndef RL_HTTP_TOKEN_H
 #define RL_HTTP_TOKEN_H
@@ -21,15 +21,10 @@ void rl_token_free(rl_token *t);
 
 /* The token and its number, or NULL when there is none or it is due for a refresh. Valid until the next fetch ends. */
 const char *rl_token_text(const rl_token *t, unsigned *number);
-/* Starts a fetch, or joins the one under way; the token's function is called later. */
+/* Starts a fetch, or joins the one under way; the token's function is called later. A certificate or federated login
+ * reads its file here, and an error of that is returned. */
 rl_err rl_token_fetch(rl_token *t, rl_error *e);
 /* The API refused this token: forgets it, unless it has been replaced already. */
 void rl_token_drop(rl_token *t, unsigned number);
-
-/* ---- for whoever asks for a token ---- */
-/* application/x-www-form-urlencoded; also right for one segment of a path. Appends. */
-rl_err rl_url_encode(rl_buf *out, const char *text);
-/* Whether this may stand behind "Bearer": visible ASCII, something; NULL is not. */
-bool rl_token_is_usable(const char *token);
 
 #endif

@@ -25,6 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import intune
 from directory import Collection, stable_id
+from logins import (APP_SERVICE_PATH, APP_SERVICE_SECRET, ASSERTION_TYPE, IMDS_PATH, LOGIN_SWITCHES, USER_ASSIGNED,
+                    check_assertion)
 from notify import Notifier
 from web import TRANSPORT_SWITCHES, Answer, Fake, redacted
 
@@ -109,14 +111,15 @@ class Round:
 
 
 class Graph(Fake):
-    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES}
+    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES, **LOGIN_SWITCHES}
     CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens", "notify",
                                 "subscriptions", "unsubscribe", "request_revocation", "revocation_results", "revocations_delivered", "move_services")
 
     def _clear_all(self):
         super()._clear_all()
         self.collections = {name: Collection() for name in PROPERTIES}
-        self.tokens = {}  # token -> {expires, uses}
+        self.tokens = {}  # token -> {audience, expires, uses}
+        self.assertions = set()  # jti values seen
         self.positions = {}  # opaque token -> (Round, offset, step) or (collection name, log position, select)
         self.pages_sent = 0
         self.notifier = Notifier()
@@ -124,7 +127,7 @@ class Graph(Fake):
 
     def secrets(self):
         with self.lock:
-            return (CLIENT_SECRET, *self.tokens)
+            return (CLIENT_SECRET, APP_SERVICE_SECRET, *self.tokens)
 
     # ---- controls ----
     def add(self, collection, name=None, **properties):
@@ -222,6 +225,8 @@ class Graph(Fake):
         of_intune = intune.route(parts, request.path)
         if of_intune:
             return of_intune
+        if request.path in (APP_SERVICE_PATH, IMDS_PATH):
+            return "identity"
         if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS and (parts[0] == "beta" or "Certificate" not in parts[-1]):
             return LISTS["/".join(parts[1:])][0] + ".list"
         if parts[:2] == ["v1.0", "subscriptions"]:
@@ -237,6 +242,8 @@ class Graph(Fake):
     def answer(self, request, route):
         if route == "token":
             return self.token(request)
+        if route == "identity":
+            return self.managed_identity(request)
         if route == "unknown":
             self.violation(request, "no such path")
             return Answer(404, self.error("ResourceNotFound", "no such path"))
@@ -271,18 +278,69 @@ class Graph(Fake):
             return self.token_error(400, "invalid_request", 90002)
         if form.get("grant_type") != "client_credentials" or form.get("client_id") != CLIENT_ID:
             return self.token_error(400, "unauthorized_client", 700016)
-        if form.get("client_secret") != CLIENT_SECRET:
-            return self.token_error(401, "invalid_client", 7000215)
-        scope = urllib.parse.urlsplit(form.get("scope", ""))
-        audience = {"/.default": "graph", intune.API + "/.default": "intune"}.get(scope.path.replace("//", "/"))
-        if audience is None or scope.netloc.lower() not in ("graph.microsoft.com", request.host.lower()):
+        refused = self.check_login(request, form)
+        if refused:
+            return refused
+        scope = urllib.parse.urlsplit(form.get("scope", "").replace("//.default", "/.default"))
+        audience = self.audience(request, scope._replace(path=scope.path[:-len("/.default")])) if scope.path.endswith("/.default") else None
+        if audience is None:
             return self.token_error(400, "invalid_scope", 70011)
+        token, life = self.new_token(audience)
+        expires_in = str(life) if self.take("expires_in_string", "token") else life
+        return Answer(200, {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
+
+    @staticmethod
+    def audience(request, resource):
+        """Whose API a split URL is."""
+        if resource.netloc.lower() not in ("graph.microsoft.com", request.host.lower()):
+            return None
+        return {"": "graph", intune.API: "intune"}.get(resource.path.rstrip("/"))
+
+    def new_token(self, audience):
         life = self.take("token_life", "token") or 3599
         token = "eyJ0eXAiOiJKV1QifQ." + secrets.token_urlsafe(48)
         with self.lock:
             self.tokens[token] = {"audience": audience, "expires": time.monotonic() + life, "uses": self.take("token_uses", "token")}
-        expires_in = str(life) if self.take("expires_in_string", "token") else life
-        return Answer(200, {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
+        return token, life
+
+    def check_login(self, request, form):
+        """A secret, or an assertion by the switches; None when it is right."""
+        certificate, federated = self.take("client_certificate", "token"), self.take("federated_token", "token")
+        assertion = form.get("client_assertion")
+        if assertion is None:
+            return None if form.get("client_secret") == CLIENT_SECRET else self.token_error(401, "invalid_client", 7000215)
+        if form.get("client_assertion_type") != ASSERTION_TYPE or "client_secret" in form:
+            self.violation(request, "an assertion comes with its type and without a secret")
+        if federated is not None:
+            return None if assertion == federated else self.token_error(401, "invalid_client", 700213)
+        audience = "http://%s%s" % (request.host, request.path)
+        why = "no certificate" if certificate is None else check_assertion(assertion, certificate, audience, CLIENT_ID, self.assertions)
+        return self.token_error(401, "invalid_client", 700027) if why else None
+
+    def managed_identity(self, request):
+        """A managed identity's endpoint: numbers are strings, and App Service tells only the end."""
+        imds = request.path == IMDS_PATH
+        error = self.take("identity_error", "identity")
+        if request.method != "GET" or request.body or "authorization" in request.headers:
+            self.violation(request, "a managed identity is asked by GET")
+        if request.query.get("api-version") != ("2018-02-01" if imds else "2019-08-01"):
+            self.violation(request, "api-version")
+        if error is not None:
+            headers = {"Retry-After": str(error["retry_after"])} if "retry_after" in error else {}
+            return Answer(error["status"], {"error": error.get("error", "error"), "error_description": "no"}, headers=headers)
+        if imds and request.headers.get("metadata") != "true":
+            return Answer(400, {"error": "bad_request_102", "error_description": "Required metadata header not specified"})
+        if not imds and request.headers.get("x-identity-header") != APP_SERVICE_SECRET:
+            return Answer(401, {"error": "unauthorized", "error_description": "no"})
+        if request.query.get("client_id") not in (None, USER_ASSIGNED):
+            return Answer(400, {"error": "invalid_request", "error_description": "Identity not found"})
+        audience = self.audience(request, urllib.parse.urlsplit(request.query.get("resource", "")))
+        if audience is None:
+            return Answer(400, {"error": "invalid_resource", "error_description": "AADSTS50001"})
+        token, life = self.new_token(audience)
+        answer = {"access_token": token, "expires_on": str(int(time.time()) + life), "resource": request.query["resource"],
+                  "token_type": "Bearer"}
+        return Answer(200, {**answer, "refresh_token": "", "expires_in": str(life), "not_before": "1"} if imds else answer)
 
     def token_error(self, status, code, number):
         return Answer(status, {"error": code, "error_description": "AADSTS%d: refused.\r\nTrace ID: 255d1aef" % number,
