@@ -34,7 +34,6 @@ typedef struct question {
     size_t body_n;
     rl_http_response_fn fn;
     void *arg;
-    rl_http_call *call;
     unsigned token_number;
     bool token_retried, looked_again;
 } question;
@@ -47,7 +46,6 @@ struct rl_intune {
     bool looking;                      /* the look-up is under way: its token or its request */
     bool list_retried;
     unsigned graph_number;
-    rl_http_call *list;
     question *waiting;
 };
 
@@ -174,7 +172,7 @@ static rl_err ask_list(rl_intune *i, rl_error *e)
                                     .body_limit = LIST_MAX,
                                     .timeout = s->sync.request_timeout,
                                     .connect_timeout = s->sync.connect_timeout};
-    err = err == RL_OK ? rl_http_call_start(i->client, &o, on_list, i, &i->list, e)
+    err = err == RL_OK ? rl_http_call_start(i->client, &o, on_list, i, NULL, e)
                        : rl_fail(e, err, "intune", "out of memory");
     rl_buf_free(&url);
     return err;
@@ -259,7 +257,6 @@ static void on_list(const rl_http_response *r, void *arg)
     rl_intune *i = arg;
     rl_error e = {0};
     char message[RL_ERROR_MESSAGE_MAX + 64];
-    i->list = NULL;
     if (r->err != RL_OK) {
         snprintf(message, sizeof(message), "Graph cannot be asked for Intune's services: %s", r->message);
         look_up_failed(i, r->err, message, -1);
@@ -300,7 +297,6 @@ static bool is_elsewhere(const rl_http_response *r)
 static void on_answer(const rl_http_response *r, void *arg)
 {
     question *q = arg;
-    q->call = NULL;
     bool unauthorized = r->err == RL_OK && r->status == 401, elsewhere = is_elsewhere(r);
     if (unauthorized)
         rl_token_drop(q->intune->api, q->token_number);
@@ -341,7 +337,7 @@ static rl_err post(question *q, const char *token, rl_error *e)
                                     .body_limit = (size_t)s->sync.page_limit,
                                     .timeout = s->sync.request_timeout,
                                     .connect_timeout = s->sync.connect_timeout};
-    err = err == RL_OK ? rl_http_call_start(q->intune->client, &o, on_answer, q, &q->call, e)
+    err = err == RL_OK ? rl_http_call_start(q->intune->client, &o, on_answer, q, NULL, e)
                        : rl_fail(e, err, "intune", "out of memory");
     rl_buf_free(&url);
     return err;

@@ -8,9 +8,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Devices by delta query, managed devices and risky users by list. */
-static const rl_graph_shape shapes[] = {
-    {.name = "deviceId"}, {.name = "azureADDeviceId", .listing = true}, {.listing = true}};
+/* Devices by delta query; managed devices, risky users and certificates by list. */
+static const rl_graph_shape shapes[] = {{.name = "deviceId"},
+                                        {.name = "azureADDeviceId", .listing = true},
+                                        {.listing = true},
+                                        {.listing = true, .certificates = true}};
 
 static void check_link(const char *link)
 {
@@ -22,6 +24,17 @@ static void check_state(const rl_graph_item *item, const rl_graph_shape *shape)
 {
     if ((unsigned)item->compliance >= RL_COMPLIANCE_STATES || (unsigned)item->management >= RL_MANAGEMENT_STATES ||
         (unsigned)item->risk >= RL_RISK_LEVELS || item->enrolled < 0 || (item->name_said && !shape->name))
+        abort();
+}
+
+static void check_listed(const rl_graph_item *item, const rl_graph_shape *shape)
+{
+    const rl_listed_cert *listed = item->listed;
+    if ((item->revoking && !shape->certificates) || (listed && !item->revoking))
+        abort();
+    if (listed && (listed->serial_n == 0 || listed->serial_n > RL_STORE_SERIAL_MAX ||
+                   (listed->serial[0] == 0 && listed->serial_n > 1) ||
+                   strspn(listed->thumbprint, "0123456789abcdef") != 40 || listed->thumbprint[40]))
         abort();
 }
 
@@ -37,6 +50,7 @@ static void check(const rl_graph_page *p, const rl_graph_shape *shape)
             (item->name && strlen(item->name) > RL_OBJECT_ID_MAX))
             abort();
         check_state(item, shape);
+        check_listed(item, shape);
         if (i > 0 && strcmp(p->items[i - 1].id, item->id) >= 0)
             abort();
     }
