@@ -54,8 +54,9 @@ static const cli_option list_options[] = {
 static const cli_option sync_options[] = {
     {"full", NULL, "compare the whole source"},
     {NULL, NULL,
-     "Sources: entra-device, entra-user, intune-device, user-risk, jamf-computer, jamf-device, jamf-user, crl-1 and\n"
-     "so on; reweigh weighs every certificate by the status rules, guard looks for new devices that never came.\n\n"
+     "Sources: entra-device, entra-user, intune-device, user-risk, endpoint-list, revocation-requests, jamf-computer,\n"
+     "jamf-device, jamf-user, crl-1 and so on; reweigh weighs every certificate by the status rules, guard looks for\n"
+     "new devices that never came.\n\n"
      "  revline sync hold         lists the mass changes that wait for a decision: more certificates than\n"
      "                            REVLINE_SYNC_MASS_LIMIT would have been revoked or put on hold by one round\n"
      "  revline sync release ID   applies one, by what the directories say now\n"
