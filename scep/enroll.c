@@ -2,89 +2,38 @@
  *
  * A failure of ours (store, memory, shutdown) is never told as a FAILURE CertRep: a client takes that as final.
  * It gets an HTTP error instead and comes again, and its transaction then finds what was issued meanwhile. */
-#include <openssl/err.h>
-#include <stdlib.h>
-#include <time.h>
-
 #include "base/clock.h"
 #include "scep/scep_priv.h"
 
 enum {
-    TRANSACTION_KEY_SIZE = 2 * 32 + 1,
-    RENEWALS_MAX = 32, /* certificates that one transaction goes through, see below */
+    RENEWALS_MAX = 32,             /* certificates that one transaction goes through, see below */
+    SIGNED_WITHIN = 7 * 24 * 3600, /* seconds that a message's signingTime may be off */
 };
 
-/* ---- the transaction's key in the store ---- */
-/* Each field behind its length, so that no two lists of fields give the same octets. */
-static bool hash_field(EVP_MD_CTX *ctx, rl_span field)
-{
-    uint8_t n[4] = {(uint8_t)(field.n >> 24), (uint8_t)(field.n >> 16), (uint8_t)(field.n >> 8), (uint8_t)field.n};
-    return EVP_DigestUpdate(ctx, n, sizeof(n)) == 1 && EVP_DigestUpdate(ctx, field.p, field.n) == 1;
-}
-
-static bool hash_csr(EVP_MD_CTX *ctx, X509_REQ *csr)
-{
-    unsigned char *key = NULL, *exts = NULL;
-    const unsigned char *name = NULL;
-    size_t name_n = 0;
-    STACK_OF(X509_EXTENSION) *list = X509_REQ_get_extensions(csr);
-    int key_n = i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(csr), &key);
-    int exts_n = list ? i2d_X509_EXTENSIONS(list, &exts) : 0;
-    bool ok = key_n > 0 && exts_n >= 0 && X509_NAME_get0_der(X509_REQ_get_subject_name(csr), &name, &name_n) == 1 &&
-              hash_field(ctx, rl_span_of(key, (size_t)key_n)) && hash_field(ctx, rl_span_of(name, name_n)) &&
-              hash_field(ctx, rl_span_of(exts, (size_t)exts_n));
-    sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
-    OPENSSL_free(exts);
-    OPENSSL_free(key);
-    ERR_clear_error(); /* extensions that do not decode: the CA tells */
-    return ok;
-}
-
-/* A transaction is one client's wish for one certificate: profile, transactionID, key, subject and extensions. The
- * transactionID alone is the client's to choose, so it must not give one client another's certificate; and clients
- * that derive it from their key use it for every name they ask. The challenge and the CSR's signature stay
- * out: a client that makes its CSR again means the same. `after`: see issue(). */
-static rl_err transaction_key(const scep_profile *p, const scep_request *r, const rl_cert_id *after,
-                              char out[TRANSACTION_KEY_SIZE])
-{
-    uint8_t digest[32];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    rl_span serial = after ? rl_span_of(after->serial, after->serial_n) : (rl_span){(const uint8_t *)"", 0};
-    bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
-              hash_field(ctx, rl_span_str(p->certificate.name)) && hash_field(ctx, rl_span_str(r->transaction)) &&
-              hash_csr(ctx, r->csr) && hash_field(ctx, serial) && EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok ? rl_hex(rl_span_of(digest, sizeof(digest)), out, TRANSACTION_KEY_SIZE) : RL_ECRYPTO;
-}
-
 /* ---- issuing ---- */
-static int64_t unix_of(const ASN1_TIME *t)
-{
-    struct tm tm;
-    return ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : 0;
-}
-
 static bool past_half_life(const X509 *cert)
 {
-    int64_t from = unix_of(X509_get0_notBefore(cert)), to = unix_of(X509_get0_notAfter(cert));
-    return rl_wall_s() > from + (to - from) / 2;
+    int64_t from, to;
+    return rl_x509_time(X509_get0_notBefore(cert), &from) == RL_OK &&
+           rl_x509_time(X509_get0_notAfter(cert), &to) == RL_OK && rl_wall_s() > from + (to - from) / 2;
 }
 
 /* The transaction's certificate, which is the one it got before if it was here before. Some clients take their
  * transactionID from their key and keep the key: what looks like a retransmission when the certificate
  * has less than half of its life left is their way to renew. It gets a new certificate, under a transaction that
- * follows from the old one, so that its own retransmissions find it too. */
-static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued, X509 **cert,
-                    rl_error *e)
+ * follows from the old one, so that its own retransmissions find it too. Who renews by certificate says what it
+ * follows (`renews`), and gets one successor of that and no more. */
+static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
+                    rl_issued *issued, X509 **cert, rl_error *e)
 {
-    char key[TRANSACTION_KEY_SIZE];
+    char key[SCEP_TRANSACTION_KEY + 1];
     const rl_issue_request ask = {.profile = p->id, .csr = r->csr, .requester = "scep", .transaction = key};
     rl_cert_id after;
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
-        RL_TRY(transaction_key(p, r, i ? &after : NULL, key));
+        RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
         RL_TRY(rl_ca_issue(s->ca, &ask, issued, e));
         rl_err err = rl_x509_from_der(rl_span_of(issued->der, issued->der_n), cert, e);
-        if (err == RL_OK && !(issued->repeated && past_half_life(*cert)))
+        if (err == RL_OK && (renews || !issued->repeated || !past_half_life(*cert)))
             return RL_OK;
         after = issued->id;
         X509_free(*cert);
@@ -112,12 +61,12 @@ static void log_refused(const scep_profile *p, const scep_request *r, const char
                     "reason", why, "peer", peer);
 }
 
-static void answer_refusal(const rl_scep *s, const scep_profile *p, const scep_request *r, const scep_refusal *why,
-                           const char *peer, scep_outcome *out)
+static void answer_refusal(const scep_profile *p, const scep_request *r, const scep_refusal *why, const char *peer,
+                           scep_outcome *out)
 {
     rl_error e = {0};
     log_refused(p, r, scep_fail_info_name(why->info), why->text, peer);
-    rl_err err = scep_reply_failure(&s->self, r, why, &out->body, &e);
+    rl_err err = scep_reply_failure(r, why, &out->body, &e);
     if (err == RL_OK) {
         out->status = 200;
         out->result = SCEP_REFUSED;
@@ -141,27 +90,47 @@ static bool blame(rl_err err, const rl_error *e, scep_refusal *why)
     return true;
 }
 
-static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, scep_refusal *why, const char *peer,
-                   scep_outcome *out)
+static void answer_failed(const scep_profile *p, const scep_request *r, rl_err err, const rl_error *e, const char *peer,
+                          scep_outcome *out)
+{
+    log_error("scep.failed", "profile", p->certificate.name, "transaction", r->transaction, "error",
+              e->message[0] ? e->message : rl_err_name(err), "peer", peer);
+    rl_buf_free(&out->body);
+    fail(out, err);
+}
+
+/* The new certificate and its CA's, RFC 8894 §3.3.2.1. */
+static rl_err answer_issued(const rl_scep *s, const scep_request *r, X509 *cert, rl_issuer_id issuer, rl_buf *out,
+                            rl_error *e)
+{
+    X509 *certs[1 + SCEP_CHAIN_MAX] = {cert};
+    rl_buf degenerate = {0};
+    size_t n = scep_chain(s->ca, rl_ca_by_id(s->ca, issuer), certs + 1);
+    rl_err err = scep_certs_only(certs, 1 + n, &degenerate, e);
+    if (err == RL_OK)
+        err = scep_reply_success(r, rl_buf_span(&degenerate), out, e);
+    rl_buf_free(&degenerate);
+    return err;
+}
+
+static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
+                   scep_refusal *why, const char *peer, scep_outcome *out)
 {
     rl_issued issued = {0};
     rl_error e = {0};
     X509 *cert = NULL;
-    rl_err err = issue(s, p, r, &issued, &cert, &e);
+    rl_err err = issue(s, p, r, renews, &issued, &cert, &e);
     if (blame(err, &e, why)) {
-        answer_refusal(s, p, r, why, peer, out);
-    } else if (err != RL_OK || (err = scep_reply_success(&s->self, r, cert, rl_ca_by_id(s->ca, issued.id.issuer)->cert,
-                                                         &out->body, &e)) != RL_OK) {
-        log_error("scep.failed", "profile", p->certificate.name, "transaction", r->transaction, "error",
-                  e.message[0] ? e.message : rl_err_name(err), "peer", peer);
-        fail(out, err);
+        answer_refusal(p, r, why, peer, out);
+    } else if (err != RL_OK || (err = answer_issued(s, r, cert, issued.id.issuer, &out->body, &e)) != RL_OK) {
+        answer_failed(p, r, err, &e, peer, out);
     } else {
         rl_serial serial = {.n = issued.id.serial_n};
         char text[2 * RL_SERIAL_MAX + 1];
         memcpy(serial.b, issued.id.serial, serial.n);
         rl_serial_text(&serial, text);
         log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text,
-                 "repeated", issued.repeated, "peer", peer);
+                 "renewal", renews != NULL, "repeated", issued.repeated, "peer", peer);
         out->status = 200;
         out->result = issued.repeated ? SCEP_REPEATED : SCEP_ISSUED;
     }
@@ -184,20 +153,83 @@ static bool challenge_holds(const scep_profile *p, const scep_request *r)
     return holds;
 }
 
+/* A PKCSReq by the challenge; a RenewalReq, and a PKCSReq without challenge that a certificate of ours has signed
+ * (RFC 8894 §2.3), by that certificate: then `renews` says which. RL_EDENIED with `why`. */
+static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_cert_id *old,
+                        const rl_cert_id **renews, scep_refusal *why)
+{
+    bool given = r->challenge && r->challenge[0], holds = challenge_holds(p, r);
+    if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
+        *renews = old;
+        return scep_renewal_check(s, p, r, holds, old, why);
+    }
+    if (holds)
+        return RL_OK;
+    *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing"};
+    return RL_EDENIED;
+}
+
+static void certify(const rl_scep *s, const scep_profile *p, const scep_request *r, scep_refusal *why, const char *peer,
+                    scep_outcome *out)
+{
+    const rl_error none = {0};
+    const rl_cert_id *renews = NULL;
+    rl_cert_id old;
+    rl_err err = authorise(s, p, r, &old, &renews, why);
+    if (err == RL_OK)
+        enroll(s, p, r, renews, why, peer, out);
+    else if (err == RL_EDENIED)
+        answer_refusal(p, r, why, peer, out);
+    else
+        answer_failed(p, r, err, &none, peer, out);
+}
+
+/* CertPoll, GetCert, GetCRL. */
+static void look_up(const rl_scep *s, const scep_profile *p, const scep_request *r, scep_refusal *why, const char *peer,
+                    scep_outcome *out)
+{
+    rl_error e = {0};
+    rl_buf found = {0};
+    rl_err err = scep_look_up(s, p, r, &found, why, &e);
+    if (err == RL_OK)
+        err = scep_reply_success(r, rl_buf_span(&found), &out->body, &e);
+    if (err == RL_OK) {
+        log_client_info("scep.found", "profile", p->certificate.name, "transaction", r->transaction, "type", r->type,
+                        "peer", peer);
+        out->status = 200;
+        out->result = SCEP_ANSWERED;
+    } else if (err == RL_EDENIED) {
+        answer_refusal(p, r, why, peer, out);
+    } else {
+        answer_failed(p, r, err, &e, peer, out);
+    }
+    rl_buf_free(&found);
+}
+
+/* RFC 8894 §3.2.1.4, badTime. An old message that somebody has kept would else renew what it once asked for. A week is
+ * more than time zones and queues come to. */
+static bool is_timely(const scep_request *r)
+{
+    int64_t off = r->signed_at - rl_wall_s();
+    return r->signed_at == 0 || (off >= -SIGNED_WITHIN && off <= SIGNED_WITHIN);
+}
+
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out)
 {
     scep_request r;
     scep_refusal why;
     *out = (scep_outcome){.status = 500};
     rl_err err = scep_request_read(&s->self, message, &r, &why);
-    if (err == RL_OK && !challenge_holds(p, &r)) {
-        why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing"};
+    if (err == RL_OK && !is_timely(&r)) {
+        why = (scep_refusal){.info = SCEP_BAD_TIME, .text = "signingTime is more than a week off: set the clock"};
         err = RL_EDENIED;
     }
-    if (err == RL_OK) {
-        enroll(s, p, &r, &why, peer, out);
+    if (err == RL_OK && r.csr) {
+        certify(s, p, &r, &why, peer, out);
+    } else if (err == RL_OK) {
+        look_up(s, p, &r, &why, peer, out);
     } else if (err == RL_EDENIED) {
-        answer_refusal(s, p, &r, &why, peer, out);
+        answer_refusal(p, &r, &why, peer, out);
     } else if (err == RL_EBADMSG) {
         log_refused(p, &r, "unreadable", why.text, peer);
         *out = (scep_outcome){.status = 400, .result = SCEP_MALFORMED, .text = why.text};

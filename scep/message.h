@@ -1,6 +1,6 @@
 /* SCEP messages (RFC 8894 §3): a pkiMessage is SignedData over EnvelopedData; knows nothing of HTTP, store or CA.
  *
- * Reading verifies the signature, decrypts, and checks the CSR's proof of possession; building makes the CertRep.
+ * Reading verifies the signature, decrypts, and checks a CSR's proof of possession; building makes the CertRep.
  * Both are pure functions of their arguments, safe on any thread. */
 #ifndef RL_SCEP_MESSAGE_H
 #define RL_SCEP_MESSAGE_H
@@ -8,7 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-#include "base/span.h"
+#include "crypto/x509.h"
 
 enum {
     SCEP_TRANSACTION_MAX = 255,
@@ -45,7 +45,8 @@ const char *scep_fail_info_name(scep_fail_info f); /* "badAlg", … */
 typedef struct scep_identity {
     X509 *cert;
     EVP_PKEY *key;
-    bool allow_legacy; /* SHA-1 and 3DES */
+    bool allow_legacy;                 /* SHA-1 and 3DES */
+    const struct scep_identity *older; /* of a root before this one, to which clients may still encrypt; or NULL */
 } scep_identity;
 
 /* Why a message is refused: what the client is told. `text` is ASCII, static or in `room`. */
@@ -59,31 +60,50 @@ typedef struct scep_request {
     char transaction[SCEP_TRANSACTION_MAX + 1]; /* printable ASCII */
     uint8_t nonce[SCEP_NONCE_MAX];
     size_t nonce_n;
-    int type;                 /* scep_message_type, or what else the client wrote */
-    X509 *signer;             /* the answer is encrypted for it */
-    const EVP_MD *digest;     /* the client's; SHA-256 until it is known to be acceptable */
-    const EVP_CIPHER *cipher; /* the client's */
+    int type;                  /* scep_message_type, or what else the client wrote */
+    int64_t signed_at;         /* signingTime, Unix seconds; 0 = not told */
+    X509 *signer;              /* the answer is encrypted for it */
+    const scep_identity *self; /* whom the client encrypted to: signs the answer */
+    const EVP_MD *digest;      /* the client's; SHA-256 until it is known to be acceptable */
+    const EVP_CIPHER *cipher;  /* the client's */
+    const EVP_MD *oaep, *mgf1; /* the hashes of its RSA-OAEP; NULL: RSA key transport by PKCS #1 v1.5 */
+    /* PKCSReq, RenewalReq */
     X509_REQ *csr;
     char *challenge; /* UTF-8, without NUL inside; NULL when there is none */
+    /* CertPoll: both; GetCert, GetCRL: issuer and serial */
+    X509_NAME *issuer, *subject;
+    rl_serial serial;
 } scep_request;
 
-/* RL_OK: `out` is whole. RL_EDENIED: `why` goes into a FAILURE CertRep, for which `out` has transaction, nonce
- * and digest. RL_EBADMSG: not even those could be read; `why->text` says it. RL_ENOMEM.
- * Every way in which a changed message can fail to be opened gives one and the same refusal, so that the
+/* RL_OK: `out` is whole. RL_EDENIED: `why` goes into a FAILURE CertRep, for which `out` has transaction, nonce, digest
+ * and self. RL_EBADMSG: not even those could be read; `why->text` says it. RL_ENOMEM.
+ * Every way in which a changed message can fail to be opened gives one and the same refusal for its type, so that the
  * answer is no oracle for the padding of key transport or content. Clear `out` in every case. */
 rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *out, scep_refusal *why);
 void scep_request_clear(scep_request *r);
+/* What does not open, and what names no certificate, is one refusal: with a difference, a CertPoll or GetCert around
+ * another's ciphertext would be a question about its plain text. */
+void scep_refuse_unknown(scep_refusal *why);
 
-/* CertRep with pkiStatus SUCCESS: the issued certificate and its CA's, encrypted for the signer of the request,
- * in the digest and cipher that it used. DER is appended to `out`. */
-rl_err scep_reply_success(const scep_identity *self, const scep_request *r, X509 *issued, X509 *ca, rl_buf *out,
-                          rl_error *e);
+/* What CertPoll asks by, RFC 8894 §3.3.3: SEQUENCE { issuer, subject }. The caller frees both names. RL_EBADMSG on
+ * anything but DER that fills `der`. */
+rl_err scep_issuer_and_subject(rl_span der, X509_NAME **issuer, X509_NAME **subject);
+/* What GetCert and GetCRL ask by, RFC 5652 §10.2.4: SEQUENCE { issuer, serialNumber }. Likewise; RL_ERANGE for a serial
+ * number that is negative or longer than 20 octets. */
+rl_err scep_issuer_and_serial(rl_span der, X509_NAME **issuer, rl_serial *serial);
+
+/* CertRep with pkiStatus SUCCESS: `degenerate` (of scep_certs_only or scep_crl_only) encrypted for the signer of the
+ * request, in the digest, cipher and key transport that it used. DER is appended to `out`. */
+rl_err scep_reply_success(const scep_request *r, rl_span degenerate, rl_buf *out, rl_error *e);
 /* CertRep with pkiStatus FAILURE, RFC 8894 §3.3.2.2: signed, with nothing inside. */
-rl_err scep_reply_failure(const scep_identity *self, const scep_request *r, const scep_refusal *why, rl_buf *out,
-                          rl_error *e);
+rl_err scep_reply_failure(const scep_request *r, const scep_refusal *why, rl_buf *out, rl_error *e);
 
-/* Degenerate certificates-only SignedData, RFC 8894 §3.4, in the order given. DER is appended to `out`. */
+/* Degenerate SignedData, RFC 8894 §3.4: certificates in the order given, or one list (DER). DER is appended to `out`.
+ */
 rl_err scep_certs_only(X509 *const *certs, size_t n, rl_buf *out, rl_error *e);
+rl_err scep_crl_only(rl_span crl, rl_buf *out, rl_error *e);
+/* The answer to GetNextCACert, RFC 8894 §4.7.1: `degenerate` signed by the CA that clients hold. Likewise. */
+rl_err scep_sign_next(X509 *cert, EVP_PKEY *key, rl_span degenerate, rl_buf *out, rl_error *e);
 
 /* What both directions name: 2.16.840.1.113733.1.9.x and id-scep-failInfoText. Static; thread-safe. */
 typedef enum {

@@ -1,7 +1,7 @@
 /* The SCEP server: profiles, their routes, and the operations of RFC 8894 §4 over HTTP.
  *
- * GetCACaps and GetCACert are ready bodies; a PKIOperation goes to the thread pool (enroll.c). Handlers run
- * on the HTTP workers and share one rl_scep, which is immutable after opening. */
+ * What is told of the CA is ready (authority.c); a PKIOperation goes to the thread pool (enroll.c). Handlers run
+ * on the HTTP workers and share one rl_scep, which is immutable once it serves. */
 #include "scep/scep.h"
 
 #include <stdlib.h>
@@ -20,23 +20,6 @@ static const char *const paths[RL_ENROLL_NAMED] = {
 enum { WAITING = 4 };
 
 /* ---- opening ---- */
-/* RFC 8894 §3.5.2. Only what is there: no Renewal, no GetNextCACert. */
-static rl_err write_caps(rl_scep *s)
-{
-    return rl_buf_printf(&s->caps, "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n%s",
-                         s->self.allow_legacy ? "SHA-1\nDES3\n" : "");
-}
-
-/* RFC 8894 §4.2.1: one certificate as it is; with a registration authority both, the RA's first. */
-static rl_err write_ca_cert(rl_scep *s, rl_error *e)
-{
-    const rl_issuer *issuer = rl_ca_issuer(s->ca);
-    s->has_ra = X509_cmp(s->self.cert, issuer->cert) != 0;
-    if (!s->has_ra)
-        return rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n);
-    return scep_certs_only((X509 *const[]){s->self.cert, issuer->cert}, 2, &s->ca_cert, e);
-}
-
 static rl_metric *results(const char *operation, const char *result)
 {
     char labels[96];
@@ -47,14 +30,15 @@ static rl_metric *results(const char *operation, const char *result)
 static void register_metrics(rl_scep *s)
 {
     static const char *const names[SCEP_RESULT_COUNT] = {
-        [SCEP_ISSUED] = "issued",       [SCEP_REPEATED] = "repeated", [SCEP_REFUSED] = "refused",
-        [SCEP_MALFORMED] = "malformed", [SCEP_BUSY] = "busy",         [SCEP_FAILED] = "failed",
+        [SCEP_ANSWERED] = "answered", [SCEP_ISSUED] = "issued",       [SCEP_REPEATED] = "repeated",
+        [SCEP_REFUSED] = "refused",   [SCEP_MALFORMED] = "malformed", [SCEP_BUSY] = "busy",
+        [SCEP_FAILED] = "failed",
     };
     for (unsigned i = 0; i < SCEP_RESULT_COUNT; i++)
-        if (names[i])
-            s->pki_results[i] = results("PKIOperation", names[i]);
+        s->pki_results[i] = results("PKIOperation", names[i]);
     s->caps_answered = results("GetCACaps", "answered");
     s->cert_answered = results("GetCACert", "answered");
+    s->next_answered = results("GetNextCACert", "answered");
     s->unknown = results("unknown", "malformed");
     s->pki_seconds =
         rl_histogram("revline_scep_pki_operation_seconds", "", "Time from a PKIOperation's last octet to its answer.");
@@ -73,23 +57,32 @@ static void add_endpoint(rl_scep *s, rl_profile_id id)
     s->endpoints[s->endpoints_n++] = (scep_endpoint){s, p};
 }
 
-rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_error *e)
+/* Before anybody has said where lists come from. */
+static rl_err no_crl(void *ctx, rl_issuer_id issuer, rl_buf *out)
 {
-    rl_signer *signer;
+    (void)ctx, (void)issuer, (void)out;
+    return RL_EBUSY;
+}
+
+void rl_scep_on_crl(rl_scep *s, rl_scep_crl current, void *ctx)
+{
+    s->crl = current;
+    s->crl_ctx = ctx;
+}
+
+rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_scep **out, rl_error *e)
+{
     rl_scep *s = calloc(1, sizeof(*s));
     if (!s)
         return rl_fail(e, RL_ENOMEM, "scep", "out of memory");
     s->ca = ca;
     s->settings = settings;
-    rl_ca_scep_identity(ca, &s->self.cert, &signer);
-    s->self.key = rl_signer_pkey(signer);
-    s->self.allow_legacy = settings->scep.allow_legacy;
+    s->store = store;
+    s->crl = no_crl;
     for (unsigned i = 0; i < RL_ENROLL_MAX; i++)
         add_endpoint(s, (rl_profile_id)i);
     register_metrics(s);
-    rl_err err = write_caps(s);
-    if (err == RL_OK)
-        err = write_ca_cert(s, e);
+    rl_err err = scep_authority_open(s, e);
     if (err == RL_OK)
         err = rl_http_pool_new("scep", WAITING, settings->scep.concurrent_limit, &s->pool, e);
     if (err != RL_OK)
@@ -102,8 +95,8 @@ rl_err rl_scep_open(rl_ca *ca, const rl_settings *settings, rl_scep **out, rl_er
 void rl_scep_close(rl_scep *s)
 {
     rl_http_pool_free(s->pool);
-    rl_buf_free(&s->caps);
     rl_buf_free(&s->ca_cert);
+    rl_buf_free(&s->next_ca);
     free(s);
 }
 
@@ -173,7 +166,7 @@ static rl_err decode_message(rl_http_request *req, rl_span *out)
     if (!clean)
         return RL_EBADMSG;
     for (size_t i = 0; i < text.n; i++)
-        if (text.p[i] != '\r' && text.p[i] != '\n')
+        if (text.p[i] != '\r' && text.p[i] != '\n' && text.p[i] != '\t')
             clean[n++] = text.p[i] == ' ' ? '+' : text.p[i];
     RL_TRY(rl_base64_decode(rl_span_of(clean, n), false, clean, n, &out->n)); /* in place: never ahead of its input */
     out->p = clean;
@@ -192,33 +185,66 @@ static void pki_operation_get(rl_http_request *req, scep_endpoint *endpoint)
 }
 
 /* ---- operations and routes ---- */
-/* RFC 8894 §4: the operation is in the query, also of a POST. */
+static void get_ca_caps(rl_http_request *req, scep_endpoint *endpoint)
+{
+    rl_buf caps = {0};
+    rl_metric_add(endpoint->scep->caps_answered, 1);
+    if (scep_caps(endpoint->scep, &endpoint->profile, &caps) == RL_OK)
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain\r\n"), rl_buf_span(&caps));
+    else
+        rl_http_error(req, 500, "out of memory");
+    rl_buf_free(&caps);
+}
+
+static void get_ca_cert(rl_http_request *req, scep_endpoint *endpoint)
+{
+    const rl_scep *s = endpoint->scep;
+    rl_metric_add(s->cert_answered, 1);
+    rl_http_reply(req, 200,
+                  s->ca_cert_alone ? RL_SPAN_LIT("Content-Type: application/x-x509-ca-cert\r\n")
+                                   : RL_SPAN_LIT("Content-Type: application/x-x509-ca-ra-cert\r\n"),
+                  rl_buf_span(&s->ca_cert));
+}
+
+/* RFC 8894 §4.7 names no answer for "there is none": it is not found. */
+static void get_next_ca_cert(rl_http_request *req, scep_endpoint *endpoint)
+{
+    const rl_scep *s = endpoint->scep;
+    rl_metric_add(scep_has_next_ca(s) ? s->next_answered : s->unknown, 1);
+    if (scep_has_next_ca(s))
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/x-x509-next-ca-cert\r\n"),
+                      rl_buf_span(&s->next_ca));
+    else
+        rl_http_error(req, 404, "there is no next CA certificate");
+}
+
+/* RFC 8894 §4: the operation is in the query, also of a POST. A GET's other operations may have a message, too, which
+ * names a CA: there is one. */
 static void handle(rl_http_request *req, void *ctx)
 {
+    static const struct {
+        const char *name;
+        void (*answer)(rl_http_request *req, scep_endpoint *endpoint);
+    } gets[] = {{"GetCACaps", get_ca_caps},
+                {"GetCACert", get_ca_cert},
+                {"GetNextCACert", get_next_ca_cert},
+                {"PKIOperation", pki_operation_get}};
     scep_endpoint *endpoint = ctx;
-    const rl_scep *s = endpoint->scep;
     bool post = req->method == RL_HTTP_POST;
     rl_span operation = rl_http_query(req, "operation");
-    if (rl_span_ieq(operation, RL_SPAN_LIT("PKIOperation"))) {
-        if (post)
-            pki_operation(req, endpoint, req->body);
-        else
-            pki_operation_get(req, endpoint);
-    } else if (!post && rl_span_ieq(operation, RL_SPAN_LIT("GetCACaps"))) {
-        rl_metric_add(s->caps_answered, 1);
-        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: text/plain\r\n"), rl_buf_span(&s->caps));
-    } else if (!post && rl_span_ieq(operation, RL_SPAN_LIT("GetCACert"))) {
-        rl_metric_add(s->cert_answered, 1);
-        rl_http_reply(req, 200,
-                      s->has_ra ? RL_SPAN_LIT("Content-Type: application/x-x509-ca-ra-cert\r\n")
-                                : RL_SPAN_LIT("Content-Type: application/x-x509-ca-cert\r\n"),
-                      rl_buf_span(&s->ca_cert));
-    } else {
-        rl_metric_add(s->unknown, 1);
-        rl_http_error(req, 400,
-                      post ? "by POST there is only operation=PKIOperation"
-                           : "operation must be GetCACaps, GetCACert or PKIOperation");
+    for (size_t i = 0; !post && i < sizeof(gets) / sizeof(gets[0]); i++)
+        if (rl_span_ieq(operation, rl_span_str(gets[i].name))) {
+            gets[i].answer(req, endpoint);
+            return;
+        }
+    if (post && rl_span_ieq(operation, RL_SPAN_LIT("PKIOperation"))) {
+        pki_operation(req, endpoint, req->body);
+        return;
     }
+    rl_metric_add(endpoint->scep->unknown, 1);
+    rl_http_error(req, 400,
+                  post ? "by POST there is only operation=PKIOperation"
+                       : "operation must be GetCACaps, GetCACert, GetNextCACert or PKIOperation");
 }
 
 size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)

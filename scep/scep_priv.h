@@ -15,7 +15,7 @@ typedef struct scep_profile {
 
 /* How a request ended: the label of its metric. */
 typedef enum {
-    SCEP_ANSWERED, /* GetCACaps, GetCACert */
+    SCEP_ANSWERED, /* GetCACaps, GetCACert, GetNextCACert; CertPoll, GetCert, GetCRL */
     SCEP_ISSUED,
     SCEP_REPEATED,  /* a retransmission got its certificate again */
     SCEP_REFUSED,   /* a FAILURE CertRep */
@@ -30,17 +30,24 @@ typedef struct scep_endpoint {
     scep_profile profile;
 } scep_endpoint;
 
+enum { SCEP_CHAIN_MAX = 8 }; /* CA certificates from an issuer to its root */
+
 /* Immutable after opening; used by all HTTP workers and the pool's threads. */
 struct rl_scep {
     rl_ca *ca;
+    rl_store *store;
     const rl_settings *settings;
-    scep_identity self;
-    rl_buf caps, ca_cert; /* ready bodies */
-    bool has_ra;
+    scep_identity self, older[RL_CA_ISSUERS_MAX];
+    rl_buf ca_cert; /* GetCACert's body */
+    bool ca_cert_alone;
+    rl_buf next_ca;        /* GetNextCACert's, empty when there is none */
+    int64_t next_ca_until; /* Unix seconds: the end of the root that signed it */
+    rl_scep_crl crl;
+    void *crl_ctx;
     rl_http_pool *pool;
     scep_endpoint endpoints[RL_ENROLL_MAX]; /* of the profiles that are on */
     size_t endpoints_n;
-    rl_metric *pki_results[SCEP_RESULT_COUNT], *caps_answered, *cert_answered, *unknown;
+    rl_metric *pki_results[SCEP_RESULT_COUNT], *caps_answered, *cert_answered, *next_answered, *unknown;
     rl_metric *pki_seconds;
 };
 
@@ -52,8 +59,46 @@ typedef struct scep_outcome {
     const char *text;
 } scep_outcome;
 
+/* ---- enroll.c ---- */
 /* The whole of a PKIOperation: reads, authorises, issues, answers, logs. Blocks for the store. `out` is filled
  * in every case; the caller frees its body. */
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out);
+
+/* ---- authority.c: what is told of the CA ---- */
+/* Who decrypts and signs, and the ready bodies. */
+rl_err scep_authority_open(rl_scep *s, rl_error *e);
+/* The certificates from `issuer` to its root as far as they are known; returns how many of SCEP_CHAIN_MAX. Borrowed. */
+size_t scep_chain(const rl_ca *ca, const rl_issuer *issuer, X509 *out[SCEP_CHAIN_MAX]);
+/* GetCACaps of a profile now, RFC 8894 §3.5.2. */
+rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out);
+bool scep_has_next_ca(const rl_scep *s);
+
+/* ---- transaction.c: a transaction's name in the store ---- */
+enum {
+    SCEP_TRANSACTION_KEY = 4 * 32,
+    SCEP_TRANSACTION_FRONT = 2 * 32
+}; /* hexadecimal digits: all, and the front part */
+/* `front` is what a CertPoll can tell, too: profile, transactionID and subject. */
+rl_err scep_transaction_front(const scep_profile *p, const scep_request *r, const X509_NAME *subject,
+                              char out[SCEP_TRANSACTION_FRONT + 1]);
+/* That of a certificate request; `after`: the certificate that it renews, or NULL. */
+rl_err scep_transaction_key(const scep_profile *p, const scep_request *r, const rl_cert_id *after,
+                            char out[SCEP_TRANSACTION_KEY + 1]);
+
+/* ---- renewal.c ---- */
+/* Whether the signer's certificate has a signature of an issuer of our own. */
+bool scep_signer_is_ours(const rl_scep *s, const scep_request *r);
+/* Whether who has this certificate gets another one at this profile without a challenge. */
+bool scep_renewal_allowed(const rl_scep *s, const scep_profile *p, const rl_cert_record *old);
+/* RFC 8894 §2.3: the request is signed by a certificate of ours that is good now, for the same names. RL_OK: `old` is
+ * that certificate. RL_EDENIED with `why`; other errors are the store's. `challenged`: the challenge was right. */
+rl_err scep_renewal_check(const rl_scep *s, const scep_profile *p, const scep_request *r, bool challenged,
+                          rl_cert_id *old, scep_refusal *why);
+
+/* ---- lookup.c ---- */
+/* CertPoll, GetCert, GetCRL: appends what is asked for as degenerate SignedData. RL_EDENIED with `why`: there is no
+ * such thing; RL_EBUSY: the list is still being made; other errors are the store's. */
+rl_err scep_look_up(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_buf *out, scep_refusal *why,
+                    rl_error *e);
 
 #endif

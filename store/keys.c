@@ -88,6 +88,15 @@ rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k)
     return put_id(k, src, id, true);
 }
 
+rl_err rl_key_binding_names(rl_source src, const char *begin, size_t n, rl_key *k)
+{
+    if (n > RL_OBJECT_ID_MAX || strlen(begin) > n)
+        return RL_ERANGE;
+    RL_TRY(put_id(k, src, begin, true));
+    k->b[1] = (uint8_t)n;
+    return RL_OK;
+}
+
 rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k)
 {
     RL_TRY(put_id(k, src, id, true));

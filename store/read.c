@@ -151,6 +151,25 @@ rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cer
     return end != RL_OK ? end : err;
 }
 
+rl_err rl_store_bindings_named(rl_store *s, rl_source src, const char *begin, size_t n, rl_cert_id *out, size_t cap,
+                               size_t *found)
+{
+    rl_key k;
+    struct scan c;
+    rl_span key, value;
+    rl_err err = RL_OK;
+    *found = 0;
+    RL_TRY(rl_key_binding_names(src, begin, n, &k));
+    RL_TRY(scan_begin(&c, s, CF_BINDING, k.b, k.n));
+    while (err == RL_OK && *found < cap && scan_get(&c, &key, &value) && key.n > k.n && memcmp(key.p, k.b, k.n) == 0) {
+        err = rl_key_to_cert(key.p, key.n, 2 + n, &out[*found]);
+        *found += err == RL_OK;
+        rocksdb_iter_next(c.it);
+    }
+    rl_err end = scan_end(&c);
+    return end != RL_OK ? end : err;
+}
+
 rl_err rl_store_each_cert(rl_store *s, const rl_cert_id *after,
                           bool (*fn)(const rl_cert_id *id, const rl_cert_record *r, void *ctx), void *ctx)
 {

@@ -32,6 +32,9 @@ rl_err rl_store_issuer_crl(rl_store *s, rl_issuer_id id, rl_issuer_crl *out); /*
 rl_err rl_store_object(rl_store *s, rl_source src, const char *id, rl_object_record *out);
 rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out);
 rl_err rl_store_binding_first(rl_store *s, rl_source src, const char *id, rl_cert_id *out);
+/* The first `cap` certificates that are bound to names of `n` octets beginning with `begin`, in the names' order. */
+rl_err rl_store_bindings_named(rl_store *s, rl_source src, const char *begin, size_t n, rl_cert_id *out, size_t cap,
+                               size_t *found);
 
 /* Iteration in key order over a snapshot; the callback returns false to stop. Start after `after` (NULL = from the
  * start). A record handed to the callback is cleared when it returns. */

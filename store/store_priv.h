@@ -44,6 +44,8 @@ rl_err rl_key_cert(const rl_cert_id *id, rl_key *k);
 rl_err rl_key_object(rl_source src, const char *id, rl_key *k);
 /* source, length of id, id: the length keeps "a" from being a prefix of "ab". */
 rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k);
+/* What the bindings of all names of `n` octets that begin with `begin` begin with. */
+rl_err rl_key_binding_names(rl_source src, const char *begin, size_t n, rl_key *k);
 rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k);
 /* The certificate at the end of a cert key or, behind `prefix` octets, of a binding key; RL_ECORRUPT. */
 rl_err rl_key_to_cert(const void *key, size_t n, size_t prefix, rl_cert_id *out);

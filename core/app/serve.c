@@ -102,11 +102,17 @@ static void print_banner(const rl_app *app)
     fflush(stdout);
 }
 
+static rl_err current_crl(void *ctx, rl_issuer_id issuer, rl_buf *out)
+{
+    return rl_crls_current(ctx, issuer, out);
+}
+
 static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
 {
     RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
     RL_TRY(rl_crls_open(app->store, app->ca, app->settings, &app->crls, e));
-    RL_TRY(rl_scep_open(app->ca, app->settings, &app->scep, e));
+    RL_TRY(rl_scep_open(app->ca, app->store, app->settings, &app->scep, e));
+    rl_scep_on_crl(app->scep, current_crl, app->crls);
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
     RL_TRY(rl_control_start(app, control, e));
     return start_http(app, e);

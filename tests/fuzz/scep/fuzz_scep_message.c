@@ -26,7 +26,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void read_message(client_bytes message)
 {
-    const scep_identity self = {server.cert, server.key, true};
+    const scep_identity self = {.cert = server.cert, .key = server.key, .allow_legacy = true};
     scep_request r;
     scep_refusal why;
     rl_buf out = {0};

@@ -63,6 +63,10 @@ static inline client_party client_party_new(EVP_PKEY *key, const char *cn, const
     CLIENT_MUST(ASN1_INTEGER_set(X509_get_serialNumber(p.cert), 4711) && X509_set_pubkey(p.cert, key));
     CLIENT_MUST(X509_gmtime_adj(X509_getm_notBefore(p.cert), -60) &&
                 X509_gmtime_adj(X509_getm_notAfter(p.cert), 86400));
+    X509_EXTENSION *ski =
+        X509V3_EXT_conf_nid(NULL, &(X509V3_CTX){.subject_cert = p.cert}, NID_subject_key_identifier, "hash");
+    CLIENT_MUST(ski && X509_add_ext(p.cert, ski, -1));
+    X509_EXTENSION_free(ski);
     CLIENT_MUST(X509_sign(p.cert, issuer ? issuer->key : key, EVP_sha256()));
     X509_NAME_free(name);
     return p;
@@ -103,20 +107,49 @@ static inline client_bytes client_csr(EVP_PKEY *key, const char *cn, const char 
     return out;
 }
 
-/* EnvelopedData for `copies` times the same recipient. */
+/* How an envelope is made; zero is the usual: AES-256-CBC, one recipient by issuer and serial, PKCS #1 v1.5, DER. */
+typedef struct client_wrapping {
+    const EVP_CIPHER *cipher;
+    int copies;                /* how many times the recipient is in it; 0 is 1 */
+    const EVP_MD *oaep, *mgf1; /* RSA-OAEP with these hashes */
+    bool by_ski, ber;
+} client_wrapping;
+
+/* Definite lengths, or the indefinite ones and constructed strings of streaming encoders. */
+static inline client_bytes client_encode(CMS_ContentInfo *cms, BIO *in, unsigned flags, bool ber)
+{
+    BIO *out = BIO_new(BIO_s_mem());
+    if (ber)
+        CLIENT_MUST(i2d_CMS_bio_stream(out, cms, in, (int)flags | CMS_STREAM));
+    else
+        CLIENT_MUST(CMS_final(cms, in, NULL, flags) && i2d_CMS_bio(out, cms));
+    CMS_ContentInfo_free(cms);
+    BIO_free(in);
+    return client_take(out);
+}
+
+static inline client_bytes client_wrap(const void *plain, size_t n, X509 *recipient, client_wrapping how)
+{
+    const unsigned flags = CMS_BINARY | CMS_PARTIAL | (how.ber ? CMS_STREAM : 0);
+    BIO *in = BIO_new_mem_buf(n ? plain : "", (int)n);
+    CMS_ContentInfo *cms = CMS_encrypt(NULL, NULL, how.cipher ? how.cipher : EVP_aes_256_cbc(), flags);
+    for (int i = 0; i < (how.copies ? how.copies : 1); i++) {
+        CMS_RecipientInfo *ri =
+            CMS_add1_recipient_cert(cms, recipient, (how.by_ski ? CMS_USE_KEYID : 0) | (how.oaep ? CMS_KEY_PARAM : 0));
+        CLIENT_MUST(ri);
+        if (!how.oaep)
+            continue;
+        EVP_PKEY_CTX *ctx = CMS_RecipientInfo_get0_pkey_ctx(ri);
+        CLIENT_MUST(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) > 0 &&
+                    EVP_PKEY_CTX_set_rsa_oaep_md(ctx, how.oaep) > 0 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, how.mgf1) > 0);
+    }
+    return client_encode(cms, in, flags, how.ber);
+}
+
 static inline client_bytes client_envelope(const void *plain, size_t n, X509 *recipient, const EVP_CIPHER *cipher,
                                            int copies)
 {
-    BIO *in = BIO_new_mem_buf(n ? plain : "", (int)n), *out = BIO_new(BIO_s_mem());
-    STACK_OF(X509) *to = sk_X509_new_null();
-    while (copies-- > 0)
-        CLIENT_MUST(sk_X509_push(to, recipient));
-    CMS_ContentInfo *cms = CMS_encrypt(to, in, cipher, CMS_BINARY);
-    CLIENT_MUST(cms && i2d_CMS_bio(out, cms));
-    CMS_ContentInfo_free(cms);
-    sk_X509_free(to);
-    BIO_free(in);
-    return client_take(out);
+    return client_wrap(plain, n, recipient, (client_wrapping){.cipher = cipher, .copies = copies});
 }
 
 /* What goes into the signed attributes; NULL or 0 leaves one out. */
@@ -127,13 +160,16 @@ typedef struct client_attributes {
     bool twice;        /* transactionID two times */
     int signers;       /* 0 is 1 */
     bool without_cert; /* the signer's certificate is left out */
+    time_t signed_at;  /* signingTime; 0 is now */
+    bool by_ski, ber;  /* the signer is named by its key identifier; indefinite lengths */
 } client_attributes;
 
 static inline client_bytes client_sign(client_bytes content, const client_party *who, const EVP_MD *md,
                                        const client_attributes *a)
 {
-    const unsigned flags = CMS_PARTIAL | CMS_BINARY | CMS_NOSMIMECAP | (a->without_cert ? CMS_NOCERTS : 0);
-    BIO *in = BIO_new_mem_buf(content.n ? (void *)content.p : (void *)"", (int)content.n), *out = BIO_new(BIO_s_mem());
+    const unsigned flags = CMS_PARTIAL | CMS_BINARY | CMS_NOSMIMECAP | (a->without_cert ? CMS_NOCERTS : 0) |
+                           (a->by_ski ? CMS_USE_KEYID : 0) | (a->ber ? CMS_STREAM : 0);
+    BIO *in = BIO_new_mem_buf(content.n ? (void *)content.p : (void *)"", (int)content.n);
     CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
     for (int i = 0; i < (a->signers ? a->signers : 1); i++) {
         CMS_SignerInfo *si = CMS_add1_signer(cms, who->cert, who->key, md, flags | (i ? CMS_NOCERTS : 0));
@@ -147,11 +183,13 @@ static inline client_bytes client_sign(client_bytes content, const client_party 
         if (a->nonce)
             CLIENT_MUST(
                 CMS_signed_add1_attr_by_txt(si, CLIENT_SENDER_NONCE, V_ASN1_OCTET_STRING, a->nonce, (int)a->nonce_n));
+        if (a->signed_at) {
+            ASN1_TIME *t = ASN1_TIME_set(NULL, a->signed_at);
+            CLIENT_MUST(t && CMS_signed_add1_attr_by_NID(si, NID_pkcs9_signingTime, t->type, t, -1));
+            ASN1_TIME_free(t);
+        }
     }
-    CLIENT_MUST(CMS_final(cms, in, NULL, CMS_BINARY) && i2d_CMS_bio(out, cms));
-    CMS_ContentInfo_free(cms);
-    BIO_free(in);
-    return client_take(out);
+    return client_encode(cms, in, flags, a->ber);
 }
 
 /* ---- the answer ---- */
@@ -161,8 +199,10 @@ typedef struct client_reply {
     size_t sender_nonce_n, recipient_nonce_n;
     int digest, cipher; /* NIDs */
     bool has_content;
+    int oaep, mgf1;    /* NIDs of the hashes of RSA-OAEP; 0: PKCS #1 v1.5 */
     X509 *issued, *ca; /* first and second certificate of a SUCCESS */
     int certs_n;
+    X509_CRL *crl; /* its first list */
 } client_reply;
 
 static inline size_t client_attribute(CMS_SignerInfo *si, const char *oid, int tag, void *out, size_t cap)
@@ -210,6 +250,29 @@ static inline int client_cipher_of(CMS_ContentInfo *env)
     return nid;
 }
 
+static inline void client_transport_of(CMS_ContentInfo *env, client_reply *r)
+{
+    X509_ALGOR *algorithm;
+    const ASN1_OBJECT *oid;
+    const void *value;
+    int type;
+    STACK_OF(CMS_RecipientInfo) *all = CMS_get0_RecipientInfos(env);
+    CLIENT_MUST(sk_CMS_RecipientInfo_num(all) == 1);
+    CLIENT_MUST(CMS_RecipientInfo_ktri_get0_algs(sk_CMS_RecipientInfo_value(all, 0), NULL, NULL, &algorithm));
+    X509_ALGOR_get0(&oid, &type, &value, algorithm);
+    if (OBJ_obj2nid(oid) == NID_rsaEncryption)
+        return;
+    CLIENT_MUST(OBJ_obj2nid(oid) == NID_rsaesOaep);
+    RSA_OAEP_PARAMS *p = ASN1_item_unpack(value, ASN1_ITEM_rptr(RSA_OAEP_PARAMS));
+    CLIENT_MUST(p);
+    X509_ALGOR *mask =
+        p->maskGenFunc ? ASN1_item_unpack(p->maskGenFunc->parameter->value.sequence, ASN1_ITEM_rptr(X509_ALGOR)) : NULL;
+    r->oaep = p->hashFunc ? OBJ_obj2nid(p->hashFunc->algorithm) : NID_sha1;
+    r->mgf1 = mask ? OBJ_obj2nid(mask->algorithm) : NID_sha1;
+    X509_ALGOR_free(mask);
+    RSA_OAEP_PARAMS_free(p);
+}
+
 static inline void client_open(client_bytes content, const client_party *me, client_reply *r)
 {
     const unsigned char *p = content.p;
@@ -218,13 +281,17 @@ static inline void client_open(client_bytes content, const client_party *me, cli
     CLIENT_MUST(env && p == content.p + content.n);
     CLIENT_MUST(CMS_decrypt(env, me->key, me->cert, NULL, plain, CMS_BINARY));
     r->cipher = client_cipher_of(env);
+    client_transport_of(env, r);
     CMS_ContentInfo *certs_only = d2i_CMS_bio(plain, NULL);
     CLIENT_MUST(certs_only && OBJ_obj2nid(CMS_get0_type(certs_only)) == NID_pkcs7_signed);
     CLIENT_MUST(sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(certs_only)) == 0 && *CMS_get0_content(certs_only) == NULL);
     STACK_OF(X509) *certs = CMS_get1_certs(certs_only);
-    r->certs_n = sk_X509_num(certs);
+    r->certs_n = certs ? sk_X509_num(certs) : 0;
     r->issued = sk_X509_shift(certs);
     r->ca = sk_X509_shift(certs);
+    STACK_OF(X509_CRL) *crls = CMS_get1_crls(certs_only);
+    r->crl = sk_X509_CRL_shift(crls);
+    sk_X509_CRL_pop_free(crls, X509_CRL_free);
     sk_X509_pop_free(certs, X509_free);
     CMS_ContentInfo_free(certs_only);
     CMS_ContentInfo_free(env);
@@ -262,6 +329,7 @@ static inline void client_reply_free(client_reply *r)
 {
     X509_free(r->issued);
     X509_free(r->ca);
+    X509_CRL_free(r->crl);
 }
 
 #endif

@@ -1,167 +1,6 @@
-/* PKIOperation and the profiles over a real store and CA in a folder of their own, without HTTP. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <ftw.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "client.h"
-#include "scep/scep_priv.h"
+/* PKIOperation and the profiles over a real store and CA, without HTTP. */
+#include "server.h"
 #include "store/fault.h"
-
-#define DEVICE "6f1c0a52-6f7e-4a43-9c1b-0a8f4d1f7b11"
-
-typedef struct server {
-    char dir[64];
-    rl_settings settings;
-    rl_store *store;
-    rl_ca *ca;
-    rl_scep *scep;
-} server;
-
-static const unsigned char nonce[16] = "0123456789abcdef";
-static client_party client, other;
-
-static int make_clients(void **state)
-{
-    (void)state;
-    client = client_party_new(EVP_RSA_gen(2048), "Client", NULL);
-    other = client_party_new(EVP_RSA_gen(2048), "Other", NULL);
-    rl_log_configure(RL_LOG_OFF, RL_LOG_LOGFMT);
-    return 0;
-}
-
-static int free_clients(void **state)
-{
-    (void)state;
-    client_party_free(&client);
-    client_party_free(&other);
-    return 0;
-}
-
-/* ---- a server ---- */
-static void open_server(server *s)
-{
-    rl_error e = {0};
-    assert_int_equal(rl_store_open(s->dir, &s->store, &e), RL_OK);
-    rl_err err = rl_ca_init(s->store, &s->settings, &e);
-    assert_true(err == RL_OK || err == RL_EEXISTS);
-    assert_int_equal(rl_ca_open(s->store, &s->settings, &s->ca, &e), RL_OK);
-    assert_int_equal(rl_scep_open(s->ca, &s->settings, &s->scep, &e), RL_OK);
-}
-
-static void close_server(server *s)
-{
-    rl_scep_close(s->scep);
-    rl_ca_close(s->ca);
-    rl_store_close(s->store);
-}
-
-static void start(server *s, const char *key, const char *more)
-{
-    *s = (server){.dir = "/tmp/revline-scep-XXXXXX"};
-    char dir[96], ca_key[64];
-    rl_buf errors = {0};
-    assert_non_null(mkdtemp(s->dir));
-    snprintf(dir, sizeof(dir), "REVLINE_DATA_DIR=%s", s->dir);
-    snprintf(ca_key, sizeof(ca_key), "REVLINE_CA_KEY=%s", key);
-    char *env[] = {dir,
-                   ca_key,
-                   (char *)"REVLINE_STATIC_CHALLENGE=static-word",
-                   (char *)"REVLINE_STATIC_AAD_CHALLENGE=aad-word-8",
-                   (char *)more,
-                   NULL};
-    assert_int_equal(rl_settings_load(&s->settings, env, &errors), RL_OK);
-    rl_buf_free(&errors);
-    open_server(s);
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
-
-static void stop(server *s)
-{
-    close_server(s);
-    rl_settings_free(&s->settings);
-    nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* ---- a client ---- */
-typedef struct ask {
-    const char *cn, *challenge, *upn, *transaction, *type, *path;
-    const client_party *who;
-    const EVP_MD *md;
-    const EVP_CIPHER *cipher;
-} ask;
-
-static const scep_profile *profile_at(const server *s, const char *path)
-{
-    for (size_t i = 0; i < s->scep->endpoints_n; i++)
-        if (strcmp(s->scep->endpoints[i].profile.path, path) == 0)
-            return &s->scep->endpoints[i].profile;
-    fail_msg("no profile %s", path);
-    return NULL;
-}
-
-static client_reply enroll(const server *s, ask a)
-{
-    const client_party *who = a.who ? a.who : &client;
-    const client_attributes attributes = {.transaction = a.transaction ? a.transaction : "t-1",
-                                          .type = a.type ? a.type : "19",
-                                          .nonce = nonce,
-                                          .nonce_n = 16};
-    client_bytes csr = client_csr(who->key, a.cn ? a.cn : DEVICE, a.challenge ? a.challenge : "static-word", a.upn);
-    client_bytes envelope =
-        client_envelope(csr.p, csr.n, s->scep->self.cert, a.cipher ? a.cipher : EVP_aes_256_cbc(), 1);
-    client_bytes m = client_sign(envelope, who, a.md ? a.md : EVP_sha256(), &attributes);
-    scep_outcome out;
-    scep_pki_operation(s->scep, profile_at(s, a.path ? a.path : "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
-    assert_int_equal(out.status, 200);
-    client_reply reply = client_read(out.body.p, out.body.n, s->scep->self.cert, who);
-    assert_int_equal(out.result == SCEP_REFUSED, strcmp(reply.status, "2") == 0);
-    rl_buf_free(&out.body);
-    free(m.p);
-    free(envelope.p);
-    OPENSSL_free(csr.p);
-    return reply;
-}
-
-static void expect_failure(const server *s, ask a, const char *fail_info, const char *text)
-{
-    client_reply r = enroll(s, a);
-    assert_string_equal(r.status, "2");
-    assert_string_equal(r.fail_info, fail_info);
-    if (!strstr(r.fail_text, text))
-        fail_msg("'%s' does not say '%s'", r.fail_text, text);
-    client_reply_free(&r);
-}
-
-static X509 *expect_success(const server *s, ask a)
-{
-    client_reply r = enroll(s, a);
-    if (strcmp(r.status, "0") != 0)
-        fail_msg("refused: %s", r.fail_text);
-    assert_int_equal(r.certs_n, 2);
-    assert_int_equal(X509_cmp(r.ca, rl_ca_issuer(s->ca)->cert), 0);
-    assert_int_equal(X509_verify(r.issued, X509_get0_pubkey(r.ca)), 1);
-    assert_int_equal(EVP_PKEY_eq(X509_get0_pubkey(r.issued), (a.who ? a.who : &client)->key), 1);
-    X509_free(r.ca);
-    return r.issued;
-}
-
-static void expect_same(const server *s, ask a, const X509 *cert, bool same)
-{
-    X509 *got = expect_success(s, a);
-    assert_int_equal(X509_cmp(got, cert) == 0, same);
-    X509_free(got);
-}
 
 /* ---- the promises ---- */
 static void test_an_rsa_ca_enrolls(void **state)
@@ -169,7 +8,7 @@ static void test_an_rsa_ca_enrolls(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", NULL);
-    assert_false(s.scep->has_ra);
+    assert_true(s.scep->ca_cert_alone);
     assert_int_equal(s.scep->ca_cert.n, rl_ca_issuer(s.ca)->der.n);
     X509_free(expect_success(&s, (ask){.cn = "any name"}));
     X509_free(expect_success(&s, (ask){.path = "/static/aad", .challenge = "aad-word-8", .upn = "who@example.com"}));
@@ -181,7 +20,7 @@ static void test_an_ec_ca_enrolls_through_its_ra(void **state)
     (void)state;
     server s;
     start(&s, "ec-p256", NULL);
-    assert_true(s.scep->has_ra);
+    assert_false(s.scep->ca_cert_alone);
     const unsigned char *p = s.scep->ca_cert.p;
     CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)s.scep->ca_cert.n);
     STACK_OF(X509) *certs = CMS_get1_certs(cms);
@@ -274,16 +113,15 @@ static void test_capabilities_are_true(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", NULL);
-    assert_int_equal(s.scep->caps.n, strlen("POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n"));
+    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\n");
     expect_failure(&s, (ask){.md = EVP_sha1()}, "0", "SHA-1");
-    expect_failure(&s, (ask){.cipher = EVP_des_ede3_cbc()}, "0", "3DES");
-    expect_failure(&s, (ask){.type = "17"}, "2", "RenewalReq is not offered");
-    X509_free(expect_success(&s, (ask){.md = EVP_sha512(), .cipher = EVP_aes_128_cbc()}));
+    expect_failure(&s, (ask){.wrapping.cipher = EVP_des_ede3_cbc()}, "0", "3DES");
+    X509_free(expect_success(&s, (ask){.md = EVP_sha512(), .wrapping.cipher = EVP_aes_128_cbc()}));
     stop(&s);
 
     start(&s, "rsa2048", "REVLINE_SCEP_LEGACY=true");
-    assert_non_null(memmem(s.scep->caps.p, s.scep->caps.n, "SHA-1\nDES3\n", 11));
-    X509_free(expect_success(&s, (ask){.md = EVP_sha1(), .cipher = EVP_des_ede3_cbc()}));
+    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\nSHA-1\nDES3\n");
+    X509_free(expect_success(&s, (ask){.md = EVP_sha1(), .wrapping.cipher = EVP_des_ede3_cbc()}));
     stop(&s);
 }
 
@@ -328,43 +166,24 @@ static void test_knowing_the_transaction_does_not_replace_the_challenge(void **s
     stop(&s);
 }
 
-static int64_t shifted_wall(void *ctx)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + *(int64_t *)ctx;
-}
-
-static uint64_t real_mono(void *ctx)
-{
-    struct timespec t;
-    (void)ctx;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Clients that keep key and transactionID must be able to renew, each time once. */
 static void test_a_transaction_renews_in_the_second_half_of_its_certificates_life(void **state)
 {
     (void)state;
-    const int64_t day = 86400 * INT64_C(1000);
-    int64_t shift = 0;
-    const rl_clock clock = {shifted_wall, real_mono, &shift};
     server s;
     start(&s, "rsa2048", "REVLINE_STATIC_VALIDITY=100d");
-    rl_clock_set(&clock);
     X509 *first = expect_success(&s, (ask){0});
-    shift = 45 * day;
+    set_clock(45 * DAY);
     expect_same(&s, (ask){0}, first, true);
-    shift = 60 * day;
+    set_clock(60 * DAY);
     X509 *second = expect_success(&s, (ask){0});
     assert_int_not_equal(X509_cmp(first, second), 0);
     expect_same(&s, (ask){0}, second, true);
-    shift = 150 * day; /* both are past their half, the first has expired */
+    set_clock(150 * DAY); /* both are past their half, the first has expired */
     X509 *third = expect_success(&s, (ask){0});
     assert_int_not_equal(X509_cmp(second, third), 0);
     expect_same(&s, (ask){0}, third, true);
-    rl_clock_set(NULL);
+    set_clock(0);
     X509_free(first);
     X509_free(second);
     X509_free(third);
@@ -388,10 +207,7 @@ static void test_a_broken_store_is_no_final_answer(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", NULL);
-    client_bytes csr = client_csr(client.key, DEVICE, "static-word", NULL);
-    client_bytes envelope = client_envelope(csr.p, csr.n, s.scep->self.cert, EVP_aes_256_cbc(), 1);
-    client_bytes m = client_sign(envelope, &client, EVP_sha256(),
-                                 &(client_attributes){.transaction = "t", .type = "19", .nonce = nonce, .nonce_n = 16});
+    client_bytes m = client_message(&s, (ask){0});
     scep_outcome out;
     rl_store_fail_next_write(s.store);
     scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
@@ -404,8 +220,6 @@ static void test_a_broken_store_is_no_final_answer(void **state)
     scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n / 2), "192.0.2.1", &out);
     assert_int_equal(out.status, 400);
     free(m.p);
-    free(envelope.p);
-    OPENSSL_free(csr.p);
     stop(&s);
 }
 

@@ -1,0 +1,99 @@
+/* What SCEP tells of the CA: GetCACaps, GetCACert, GetNextCACert; and who decrypts and signs. */
+#include <openssl/x509v3.h>
+
+#include "base/clock.h"
+#include "scep/scep_priv.h"
+
+static int64_t end_of(const X509 *cert)
+{
+    int64_t end;
+    return rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK ? end : 0;
+}
+
+/* ---- identities ---- */
+/* The CA or its registration authority; behind it the RSA roots of our own that came before and are still valid, newest
+ * first: clients encrypt to the one they know. */
+static void find_identities(rl_scep *s)
+{
+    rl_signer *signer;
+    scep_identity *last = &s->self;
+    size_t n = 0;
+    rl_ca_scep_identity(s->ca, &s->self.cert, &signer);
+    s->self.key = rl_signer_pkey(signer);
+    s->self.allow_legacy = s->settings->scep.allow_legacy;
+    for (rl_issuer_id id = rl_ca_issuer(s->ca)->id - 1; id >= 1; id--) {
+        const rl_issuer *i = rl_ca_by_id(s->ca, id);
+        if (!i->signer || !rl_signer_is_rsa(i->signer) || end_of(i->cert) <= rl_wall_s())
+            continue;
+        s->older[n] =
+            (scep_identity){.cert = i->cert, .key = rl_signer_pkey(i->signer), .allow_legacy = s->self.allow_legacy};
+        last->older = &s->older[n];
+        last = &s->older[n++];
+    }
+}
+
+/* ---- GetCACert, RFC 8894 §4.2.1 ---- */
+size_t scep_chain(const rl_ca *ca, const rl_issuer *issuer, X509 *out[SCEP_CHAIN_MAX])
+{
+    size_t n = 0;
+    while (issuer && n < SCEP_CHAIN_MAX) {
+        const rl_issuer *above = rl_ca_signer_of(ca, issuer->cert);
+        out[n++] = issuer->cert;
+        issuer = above == issuer ? NULL : above;
+    }
+    return n;
+}
+
+/* One certificate as it is; with a registration authority or an intermediate CA all, the recipient first. */
+static rl_err write_ca_cert(rl_scep *s, rl_error *e)
+{
+    const rl_issuer *issuer = rl_ca_issuer(s->ca);
+    X509 *certs[1 + SCEP_CHAIN_MAX] = {s->self.cert};
+    size_t ra = X509_cmp(s->self.cert, issuer->cert) != 0;
+    size_t n = ra + scep_chain(s->ca, issuer, certs + ra);
+    s->ca_cert_alone = n == 1;
+    if (s->ca_cert_alone)
+        return rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n);
+    return scep_certs_only(certs, n, &s->ca_cert, e);
+}
+
+/* ---- GetNextCACert, RFC 8894 §4.7 ---- */
+/* A rollover makes the new root the issuing one at once, so "next" is what it is for a client that holds the root
+ * before: the issuing root, signed by that one as long as it is valid. */
+static rl_err write_next_ca(rl_scep *s, rl_error *e)
+{
+    const rl_issuer *issuer = rl_ca_issuer(s->ca), *before = NULL;
+    X509 *certs[SCEP_CHAIN_MAX];
+    rl_buf degenerate = {0};
+    for (rl_issuer_id id = issuer->id - 1; !before && id >= 1; id--)
+        before = rl_ca_by_id(s->ca, id)->signer ? rl_ca_by_id(s->ca, id) : NULL;
+    if (!before || end_of(before->cert) <= rl_wall_s())
+        return RL_OK;
+    s->next_ca_until = end_of(before->cert);
+    rl_err err = scep_certs_only(certs, scep_chain(s->ca, issuer, certs), &degenerate, e);
+    if (err == RL_OK)
+        err = scep_sign_next(before->cert, rl_signer_pkey(before->signer), rl_buf_span(&degenerate), &s->next_ca, e);
+    rl_buf_free(&degenerate);
+    return err;
+}
+
+bool scep_has_next_ca(const rl_scep *s)
+{
+    return s->next_ca.n > 0 && rl_wall_s() < s->next_ca_until;
+}
+
+/* ---- GetCACaps ---- */
+rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out)
+{
+    const rl_cert_record of_profile = {.profile = (char *)(uintptr_t)p->certificate.name};
+    return rl_buf_printf(out, "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n%s%s%s",
+                         scep_renewal_allowed(s, p, &of_profile) ? "Renewal\n" : "",
+                         scep_has_next_ca(s) ? "GetNextCACert\n" : "", s->self.allow_legacy ? "SHA-1\nDES3\n" : "");
+}
+
+rl_err scep_authority_open(rl_scep *s, rl_error *e)
+{
+    find_identities(s);
+    rl_err err = write_ca_cert(s, e);
+    return err == RL_OK ? write_next_ca(s, e) : err;
+}

@@ -1,0 +1,127 @@
+/* What is inside the envelope: a certificate request, or what a CertPoll, GetCert or GetCRL asks by. Pure but for
+ * memory. */
+#include <openssl/err.h>
+#include <stdlib.h>
+
+#include "crypto/der.h"
+#include "scep/message_priv.h"
+
+/* ---- the certificate request, RFC 8894 §3.3.1 ---- */
+/* PKCS #9 challengePassword (RFC 2985 §5.4.1): one attribute with one value, or none. */
+static rl_err read_challenge(scep_request *out, scep_refusal *why)
+{
+    int at = X509_REQ_get_attr_by_NID(out->csr, NID_pkcs9_challengePassword, -1);
+    if (at < 0)
+        return RL_OK;
+    X509_ATTRIBUTE *attribute = X509_REQ_get_attr(out->csr, at);
+    const ASN1_TYPE *value = X509_ATTRIBUTE_count(attribute) == 1 ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
+    int type = value ? ASN1_TYPE_get(value) : V_ASN1_UNDEF;
+    bool text = type == V_ASN1_UTF8STRING || type == V_ASN1_PRINTABLESTRING || type == V_ASN1_IA5STRING ||
+                type == V_ASN1_T61STRING || type == V_ASN1_BMPSTRING || type == V_ASN1_UNIVERSALSTRING;
+    unsigned char *utf8 = NULL;
+    int n = text ? ASN1_STRING_to_UTF8(&utf8, value->value.asn1_string) : -1;
+    rl_err err = RL_OK;
+    if (X509_REQ_get_attr_by_NID(out->csr, NID_pkcs9_challengePassword, at) >= 0 || n < 0 || n > SCEP_CHALLENGE_MAX ||
+        (n > 0 && memchr(utf8, 0, (size_t)n)))
+        err = scep_refuse(why, SCEP_BAD_REQUEST, "challengePassword is malformed");
+    else if (!(out->challenge = strndup(n > 0 ? (char *)utf8 : "", (size_t)n)))
+        err = RL_ENOMEM;
+    OPENSSL_clear_free(utf8, n > 0 ? (size_t)n : 0);
+    return err;
+}
+
+static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
+{
+    const unsigned char *p = der.p;
+    if (der.n == 0 || der.n > SCEP_CSR_MAX || !(out->csr = d2i_X509_REQ(NULL, &p, (long)der.n)) || p != der.p + der.n)
+        return scep_not_opened(out, why);
+    EVP_PKEY *key = X509_REQ_get0_pubkey(out->csr);
+    /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
+     * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
+    if (!key || EVP_PKEY_get_bits(key) > SIGNER_BITS_MAX || X509_REQ_verify(out->csr, key) != 1)
+        return scep_not_opened(out, why);
+    /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
+     * encrypted for it, so another's request cannot be sent under one's own certificate. */
+    if (scep_is_self_issued(out->signer) && EVP_PKEY_eq(key, X509_get0_pubkey(out->signer)) != 1)
+        return scep_refuse(why, SCEP_BAD_REQUEST,
+                           "the self-signed signer certificate is not for the key of the certificate request");
+    return read_challenge(out, why);
+}
+
+/* ---- IssuerAndSubject, IssuerAndSerialNumber ---- */
+/* Next element, which must be a Name. */
+static rl_err read_name(rl_span *in, X509_NAME **out)
+{
+    uint8_t tag;
+    rl_span contents, whole;
+    RL_TRY(rl_der_any(in, &tag, &contents, &whole));
+    const unsigned char *p = whole.p;
+    *out = tag == RL_DER_SEQUENCE ? d2i_X509_NAME(NULL, &p, (long)whole.n) : NULL;
+    ERR_clear_error();
+    return *out && p == whole.p + whole.n ? RL_OK : RL_EBADMSG;
+}
+
+/* The names are the caller's on success only. */
+static rl_err drop_names(rl_err err, X509_NAME **one, X509_NAME **other)
+{
+    if (err != RL_OK) {
+        X509_NAME_free(*one);
+        *one = NULL;
+        if (other) {
+            X509_NAME_free(*other);
+            *other = NULL;
+        }
+    }
+    return err;
+}
+
+static rl_err read_pair(rl_span der, X509_NAME **issuer, X509_NAME **subject)
+{
+    rl_span seq;
+    RL_TRY(rl_der_sequence(&der, &seq));
+    RL_TRY(rl_span_end(&der));
+    RL_TRY(read_name(&seq, issuer));
+    RL_TRY(read_name(&seq, subject));
+    return rl_span_end(&seq);
+}
+
+rl_err scep_issuer_and_subject(rl_span der, X509_NAME **issuer, X509_NAME **subject)
+{
+    *issuer = *subject = NULL;
+    return drop_names(read_pair(der, issuer, subject), issuer, subject);
+}
+
+static rl_err read_serial(rl_span der, X509_NAME **issuer, rl_serial *serial)
+{
+    rl_span seq, contents;
+    bool negative;
+    RL_TRY(rl_der_sequence(&der, &seq));
+    RL_TRY(rl_span_end(&der));
+    RL_TRY(read_name(&seq, issuer));
+    RL_TRY(rl_der_serial(&seq, &contents, &negative));
+    RL_TRY(rl_span_end(&seq));
+    return negative ? RL_ERANGE : rl_serial_from_der(contents, serial);
+}
+
+rl_err scep_issuer_and_serial(rl_span der, X509_NAME **issuer, rl_serial *serial)
+{
+    *issuer = NULL;
+    return drop_names(read_serial(der, issuer, serial), issuer, NULL);
+}
+
+rl_err scep_read_content(rl_span plain, scep_request *out, scep_refusal *why)
+{
+    rl_err err;
+    switch (out->type) {
+    case SCEP_CERT_POLL:
+        err = scep_issuer_and_subject(plain, &out->issuer, &out->subject);
+        break;
+    case SCEP_GET_CERT:
+    case SCEP_GET_CRL:
+        err = scep_issuer_and_serial(plain, &out->issuer, &out->serial);
+        break;
+    default:
+        return read_csr(plain, out, why);
+    }
+    return err == RL_OK ? RL_OK : scep_not_opened(out, why);
+}

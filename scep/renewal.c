@@ -1,0 +1,133 @@
+/* Renewal, RFC 8894 §2.3: a certificate of ours that is good now authorises its successor.
+ *
+ * The successor has the same names: who may be what was decided when the old certificate was issued, and nobody decides
+ * again. */
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "base/clock.h"
+#include "scep/scep_priv.h"
+
+/* Microsoft's SID of an account: domain controllers take its word for who somebody is. */
+#define SID "1.3.6.1.4.1.311.25.2"
+
+static rl_err refuse(scep_refusal *why, const char *text)
+{
+    *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = text};
+    return RL_EDENIED;
+}
+
+static const rl_issuer *own_issuer(const rl_scep *s, const scep_request *r)
+{
+    const rl_issuer *issuer = rl_ca_signer_of(s->ca, r->signer);
+    return issuer && issuer->signer ? issuer : NULL;
+}
+
+bool scep_signer_is_ours(const rl_scep *s, const scep_request *r)
+{
+    return own_issuer(s, r) != NULL;
+}
+
+bool scep_renewal_allowed(const rl_scep *s, const scep_profile *p, const rl_cert_record *old)
+{
+    (void)s;
+    return p->certificate.rules->renewals && strcmp(old->profile, p->certificate.name) == 0;
+}
+
+/* ---- the same names ---- */
+/* The request's subject, cut to what the profile makes of it. */
+static bool same_subject(const scep_profile *p, const scep_request *r)
+{
+    const X509_NAME *old = X509_get_subject_name(r->signer);
+    X509_NAME *asked = X509_NAME_dup(X509_REQ_get_subject_name(r->csr));
+    bool same = asked && X509_NAME_cmp(asked, old) == 0;
+    for (int i = p->certificate.rules->cn_only ? X509_NAME_entry_count(asked) - 1 : -1; !same && i >= 0; i--)
+        if (OBJ_obj2nid(X509_NAME_ENTRY_get_object(X509_NAME_get_entry(asked, i))) != NID_commonName)
+            X509_NAME_ENTRY_free(X509_NAME_delete_entry(asked, i));
+    same = same || (asked && X509_NAME_cmp(asked, old) == 0);
+    X509_NAME_free(asked);
+    return same;
+}
+
+static bool has_all(const GENERAL_NAMES *all, const GENERAL_NAMES *some)
+{
+    for (int i = 0; i < sk_GENERAL_NAME_num(some); i++) {
+        bool found = false;
+        for (int k = 0; !found && k < sk_GENERAL_NAME_num(all); k++)
+            found = GENERAL_NAME_cmp(sk_GENERAL_NAME_value(some, i), sk_GENERAL_NAME_value(all, k)) == 0;
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+/* None may come, and none may go: with its UPN a certificate would lose the user whose fate it shares. */
+static bool same_alternatives(const STACK_OF(X509_EXTENSION) * exts, X509 *old)
+{
+    enum { MANY = 64 }; /* no certificate of ours has more; comparing is quadratic */
+    GENERAL_NAMES *asked = exts ? X509V3_get_d2i(exts, NID_subject_alt_name, NULL, NULL) : NULL,
+                  *had = X509_get_ext_d2i(old, NID_subject_alt_name, NULL, NULL);
+    bool same = sk_GENERAL_NAME_num(asked) <= MANY && has_all(had, asked) && has_all(asked, had);
+    GENERAL_NAMES_free(asked);
+    GENERAL_NAMES_free(had);
+    return same;
+}
+
+/* A SID that is asked for has to be the old certificate's. */
+static bool same_sid(const STACK_OF(X509_EXTENSION) * exts, const X509 *old)
+{
+    ASN1_OBJECT *oid = OBJ_txt2obj(SID, 1);
+    int asked = oid && exts ? X509v3_get_ext_by_OBJ(exts, oid, -1) : -1;
+    int had = oid && asked >= 0 ? X509_get_ext_by_OBJ(old, oid, -1) : -1;
+    bool same =
+        oid && (asked < 0 || (had >= 0 && ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(X509v3_get_ext(exts, asked)),
+                                                                X509_EXTENSION_get_data(X509_get_ext(old, had))) == 0));
+    ASN1_OBJECT_free(oid);
+    return same;
+}
+
+static bool same_names(const scep_profile *p, const scep_request *r)
+{
+    STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(r->csr);
+    bool same = same_subject(p, r) && same_alternatives(exts, r->signer) && same_sid(exts, r->signer);
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    ERR_clear_error();
+    return same;
+}
+
+/* ---- the old certificate ---- */
+static rl_err check_record(const rl_scep *s, const scep_profile *p, const scep_request *r, bool challenged,
+                           const rl_cert_record *old, scep_refusal *why)
+{
+    int64_t now = rl_wall_s();
+    if (!challenged && !scep_renewal_allowed(s, p, old))
+        return refuse(why, "this profile renews no such certificate without a challenge password");
+    if (now < old->not_before || now >= old->not_after)
+        return refuse(why, "the signer's certificate is not valid now");
+    if (old->status != RL_STATUS_GOOD)
+        return refuse(why, old->status == RL_STATUS_HOLD ? "the signer's certificate is on hold"
+                                                         : "the signer's certificate was revoked");
+    if (!same_names(p, r))
+        return refuse(why, "a renewal has the subject and alternative names of the signer's certificate");
+    return RL_OK;
+}
+
+rl_err scep_renewal_check(const rl_scep *s, const scep_profile *p, const scep_request *r, bool challenged,
+                          rl_cert_id *old, scep_refusal *why)
+{
+    const rl_issuer *issuer = own_issuer(s, r);
+    rl_cert_record record;
+    rl_serial serial;
+    if (!issuer || rl_x509_serial(r->signer, &serial) != RL_OK)
+        return refuse(why, "a renewal is signed by a certificate of this CA");
+    *old = (rl_cert_id){.issuer = issuer->id, .serial_n = serial.n};
+    memcpy(old->serial, serial.b, serial.n);
+    rl_err err = rl_store_cert(s->store, old, &record);
+    if (err == RL_ENOTFOUND)
+        return refuse(why, "the signer's certificate is not known here");
+    if (err != RL_OK)
+        return err;
+    err = check_record(s, p, r, challenged, &record, why);
+    rl_cert_clear(&record);
+    return err;
+}
