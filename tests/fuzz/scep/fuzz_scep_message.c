@@ -1,6 +1,7 @@
 /* The whole reading of a pkiMessage, with a fixed key. A signature or an encryption would stop every mutation at the
  * door, so an input is taken at the layer it looks like: SignedData is read as it is, an EnvelopedData is signed first,
- * anything else is encrypted and signed first, which makes it the CSR. */
+ * anything else is encrypted and signed first, which makes it the CSR, or what a CertPoll, GetCert or GetCRL asks by.
+ * The length says which type of message it is, so that every type meets every input sooner or later. */
 #include <openssl/pem.h>
 
 #include "../../unit/scep/client.h"
@@ -29,15 +30,21 @@ static void read_message(client_bytes message)
     const scep_identity self = {.cert = server.cert, .key = server.key, .allow_legacy = true};
     scep_request r;
     scep_refusal why;
-    rl_buf out = {0};
+    rl_buf out = {0}, certs = {0};
     rl_err err = scep_request_read(&self, rl_span_of(message.p, message.n), &r, &why);
-    if (err == RL_OK)
-        CLIENT_MUST(scep_reply_success(&self, &r, server.cert, server.cert, &out, NULL) == RL_OK);
-    else if (err == RL_EDENIED)
-        CLIENT_MUST(scep_reply_failure(&self, &r, &why, &out, NULL) == RL_OK && out.n > 0);
-    else
+    if (err == RL_OK) {
+        bool asks = r.type >= SCEP_CERT_POLL;
+        CLIENT_MUST(asks == (r.issuer != NULL) && asks == (r.csr == NULL));
+        CLIENT_MUST((r.type == SCEP_CERT_POLL) == (r.subject != NULL));
+        CLIENT_MUST(scep_certs_only(&server.cert, 1, &certs, NULL) == RL_OK);
+        CLIENT_MUST(scep_reply_success(&r, rl_buf_span(&certs), &out, NULL) == RL_OK);
+    }
+    if (err == RL_EDENIED)
+        CLIENT_MUST(scep_reply_failure(&r, &why, &out, NULL) == RL_OK && out.n > 0);
+    else if (err != RL_OK)
         CLIENT_MUST(err == RL_EBADMSG && why.text[0]);
     rl_buf_free(&out);
+    rl_buf_free(&certs);
     scep_request_clear(&r);
 }
 
@@ -48,8 +55,9 @@ static bool has_type(const uint8_t *data, size_t n, const char *oid)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const client_attributes attributes = {
-        .transaction = "fuzz", .type = "19", .nonce = (const unsigned char *)"0123456789abcdef", .nonce_n = 16};
+    static const char *const types[] = {"19", "17", "20", "21", "22"};
+    const client_attributes attributes = {
+        .transaction = "fuzz", .type = types[n % 5], .nonce = (const unsigned char *)"0123456789abcdef", .nonce_n = 16};
     const char *signed_data = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
                *enveloped = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
     client_bytes input = {(unsigned char *)(uintptr_t)data, n};

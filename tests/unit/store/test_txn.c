@@ -85,6 +85,32 @@ static size_t bindings(rl_store *s, const char *object)
     return b.seen.n;
 }
 
+static void certificates_are_found_by_the_front_of_a_name(void **state)
+{
+    struct fixture *f = *state;
+    rl_cert_id found[4];
+    size_t n;
+    add_cert(f->store, 1, "front-a");
+    add_cert(f->store, 2, "front-c");
+    add_cert(f->store, 3, "front-b");
+    add_cert(f->store, 4, "front-bb"); /* a longer name is another kind of name */
+    add_cert(f->store, 5, "other-a");
+    assert_int_equal(rl_store_bindings_named(f->store, RL_SOURCE_ENTRA_DEVICE, "front-", 7, found, 4, &n), RL_OK);
+    assert_int_equal(n, 3);
+    const unsigned order[] = {1, 3, 2};
+    for (size_t i = 0; i < 3; i++) {
+        const rl_cert_id expected = cert_id(order[i]);
+        assert_int_equal(found[i].issuer, expected.issuer);
+        assert_int_equal(found[i].serial_n, expected.serial_n);
+        assert_memory_equal(found[i].serial, expected.serial, expected.serial_n);
+    }
+    assert_int_equal(rl_store_bindings_named(f->store, RL_SOURCE_ENTRA_DEVICE, "front-", 7, found, 2, &n), RL_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(rl_store_bindings_named(f->store, RL_SOURCE_ENTRA_USER, "front-", 7, found, 4, &n), RL_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(rl_store_bindings_named(f->store, RL_SOURCE_ENTRA_DEVICE, "front-", 5, found, 4, &n), RL_ERANGE);
+}
+
 static void adding_writes_certificate_der_binding_and_delta(void **state)
 {
     struct fixture *f = *state;
@@ -506,6 +532,7 @@ static void numbers_go_on_after_a_restart_also_when_the_clock_does_not(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_STORE(certificates_are_found_by_the_front_of_a_name),
         WITH_STORE(adding_writes_certificate_der_binding_and_delta),
         WITH_STORE(a_serial_number_has_its_limits),
         WITH_STORE(revoking_keeps_certificate_revoked_list_and_deltas_in_step),
