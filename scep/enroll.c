@@ -116,6 +116,7 @@ static rl_err answer_issued(const rl_scep *s, const scep_request *r, X509 *cert,
 static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
                    scep_refusal *why, const char *peer, scep_outcome *out)
 {
+    const bool renewal = renews != NULL;
     rl_issued issued = {0};
     rl_error e = {0};
     X509 *cert = NULL;
@@ -130,7 +131,7 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
         memcpy(serial.b, issued.id.serial, serial.n);
         rl_serial_text(&serial, text);
         log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text,
-                 "renewal", renews != NULL, "repeated", issued.repeated, "peer", peer);
+                 "renewal", renewal, "repeated", issued.repeated, "peer", peer);
         out->status = 200;
         out->result = issued.repeated ? SCEP_REPEATED : SCEP_ISSUED;
     }
