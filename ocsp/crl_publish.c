@@ -1,7 +1,8 @@
 /* The lists' thread, and how they are served.
  *
- * The delta log tells what has changed: the thread reads on in it every REVLINE_CRL_INTERVAL and makes the lists of the
- * issuers it finds there anew; each list besides at half of its validity. A list is one reference-counted piece of
+ * The store's events tell whose list is out of date, and wake the thread: it makes that list anew at once, but not
+ * within REVLINE_CRL_INTERVAL of when it last looked, so that many changes make few lists; each list besides at half of
+ * its validity. A list is one reference-counted piece of
  * memory; readers take a reference under the lock, which is never held while a list is made. */
 #include "ocsp/crl_publish.h"
 
@@ -17,7 +18,7 @@
 #include "ocsp/crl_build.h"
 #include "ocsp/ocsp_priv.h"
 
-enum { HEAD_MAX = 256, TAG_MAX = 48 };
+enum { HEAD_MAX = 256, TAG_MAX = 48, LOOK_MS = 60 * 1000 };
 
 typedef struct published {
     atomic_uint refs;
@@ -36,12 +37,11 @@ struct rl_crls {
     rl_metric *made;
     pthread_t thread;
     bool running;
-    uint64_t next_delta;            /* the thread's: where it reads on in the log */
-    bool due[RL_CA_ISSUERS_MAX];    /* likewise: a certificate has changed */
-    bool failed[RL_CA_ISSUERS_MAX]; /* likewise: the last try did, and the log has it */
+    bool failed[RL_CA_ISSUERS_MAX]; /* the thread's: the last try did, and the log has it */
     pthread_mutex_t lock;           /* the rest */
-    pthread_cond_t stop;
+    pthread_cond_t wake;
     bool stopping;
+    bool due[RL_CA_ISSUERS_MAX], any_due;  /* by issuer number, from 1: a certificate has changed */
     published *current[RL_CA_ISSUERS_MAX]; /* by issuer number, from 1 */
 };
 
@@ -191,39 +191,85 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
     log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
              "next_update", p->next_update, "ms", rl_mono_ms() - began);
     rl_metric_add(c->made, 1);
-    c->due[issuer->id - 1] = c->failed[issuer->id - 1] = false;
+    c->failed[issuer->id - 1] = false;
     swap(c, issuer->id, p);
 }
 
-static bool note_change(uint64_t sequence, const rl_delta_record *r, void *ctx)
+/* Writer thread. */
+static void on_change(const rl_store_event *events, size_t n, void *ctx)
 {
     rl_crls *c = ctx;
-    c->next_delta = sequence + 1;
-    /* A certificate may be revoked as it is issued. */
-    if (r->cert.issuer >= 1 && r->cert.issuer <= RL_CA_ISSUERS_MAX &&
-        (r->kind == RL_DELTA_STATUS || r->status != RL_STATUS_GOOD))
-        c->due[r->cert.issuer - 1] = true;
-    return true;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < n; i++) {
+        const rl_store_event *v = &events[i];
+        bool listed = v->from != RL_STATUS_GOOD || v->to != RL_STATUS_GOOD; /* it may be revoked as it is issued */
+        if (listed && !v->lost && v->cert.issuer >= 1 && v->cert.issuer <= RL_CA_ISSUERS_MAX)
+            c->due[v->cert.issuer - 1] = c->any_due = true;
+    }
+    if (c->any_due)
+        pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
 }
 
-static bool is_due(rl_crls *c, rl_issuer_id issuer, int64_t now)
+static int64_t half_life(const published *p)
+{
+    return p->this_update + (p->next_update - p->this_update) / 2;
+}
+
+/* Takes the mark before the list is made: what changes meanwhile is for the next one. */
+static bool take_due(rl_crls *c, rl_issuer_id issuer, int64_t now)
 {
     const published *p = c->current[issuer - 1]; /* only this thread writes it */
-    return c->due[issuer - 1] || !p || now < p->this_update ||
-           now >= p->this_update + (p->next_update - p->this_update) / 2;
+    pthread_mutex_lock(&c->lock);
+    bool due = c->due[issuer - 1];
+    c->due[issuer - 1] = false;
+    pthread_mutex_unlock(&c->lock);
+    return due || !p || c->failed[issuer - 1] || now < p->this_update || now >= half_life(p);
+}
+
+static void make_due(rl_crls *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->any_due = false;
+    pthread_mutex_unlock(&c->lock);
+    for (rl_issuer_id id = 1; id <= rl_ca_issuers(c->ca); id++)
+        if (rl_ca_by_id(c->ca, id)->signer && take_due(c, id, rl_wall_s()))
+            publish(c, rl_ca_by_id(c->ca, id));
+}
+
+static struct timespec in_ms(int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
+
+/* Until a list is to be made anew though nothing has changed. One that failed is tried again after the interval. A look
+ * at least every minute, since the clock may be set. */
+static int64_t longest_wait(const rl_crls *c)
+{
+    const int64_t now = rl_wall_s();
+    int64_t ms = LOOK_MS;
+    for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++) {
+        const published *p = c->current[i]; /* only this thread writes it */
+        int64_t left = p ? 1000 * (half_life(p) - now) : LOOK_MS;
+        left = c->failed[i] || left < 0 ? 0 : left;
+        ms = left < ms ? left : ms;
+    }
+    return ms;
 }
 
 static bool wait_for_next_look(rl_crls *c)
 {
-    struct timespec until;
-    int64_t ms = c->settings->crl.interval;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    const struct timespec soonest = in_ms(c->settings->crl.interval), latest = in_ms(longest_wait(c));
     pthread_mutex_lock(&c->lock);
-    while (!c->stopping && pthread_cond_timedwait(&c->stop, &c->lock, &until) == 0)
+    while (!c->stopping && pthread_cond_timedwait(&c->wake, &c->lock, &soonest) == 0)
+        ;
+    while (!c->stopping && !c->any_due && pthread_cond_timedwait(&c->wake, &c->lock, &latest) == 0)
         ;
     bool go_on = !c->stopping;
     pthread_mutex_unlock(&c->lock);
@@ -234,12 +280,9 @@ static void *look_after(void *arg)
 {
     rl_crls *c = arg;
     pthread_setname_np(pthread_self(), "revline-crl");
-    do {
-        (void)rl_store_each_delta(c->store, c->next_delta, note_change, c); /* a failing read is the store's to tell */
-        for (rl_issuer_id id = 1; id <= rl_ca_issuers(c->ca); id++)
-            if (rl_ca_by_id(c->ca, id)->signer && is_due(c, id, rl_wall_s()))
-                publish(c, rl_ca_by_id(c->ca, id));
-    } while (wait_for_next_look(c));
+    do
+        make_due(c);
+    while (wait_for_next_look(c));
     return NULL;
 }
 
@@ -255,24 +298,23 @@ static int64_t end_of_current(void *ctx)
 rl_err rl_crls_open(rl_store *store, const rl_ca *ca, const rl_settings *s, rl_crls **out, rl_error *e)
 {
     pthread_condattr_t monotonic;
-    rl_store_figures figures;
     rl_crls *c = calloc(1, sizeof(*c));
     if (!c)
         return rl_fail(e, RL_ENOMEM, "crl", "out of memory");
     c->store = store;
     c->ca = ca;
     c->settings = s;
-    rl_store_figures_read(store, &figures);
-    c->next_delta = figures.last_delta + 1; /* the first lists have what was before */
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->stop, &monotonic);
+    pthread_cond_init(&c->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     c->made = rl_counter("revline_crl_published_total", "", "Revocation lists made.");
     rl_gauge_fn("revline_crl_next_update_seconds", "", "End of the issuing CA's published list, Unix time.",
                 end_of_current, c);
-    c->running = pthread_create(&c->thread, NULL, look_after, c) == 0;
+    /* Before the first lists are made, so that no change falls between. */
+    bool told = rl_store_subscribe(store, on_change, c) == RL_OK;
+    c->running = told && pthread_create(&c->thread, NULL, look_after, c) == 0;
     if (!c->running) {
         rl_crls_close(c);
         return rl_fail(e, RL_EIO, "crl", "the revocation lists' thread cannot be started");
@@ -285,16 +327,17 @@ void rl_crls_close(rl_crls *c)
 {
     if (!c)
         return;
+    rl_store_unsubscribe(c->store, on_change, c);
     pthread_mutex_lock(&c->lock);
     c->stopping = true;
-    pthread_cond_signal(&c->stop);
+    pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->lock);
     if (c->running)
         pthread_join(c->thread, NULL);
     rl_gauge_fn_drop(c);
     for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++)
         drop(c->current[i]);
-    pthread_cond_destroy(&c->stop);
+    pthread_cond_destroy(&c->wake);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }

@@ -6,11 +6,11 @@
 #include "ocsp/ocsp_priv.h"
 
 /* On the store's writer thread, before the change is acknowledged. */
-static void on_commit(const rl_cert_id *changed, size_t n, void *ctx)
+static void on_change(const rl_store_event *events, size_t n, void *ctx)
 {
     rl_ocsp *o = ctx;
     for (size_t i = 0; i < n; i++)
-        ocsp_cache_invalidate(o->context.cache, &changed[i]);
+        ocsp_cache_invalidate(o->context.cache, &events[i].cert);
 }
 
 static int64_t cache_entries(void *ctx)
@@ -77,9 +77,12 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
         err = ocsp_responder_start(ca, s, &o->context.responder, e);
     if (err == RL_OK) {
         register_metrics(o);
-        rl_store_on_commit(store, on_commit, o);
-        err = ocsp_warm_start(store, o->context.cache, s, &o->context.warm, e);
+        err = rl_store_subscribe(store, on_change, o);
+        if (err != RL_OK)
+            rl_fail(e, err, "ocsp", "the store has no room for a subscriber");
     }
+    if (err == RL_OK)
+        err = ocsp_warm_start(store, o->context.cache, s, &o->context.warm, e);
     if (err == RL_OK)
         err = rl_http_pool_new("ocsp-sign", 0, s->ocsp.sign_queue_limit, &o->pool, e);
     if (err == RL_OK)
@@ -89,21 +92,13 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
     return err;
 }
 
-static rl_err nothing(rl_store_txn *t, void *arg, rl_error *e)
-{
-    (void)t, (void)arg, (void)e;
-    return RL_OK;
-}
-
 void rl_ocsp_close(rl_ocsp *o)
 {
     if (!o)
         return;
     rl_http_pool_free(o->pool);
     ocsp_warm_stop(o->context.warm);
-    /* The writer may be inside the listener: a transaction that ran after it was taken away says it is not. */
-    rl_store_on_commit(o->context.store, NULL, NULL);
-    (void)rl_store_run(o->context.store, nothing, NULL, NULL);
+    rl_store_unsubscribe(o->context.store, on_change, o);
     rl_gauge_fn_drop(o);
     ocsp_responder_stop(o->context.responder);
     ocsp_cache_free(o->context.cache);

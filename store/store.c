@@ -313,11 +313,3 @@ void rl_store_close(rl_store *s)
         pthread_join(s->writer, NULL);
     destroy(s);
 }
-
-void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx)
-{
-    pthread_mutex_lock(&s->lock);
-    s->listener = fn;
-    s->listener_ctx = ctx;
-    pthread_mutex_unlock(&s->lock);
-}

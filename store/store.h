@@ -3,7 +3,7 @@
  * Every write is a transaction: a function that runs on the writer thread, reads what it needs (its own and
  * earlier transactions' writes of the same group included) and puts its changes. So read-modify-write needs no
  * lock. The writer takes all waiting transactions as one group, makes one RocksDB write with one WAL sync for
- * them, tells the commit listener, and only then acknowledges each. A transaction that fails is rolled back
+ * them, tells the subscribers, and only then acknowledges each. A transaction that fails is rolled back
  * alone. An acknowledged transaction survives kill -9 and power loss. */
 #ifndef RL_STORE_STORE_H
 #define RL_STORE_STORE_H
@@ -63,18 +63,37 @@ rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, cons
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
  * Must not block on anything but the store and must not submit-and-wait. May be run once only. */
 typedef rl_err (*rl_store_apply)(rl_store_txn *t, void *arg, rl_error *e);
-/* Runs on the writer thread after the WAL sync and after the commit listener; `e` is valid only during the call. */
+/* Runs on the writer thread after the WAL sync and after the subscribers; `e` is valid only during the call. */
 typedef void (*rl_store_done)(void *arg, rl_err err, const rl_error *e);
 /* Queues; RL_ECANCELED after close began (done is then not called), RL_ENOMEM. */
 rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg);
 /* Submits and waits. Not from the writer thread. */
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
 
-/* One listener, set before the first write: the certificates whose status record was written in this group. Runs
- * on the writer thread after the write and before any acknowledgement. New certificates are among them: an "unknown"
- * may be cached. Of a failed write it hears when the database has been opened anew, which may show that it was done. */
-typedef void (*rl_store_listener)(const rl_cert_id *changed, size_t n, void *ctx);
-void rl_store_on_commit(rl_store *s, rl_store_listener fn, void *ctx);
+/* ---- events ---- the one place from which the program hears what has changed */
+enum { RL_ORIGIN_MAX = 48, RL_SUBSCRIBERS_MAX = 8 };
+/* A certificate was added, or its status, reason or date has changed: one for each record of the delta log. */
+typedef struct rl_store_event {
+    uint64_t sequence; /* in the delta log */
+    rl_cert_id cert;
+    bool issued; /* it did not exist: an "unknown" may be cached */
+    bool lost;   /* of a write that failed, and the database that was opened anew does not have it */
+    rl_status from, to;
+    rl_reason reason;           /* of `to` */
+    uint32_t why;               /* RL_WHY_* */
+    int64_t at;                 /* Unix seconds */
+    char origin[RL_ORIGIN_MAX]; /* "admin", "sync:entra-device", "scep" */
+} rl_store_event;
+/* The events of one group of transactions, in their order. On the writer thread, after the write is durable and before
+ * any of it is acknowledged: must not block, and whoever it tells must not wait for it. Of a failed write it hears when
+ * the database has been opened anew, which may show that it was done. */
+typedef void (*rl_store_subscriber)(const rl_store_event *events, size_t n, void *ctx);
+/* Subscribers are called in the order in which they subscribed, so what must not be late, the response cache, comes
+ * first. RL_ERANGE beyond RL_SUBSCRIBERS_MAX. */
+rl_err rl_store_subscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
+/* When it returns, fn is not running and will not be called again. Not from the writer thread; one that did not
+ * subscribe is no error. */
+void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
 
 /* ---- inside a transaction ---- */
 rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out);
@@ -114,7 +133,8 @@ rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl
  * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin);
 /* Writes a changed record: cert, keeps `revoked` in step, appends a `status` delta when the effective status, reason
- * or revoked_at differ from what is stored, deletes the certificate's signed answer and tells the listener then.
+ * or revoked_at differ from what is stored, with an audit
+ * record when the origin is "sync:…", deletes the certificate's signed answer and makes an event then.
  * Bindings that were added to or taken from the record are put and deleted in `binding`. */
 rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
 /* The DER of a certificate of which only the serial number was known. */

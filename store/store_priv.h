@@ -84,11 +84,15 @@ struct rl_store {
     uint64_t delta_next, audit_next;
     uint64_t mend_at; /* while `failed`: when to try again to open the database anew, monotonic ms */
     int mend_doublings;
-    rl_error cause;       /* and why it is not open anew yet */
-    rl_cert_id *doubtful; /* certificates of the write that failed: it may be on the disk */
+    rl_error cause;           /* and why it is not open anew yet */
+    rl_store_event *doubtful; /* of the write that failed: it may be on the disk */
     size_t doubtful_n;
-    rl_store_listener listener;
-    void *listener_ctx;
+
+    struct rl_subscription { /* under `lock`; the first `subscribers` count */
+        rl_store_subscriber fn;
+        void *ctx;
+    } subscriptions[RL_SUBSCRIBERS_MAX];
+    size_t subscribers;
 
     _Atomic uint64_t last_delta, groups, commits;
     _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
@@ -100,11 +104,13 @@ struct rl_store_txn {
     struct rl_store *store;
     rocksdb_writebatch_wi_t *batch;
     uint64_t delta_next, audit_next;
-    rl_cert_id *changed; /* of the group */
+    rl_store_event *changed; /* of the group */
     size_t changed_n, changed_cap;
     bool broken; /* a rollback failed: nothing of the group may be written */
 };
 
+/* Calls the subscribers. Writer thread. */
+void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n);
 /* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
 rl_err rl_store_enter(rl_store *s);
 void rl_store_leave(rl_store *s);

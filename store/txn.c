@@ -1,5 +1,6 @@
 /* Inside a transaction: reads that see the group's own writes, and the few kinds of write, each keeping the
  * families that belong together in step (cert, der, binding, revoked, delta). Writer thread only. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -202,36 +203,65 @@ rl_err rl_txn_put_issuer(rl_store_txn *t, rl_issuer_id id, const rl_issuer_recor
 }
 
 /* ---- certificates ---- */
-static rl_err tell(rl_store_txn *t, const rl_cert_id *id)
+static rl_err tell(rl_store_txn *t, const rl_store_event *event)
 {
     if (t->changed_n == t->changed_cap) {
         size_t cap = t->changed_cap ? 2 * t->changed_cap : 64;
-        rl_cert_id *p = realloc(t->changed, cap * sizeof(*p));
+        rl_store_event *p = realloc(t->changed, cap * sizeof(*p));
         if (!p)
             return RL_ENOMEM;
         t->changed = p;
         t->changed_cap = cap;
     }
-    t->changed[t->changed_n++] = *id;
+    t->changed[t->changed_n++] = *event;
     return RL_OK;
 }
 
-static rl_err put_delta(rl_store_txn *t, int kind, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
+static rl_err put_delta(rl_store_txn *t, const rl_store_event *event, const rl_cert_record *r, const char *origin)
 {
     rl_buf value = {0};
-    rl_delta_record d = {.kind = (__typeof__(d.kind))kind,
-                         .cert = *id,
+    rl_delta_record d = {.kind = event->issued ? RL_DELTA_ISSUED : RL_DELTA_STATUS,
+                         .cert = event->cert,
                          .status = r->status,
                          .reason = r->reason,
                          .why = r->why,
                          .revoked_at = r->revoked_at,
                          .not_after = r->not_after,
-                         .at = rl_wall_s(),
+                         .at = event->at,
                          .origin = strdup(origin)};
-    rl_key k = rl_key_u64(t->delta_next++);
+    rl_key k = rl_key_u64(event->sequence);
     rl_err err = d.origin ? rl_delta_encode(&d, &value) : RL_ENOMEM;
     free(d.origin);
     return put_encoded(t, CF_DELTA, &k, err, &value);
+}
+
+/* What a directory or another CA's list has changed. What people do is told where they do it, changed or not. */
+static rl_err audit_sync(rl_store_txn *t, const rl_store_event *event, const char *origin)
+{
+    static const char *const what[] = {
+        [RL_STATUS_GOOD] = "cert.unrevoke", [RL_STATUS_HOLD] = "cert.hold", [RL_STATUS_REVOKED] = "cert.revoke"};
+    char serial[2 * RL_STORE_SERIAL_MAX + 1];
+    RL_TRY(rl_hex(rl_span_of(event->cert.serial, event->cert.serial_n), serial, sizeof(serial)));
+    return rl_txn_audit(t, origin, what[event->to], serial);
+}
+
+/* The record's status is new: everybody who must know of it learns it here, in the transaction or by the event. */
+static rl_err note_change(rl_store_txn *t, const rl_cert_id *id, bool issued, rl_status from, const rl_cert_record *r,
+                          const char *origin)
+{
+    rl_store_event event = {.sequence = t->delta_next++,
+                            .cert = *id,
+                            .issued = issued,
+                            .from = from,
+                            .to = r->status,
+                            .reason = r->reason,
+                            .why = r->why,
+                            .at = rl_wall_s()};
+    snprintf(event.origin, sizeof(event.origin), "%s", origin);
+    RL_TRY(put_delta(t, &event, r, origin));
+    if (!issued && strncmp(origin, "sync:", 5) == 0)
+        RL_TRY(audit_sync(t, &event, origin));
+    return tell(t, &event);
 }
 
 static rl_err keep_revoked(rl_store_txn *t, const rl_key *k, const rl_cert_record *r)
@@ -263,8 +293,7 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
         RL_TRY(rl_txn_put_binding(t, r->bindings[i].source, r->bindings[i].id, id));
     if (r->status != RL_STATUS_GOOD)
         RL_TRY(keep_revoked(t, &k, r));
-    RL_TRY(put_delta(t, RL_DELTA_ISSUED, id, r, origin));
-    return tell(t, id); /* an "unknown" for this serial may be cached */
+    return note_change(t, id, true, RL_STATUS_GOOD, r, origin);
 }
 
 rl_err rl_txn_put_der(rl_store_txn *t, const rl_cert_id *id, rl_span der)
@@ -300,6 +329,7 @@ rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_r
     rl_cert_record old;
     rl_buf value = {0};
     RL_TRY(rl_txn_cert(t, id, &old));
+    const rl_status from = old.status;
     bool changed = old.status != r->status || old.reason != r->reason || old.revoked_at != r->revoked_at;
     rl_err err = move_bindings(t, id, &old, r);
     if (err == RL_OK && old.held.change != r->held.change)
@@ -311,9 +341,8 @@ rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_r
     if (!changed)
         return RL_OK;
     RL_TRY(keep_revoked(t, &k, r));
-    RL_TRY(put_delta(t, RL_DELTA_STATUS, id, r, origin));
     delete (t, CF_RESPONSE, &k);
-    return tell(t, id);
+    return note_change(t, id, false, from, r, origin);
 }
 
 /* There is no answer to delete when a certificate is added: before that none is taken for it. */

@@ -1,5 +1,5 @@
 /* The one writer thread: takes all that waits as one group, runs each transaction over one indexed batch, writes
- * the batch with one WAL sync, tells the listener, acknowledges. It alone writes to the database. */
+ * the batch with one WAL sync, tells the subscribers, acknowledges. It alone writes to the database. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -118,7 +118,7 @@ static bool take_group(rl_store *s, struct rl_store_request **group)
     return more;
 }
 
-/* A failed transaction takes back its changes, its numbers and its word to the listener, and nobody else's. */
+/* A failed transaction takes back its changes, its numbers and its events, and nobody else's. */
 static void run_one(rl_store_txn *t, struct rl_store_request *r)
 {
     rl_store_txn before = *t;
@@ -191,16 +191,6 @@ static void acknowledge(rl_store *s, struct rl_store_request *group, rl_err writ
     }
 }
 
-static void tell_listener(rl_store *s, const rl_cert_id *changed, size_t n)
-{
-    pthread_mutex_lock(&s->lock);
-    rl_store_listener listener = s->listener;
-    void *ctx = s->listener_ctx;
-    pthread_mutex_unlock(&s->lock);
-    if (listener && n)
-        listener(changed, n, ctx);
-}
-
 /* ---- after a failed write ---- */
 /* A database that stays open can be read; one that was closed and cannot be opened cannot. So before it is closed the
  * disk must take, and make sure, as much as opening writes. */
@@ -242,7 +232,9 @@ static void mend(rl_store *s)
         return;
     }
     /* The failed write may be there after all, which whoever has read in between did not see. */
-    tell_listener(s, s->doubtful, s->doubtful_n);
+    for (size_t i = 0; i < s->doubtful_n; i++)
+        s->doubtful[i].lost = s->doubtful[i].sequence >= s->delta_next;
+    rl_store_tell(s, s->doubtful, s->doubtful_n);
     free(s->doubtful);
     s->doubtful = NULL;
     s->doubtful_n = 0;
@@ -262,7 +254,7 @@ static void run_group(rl_store *s, struct rl_store_request *group)
     rl_err err = write_group(s, &t, &e);
     rocksdb_writebatch_wi_destroy(t.batch);
     if (err == RL_OK) {
-        tell_listener(s, t.changed, t.changed_n);
+        rl_store_tell(s, t.changed, t.changed_n);
         free(t.changed);
     } else {
         s->doubtful = t.changed;

@@ -191,7 +191,8 @@ const rl_setting_row rl_setting_rows[] = {
      .alias = "AppConfig__CRL__ValidityDays", .alias_unit = "d", .group = "CRL",
      .help = "nextUpdate after thisUpdate of our revocation lists; each is made anew at half of it."},
     {"REVLINE_CRL_INTERVAL", RL_T_DURATION, AT(crl.interval), "5s", .min = "100ms", .max = "1d", .group = "CRL",
-     .help = "How soon a change of a certificate's status makes a new list."},
+     .help = "Shortest time between two lists: a change of a certificate's status makes a new one as soon as that has "
+             "passed."},
     {"REVLINE_CRL_DISTRIBUTION_POINT", RL_T_BOOL, AT(crl.distribution_point), "false",
      .alias = "AppConfig__CRL__AddCdp", .alias_unit = "", .group = "CRL",
      .help = "New certificates name the list's URL (cRLDistributionPoints), for clients that ask no OCSP responder."},

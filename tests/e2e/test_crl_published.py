@@ -113,3 +113,13 @@ def test_certificates_name_the_list_when_it_is_wanted(make_server):
     plain = make_server()
     with pytest.raises(x509.ExtensionNotFound):
         plain.sign("it")[0].extensions.get_extension_for_class(x509.CRLDistributionPoints)
+
+
+def test_no_list_is_made_within_the_interval_of_the_last(make_server):
+    """Deterministic, since the interval is longer than any test: OCSP has the change at once, the list is the first one."""
+    server = make_server(REVLINE_CRL_INTERVAL="1d")
+    first = fetch(server)[1]
+    certificate, serial = server.sign("gone")
+    server.control("revoke", serial=serial)
+    assert server.ocsp(certificate) == "revoked"
+    assert fetch(server)[1] == first

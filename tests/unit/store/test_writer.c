@@ -160,31 +160,33 @@ static void a_transaction_that_fails_is_rolled_back_alone(void **state)
 struct heard {
     size_t n, calls;
     uint64_t numbers[100];
+    rl_store_event last;
     int order;
     bool visible; /* the write could be read when it was told */
     rl_store *store;
 };
 
-static void hear(const rl_cert_id *changed, size_t n, void *ctx)
+static void hear(const rl_store_event *events, size_t n, void *ctx)
 {
     struct heard *h = ctx;
     h->calls++;
     h->order = ++order;
     h->visible = true;
     for (size_t i = 0; i < n; i++) {
-        h->numbers[h->n++] = cert_number(&changed[i]);
-        h->visible = h->visible && exists(h->store, cert_number(&changed[i]));
+        h->numbers[h->n++] = cert_number(&events[i].cert);
+        h->visible = h->visible && exists(h->store, cert_number(&events[i].cert));
+        h->last = events[i];
     }
 }
 
-static void the_listener_hears_of_each_change_before_the_acknowledgement(void **state)
+static void a_subscriber_hears_of_each_change_before_the_acknowledgement(void **state)
 {
     struct fixture *f = *state;
     struct gate gate;
     struct heard heard = {.store = f->store};
     struct job jobs[3];
     rl_error e = {0};
-    rl_store_on_commit(f->store, hear, &heard);
+    assert_int_equal(rl_store_subscribe(f->store, hear, &heard), RL_OK);
     close_gate(f->store, &gate);
     submit(f->store, &jobs[0], 1, NULL, false);
     submit(f->store, &jobs[1], 2, NULL, true);
@@ -204,6 +206,46 @@ static void the_listener_hears_of_each_change_before_the_acknowledgement(void **
     r.undo = true;
     assert_int_equal(rl_store_run(f->store, apply_revoke, &r, &e), RL_OK);
     assert_true(heard.calls == 3 && heard.numbers[3] == 3);
+    rl_store_unsubscribe(f->store, hear, &heard);
+    add_cert(f->store, 4, NULL);
+    assert_int_equal(heard.calls, 3);
+}
+
+static void an_event_says_what_the_log_says(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard = {.store = f->store};
+    rl_store_figures figures;
+    rl_error e = {0};
+    assert_int_equal(rl_store_subscribe(f->store, hear, &heard), RL_OK);
+    add_cert(f->store, 1, NULL);
+    assert_true(heard.last.issued && !heard.last.lost && heard.last.to == RL_STATUS_GOOD);
+    assert_string_equal(heard.last.origin, "scep");
+    struct revoke r = {.n = 1, .reason = RL_REASON_HOLD, .at = 5};
+    assert_int_equal(rl_store_run(f->store, apply_revoke, &r, &e), RL_OK);
+    assert_true(!heard.last.issued && heard.last.from == RL_STATUS_GOOD && heard.last.to == RL_STATUS_HOLD);
+    r.reason = RL_REASON_SUPERSEDED;
+    assert_int_equal(rl_store_run(f->store, apply_revoke, &r, &e), RL_OK);
+    assert_true(heard.last.from == RL_STATUS_HOLD && heard.last.to == RL_STATUS_REVOKED);
+    assert_true(heard.last.reason == RL_REASON_SUPERSEDED && heard.last.why == RL_WHY_MANUAL);
+    assert_string_equal(heard.last.origin, "admin");
+    rl_store_figures_read(f->store, &figures);
+    assert_int_equal(heard.last.sequence, figures.last_delta);
+}
+
+static void subscribers_are_called_in_their_order_and_are_few(void **state)
+{
+    struct fixture *f = *state;
+    struct heard all[RL_SUBSCRIBERS_MAX + 1] = {0};
+    for (int i = 0; i < RL_SUBSCRIBERS_MAX; i++) {
+        all[i].store = f->store;
+        assert_int_equal(rl_store_subscribe(f->store, hear, &all[i]), RL_OK);
+    }
+    assert_int_equal(rl_store_subscribe(f->store, hear, &all[RL_SUBSCRIBERS_MAX]), RL_ERANGE);
+    rl_store_unsubscribe(f->store, hear, &all[1]);
+    add_cert(f->store, 1, NULL);
+    for (int i = 1; i < RL_SUBSCRIBERS_MAX; i++)
+        assert_true(i == 1 ? all[1].calls == 0 : all[i].calls == 1 && all[i].order > all[0].order);
 }
 
 /* ---- writes that fail ---- */
@@ -241,17 +283,17 @@ static void a_failed_write_fails_everybody_in_it_and_leaves_nothing(void **state
     assert_false(exists(f->store, 2));
 }
 
-static void of_a_failed_write_the_listener_hears_before_the_acknowledgement(void **state)
+static void of_a_failed_write_a_subscriber_hears_before_the_acknowledgement(void **state)
 {
     struct fixture *f = *state;
     struct heard heard = {.store = f->store};
     struct job job;
-    rl_store_on_commit(f->store, hear, &heard);
+    assert_int_equal(rl_store_subscribe(f->store, hear, &heard), RL_OK);
     rl_store_fail_next_write(f->store);
     submit(f->store, &job, 1, NULL, false);
     sem_wait(&job.done);
     assert_int_equal(job.err, RL_EIO);
-    assert_true(heard.calls == 1 && heard.n == 1 && heard.numbers[0] == 1);
+    assert_true(heard.calls == 1 && heard.n == 1 && heard.numbers[0] == 1 && heard.last.lost);
     assert_true(job.order > heard.order);
 }
 
@@ -431,9 +473,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_STORE(all_that_waits_is_one_group_with_one_sync),
         WITH_STORE(a_transaction_that_fails_is_rolled_back_alone),
-        WITH_STORE(the_listener_hears_of_each_change_before_the_acknowledgement),
+        WITH_STORE(a_subscriber_hears_of_each_change_before_the_acknowledgement),
+        WITH_STORE(an_event_says_what_the_log_says),
+        WITH_STORE(subscribers_are_called_in_their_order_and_are_few),
         WITH_STORE(a_failed_write_fails_everybody_in_it_and_leaves_nothing),
-        WITH_STORE(of_a_failed_write_the_listener_hears_before_the_acknowledgement),
+        WITH_STORE(of_a_failed_write_a_subscriber_hears_before_the_acknowledgement),
         WITH_STORE(readers_go_on_while_the_database_is_opened_anew),
         WITH_STORE(a_reader_that_waits_for_a_write_is_not_waited_for_in_turn),
         WITH_STORE(threads_submit_and_read_at_once),

@@ -1,0 +1,46 @@
+/* Who hears of changes: a few subscriptions, each called by the writer thread with the events of one group, after the
+ * write and before its acknowledgement. The list is under the store's lock, which is not held while one is called. */
+#include "store/store_priv.h"
+
+rl_err rl_store_subscribe(rl_store *s, rl_store_subscriber fn, void *ctx)
+{
+    pthread_mutex_lock(&s->lock);
+    bool room = s->subscribers < RL_SUBSCRIBERS_MAX;
+    if (room)
+        s->subscriptions[s->subscribers++] = (struct rl_subscription){fn, ctx};
+    pthread_mutex_unlock(&s->lock);
+    return room ? RL_OK : RL_ERANGE;
+}
+
+static rl_err nothing(rl_store_txn *t, void *arg, rl_error *e)
+{
+    (void)t, (void)arg, (void)e;
+    return RL_OK;
+}
+
+void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx)
+{
+    size_t at = 0;
+    pthread_mutex_lock(&s->lock);
+    while (at < s->subscribers && (s->subscriptions[at].fn != fn || s->subscriptions[at].ctx != ctx))
+        at++;
+    bool found = at < s->subscribers;
+    for (; at + 1 < s->subscribers; at++)
+        s->subscriptions[at] = s->subscriptions[at + 1];
+    s->subscribers -= found;
+    pthread_mutex_unlock(&s->lock);
+    /* The writer may be inside it: a transaction that ran after it was taken away says that it is not. */
+    if (found)
+        (void)rl_store_run(s, nothing, NULL, NULL);
+}
+
+void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n)
+{
+    struct rl_subscription now[RL_SUBSCRIBERS_MAX];
+    pthread_mutex_lock(&s->lock);
+    size_t subscribers = s->subscribers;
+    memcpy(now, s->subscriptions, subscribers * sizeof(now[0]));
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; n > 0 && i < subscribers; i++)
+        now[i].fn(events, n, now[i].ctx);
+}
