@@ -4,7 +4,9 @@
 #define RL_APP_APP_H
 
 #include <jansson.h>
+#include <stdio.h>
 
+#include "app/events.h"
 #include "ca/ca.h"
 #include "http/server.h"
 #include "ocsp/crl_publish.h"
@@ -18,6 +20,7 @@ typedef struct rl_app {
     rl_ca *ca;
     rl_ocsp *ocsp;
     rl_crls *crls;
+    rl_events *events;
     rl_scep *scep;
     rl_sync *sync;
     rl_http_server *http;
@@ -27,6 +30,9 @@ typedef struct rl_app {
 /* ---- commands.c: what the control socket and the command line can ask for ----
  * `request` is {"command": "revoke", …}; on success `reply` is a new object. Any thread; may block on the store. */
 rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
+/* RL_WHY_* as the names that the commands write: ["deleted", …]. */
+json_t *rl_app_why_json(uint32_t why);
 
 /* ---- commands_issuers.c, commands_import.c: those about issuers, and what comes from other CAs ---- */
 rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
@@ -49,6 +55,9 @@ void rl_control_stop(rl_control *c);
 /* Asks a running server. RL_ENOTFOUND in domain "control" when none listens; the server's own error, domain "server",
  * otherwise. */
 rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **reply, rl_error *e);
+/* Follows a running server's events: copies its lines to `to` as they come. Returns when the server ends (RL_ECANCELED)
+ * or with the errors of rl_control_ask; RL_EIO when `to` takes no more. */
+rl_err rl_control_follow(const char *data_dir, FILE *to, rl_error *e);
 
 /* ---- web.c: /ca, /probe…, /metrics ---- */
 size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap);

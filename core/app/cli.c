@@ -434,6 +434,13 @@ static int print_status(const cli_call *call, const json_t *reply)
     return 0;
 }
 
+int cli_events(cli_call *call)
+{
+    rl_error e = {0};
+    rl_control_follow(call->settings->data_dir, stdout, &e);
+    return cli_fail(call, &e);
+}
+
 int cli_status(cli_call *call)
 {
     return cli_ask_and(call, request_of(call), print_status);

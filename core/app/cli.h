@@ -63,6 +63,7 @@ int cli_ocsp(cli_call *call);
 int cli_import(cli_call *call);
 int cli_issuers(cli_call *call);
 int cli_crl(cli_call *call);
+int cli_events(cli_call *call);
 
 /* cli_guards.c: `revline sync hold`; `revline sync release ID`, `drop ID`. They take over `request`. */
 int cli_sync_hold(cli_call *call, json_t *request);

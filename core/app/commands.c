@@ -75,7 +75,7 @@ static json_t *time_json(int64_t t)
     return json_string(text);
 }
 
-static json_t *why_json(uint32_t why)
+json_t *rl_app_why_json(uint32_t why)
 {
     static const struct {
         uint32_t bit;
@@ -102,7 +102,7 @@ static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
     return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:o,s:o}", "serial", serial, "issuer",
                      (int)id->issuer, "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
                      rl_status_name(r->status), "reason",
-                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", why_json(r->why),
+                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_app_why_json(r->why),
                      "issuedAt", time_json(r->issued_at), "notBefore", time_json(r->not_before), "notAfter",
                      time_json(r->not_after), "revokedAt", time_json(r->revoked_at), "bindings", bindings);
 }

@@ -1,7 +1,8 @@
 /* The control socket: one JSON object a line from the client, one back, then the connection ends.
  *
  * A single thread accepts and answers one client after the other: the socket is the owner's alone (0600), and a
- * client that does not finish its line in time is cut. The thread owns the listening socket. */
+ * client that does not finish its line in time is cut. The thread owns the listening socket. Who asks for events stays
+ * connected, and is given to events.c. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -86,7 +87,8 @@ static rl_err read_line(int fd, size_t max, rl_buf *line)
     }
 }
 
-static void answer(rl_control *c, int fd)
+/* True when the connection is no longer ours to close. */
+static bool answer(rl_control *c, int fd)
 {
     rl_buf line = {0};
     rl_error e = {0};
@@ -97,20 +99,27 @@ static void answer(rl_control *c, int fd)
         err = rl_json_parse(rl_buf_span(&line), REQUEST_MAX, &request, &e);
     else
         rl_fail(&e, err, "control", "no whole request came: %s", rl_err_name(err));
-    if (err == RL_OK)
+    const char *command = rl_json_str(request, "command");
+    bool follows = err == RL_OK && command && strcmp(command, "events") == 0;
+    if (follows)
+        err = rl_events_follow(c->app->events, fd, &e);
+    else if (err == RL_OK)
         err = rl_command_run(c->app, request, &reply, &e);
     if (err == RL_OK)
-        log_info("control.command", "command", rl_json_str(request, "command"), "serial", rl_json_str(reply, "serial"));
+        log_info("control.command", "command", command, "serial", rl_json_str(reply, "serial"));
     else
-        log_warn("control.refused", "command", rl_json_str(request, "command"), "error", e.message);
-    json_t *envelope = err == RL_OK ? json_pack("{s:O}", "ok", reply)
-                                    : json_pack("{s:i,s:s}", "error", (int)err, "message", e.message);
+        log_warn("control.refused", "command", command, "error", e.message);
+    bool given_away = follows && err == RL_OK;
+    json_t *envelope = given_away     ? NULL
+                       : err == RL_OK ? json_pack("{s:O}", "ok", reply)
+                                      : json_pack("{s:i,s:s}", "error", (int)err, "message", e.message);
     if (envelope)
         send_json(fd, envelope);
     json_decref(envelope);
     json_decref(reply);
     json_decref(request);
     rl_buf_free(&line);
+    return given_away;
 }
 
 static void *control_thread(void *arg)
@@ -125,10 +134,8 @@ static void *control_thread(void *arg)
         if (!(fds[0].revents & POLLIN))
             continue;
         int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0) {
-            answer(c, fd);
+        if (fd >= 0 && !answer(c, fd))
             close(fd);
-        }
     }
     return NULL;
 }
@@ -189,6 +196,15 @@ void rl_control_stop(rl_control *c)
     free(c);
 }
 
+static rl_err take_reply(const json_t *envelope, json_t **reply, rl_error *e)
+{
+    const char *message = rl_json_str(envelope, "message");
+    *reply = json_incref(json_object_get(envelope, "ok"));
+    return *reply ? RL_OK
+                  : rl_fail(e, (rl_err)rl_json_int(envelope, "error", RL_EIO), "server", "%s",
+                            message ? message : "the server refused");
+}
+
 rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **reply, rl_error *e)
 {
     struct sockaddr_un a;
@@ -206,16 +222,59 @@ rl_err rl_control_ask(const char *data_dir, const json_t *request, json_t **repl
         rl_fail(e, err, "control", "the server did not answer: %s", rl_err_name(err));
     else
         err = rl_json_parse(rl_buf_span(&line), REPLY_MAX, &envelope, e);
-    if (err == RL_OK) {
-        *reply = json_incref(json_object_get(envelope, "ok"));
-        if (!*reply) {
-            err = (rl_err)rl_json_int(envelope, "error", RL_EIO);
-            const char *message = rl_json_str(envelope, "message");
-            rl_fail(e, err, "server", "%s", message ? message : "the server refused");
-        }
-    }
+    if (err == RL_OK)
+        err = take_reply(envelope, reply, e);
     json_decref(envelope);
     rl_buf_free(&line);
     close(fd);
+    return err;
+}
+
+/* ---- following ---- */
+static rl_err copy_lines(FILE *from, FILE *to, rl_error *e)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    bool taken = true;
+    while (taken && getline(&line, &cap, from) > 0)
+        taken = fputs(line, to) >= 0 && fflush(to) == 0;
+    free(line);
+    return taken ? rl_fail(e, RL_ECANCELED, "control", "the server has ended")
+                 : rl_fail(e, RL_EIO, "control", "the events cannot be written: %s", strerror(errno));
+}
+
+/* Its first line is an answer like any other's. */
+static rl_err read_first(FILE *from, rl_error *e)
+{
+    char line[1024];
+    json_t *envelope = NULL, *reply = NULL;
+    if (!fgets(line, sizeof(line), from))
+        return rl_fail(e, RL_EIO, "control", "the server did not answer");
+    rl_err err = rl_json_parse(rl_span_str(line), sizeof(line), &envelope, e);
+    if (err == RL_OK)
+        err = take_reply(envelope, &reply, e);
+    json_decref(reply);
+    json_decref(envelope);
+    return err;
+}
+
+rl_err rl_control_follow(const char *data_dir, FILE *to, rl_error *e)
+{
+    static const char request[] = "{\"command\":\"events\"}\n";
+    struct sockaddr_un a;
+    RL_TRY(address(data_dir, &a, e));
+    int fd = connect_to(&a);
+    FILE *from = fd < 0 ? NULL : fdopen(fd, "r");
+    if (!from)
+        return rl_fail(e, RL_ENOTFOUND, "control", "no server listens on %s: events are a running server's",
+                       a.sun_path);
+    rl_err err = send_all(fd, request, sizeof(request) - 1);
+    if (err != RL_OK)
+        rl_fail(e, err, "control", "the server cannot be asked");
+    if (err == RL_OK)
+        err = read_first(from, e);
+    if (err == RL_OK)
+        err = copy_lines(from, to, e);
+    fclose(from);
     return err;
 }

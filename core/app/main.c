@@ -64,6 +64,13 @@ static const cli_option sync_options[] = {
      "  revline sync rules   prints these rules as they apply under the settings: which state of which object makes\n"
      "                       a certificate revoked or on hold\n"}};
 
+static const cli_option events_options[] = {
+    {NULL, NULL,
+     "Each certificate that is issued or changes status is a line, as soon as the change is on the disk:\n"
+     "sequence, at, event (issued or status), issuer, serial, from, to, reason, why, origin (who: admin, scep, "
+     "sync:…).\n"
+     "A reader that is too slow gets {\"missed\": N} in place of N changes. It ends when the server does.\n"}};
+
 static const cli_option crl_options[] = {
     {NULL, NULL,
      "ISSUER is one of our own: number, fingerprint or common name; without it, the one that issues now. The list is\n"
@@ -108,6 +115,7 @@ static const cli_command commands[] = {
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
     {"sync", "[SOURCE]", 0, 2, "run a source or all of them now; the status rules", sync_options, cli_sync},
+    {"events", "", 0, 0, "follow the changes of certificates, a JSON object a line", events_options, cli_events},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},
 };

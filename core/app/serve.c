@@ -111,6 +111,7 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
 {
     RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
     RL_TRY(rl_crls_open(app->store, app->ca, app->settings, &app->crls, e));
+    RL_TRY(rl_events_open(app->store, &app->events, e));
     RL_TRY(rl_scep_open(app->ca, app->store, app->settings, &app->scep, e));
     rl_scep_on_crl(app->scep, current_crl, app->crls);
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
@@ -127,6 +128,7 @@ static void stop_parts(rl_app *app, rl_control *control)
         rl_sync_stop(app->sync);
     if (app->scep)
         rl_scep_close(app->scep);
+    rl_events_close(app->events);
     rl_crls_close(app->crls);
     if (app->ocsp)
         rl_ocsp_close(app->ocsp);
