@@ -245,6 +245,7 @@ static rl_store *create(const char *path)
     s->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(s->write, 1);
     s->tail = &s->queue;
+    s->trim_at = UINT64_MAX;
     pthread_rwlock_init(&s->inside, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);

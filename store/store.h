@@ -152,6 +152,11 @@ rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_respo
 /* Who did what, for people: `who`, `what` ("cert.revoke"), `subject` free text. */
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject);
 
+/* ---- trimming ---- */
+/* From now on records of the delta log, and of the audit, that are older than so many milliseconds are removed from
+ * time to time; 0 keeps them for ever. Not called: all are kept. The newest of each stays in any case. Any thread. */
+void rl_store_keep(rl_store *s, int64_t delta_ms, int64_t audit_ms);
+
 /* ---- figures ---- */
 typedef struct rl_store_figures {
     uint64_t last_delta;      /* newest sequence */

@@ -52,6 +52,8 @@ rl_err rl_key_to_cert(const void *key, size_t n, size_t prefix, rl_cert_id *out)
 uint32_t rl_get_u32(const void *p);
 uint64_t rl_get_u64(const void *p);
 
+enum { RL_TRIM_DELTA, RL_TRIM_AUDIT, RL_TRIMMED };
+
 struct rl_store_request {
     struct rl_store_request *next;
     rl_store_apply apply;
@@ -94,6 +96,12 @@ struct rl_store {
     } subscriptions[RL_SUBSCRIBERS_MAX];
     size_t subscribers;
 
+    struct rl_trimming {
+        int64_t keep_ms; /* under `lock`; 0: for ever */
+        rl_key from;     /* the writer's: nothing lies before it */
+    } trim[RL_TRIMMED];
+    uint64_t trim_at; /* under `lock`: monotonic ms; UINT64_MAX: never */
+
     _Atomic uint64_t last_delta, groups, commits;
     _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
     _Atomic int fail_next; /* see fault.h */
@@ -109,7 +117,12 @@ struct rl_store_txn {
     bool broken; /* a rollback failed: nothing of the group may be written */
 };
 
-/* Calls the subscribers. Writer thread. */
+/* ---- writer thread ---- */
+/* Removes what is too old, when it is time to. */
+void rl_store_trim(rl_store *s);
+/* Nothing more is written until the database has been opened anew. */
+void rl_store_write_failed(rl_store *s, const rl_error *e);
+/* Calls the subscribers. */
 void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n);
 /* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
 rl_err rl_store_enter(rl_store *s);

@@ -85,22 +85,22 @@ rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
 }
 
 /* ---- the thread ---- */
-/* Until something is queued, the store closes, or it is time to mend the database. */
+/* Until something is queued, the store closes, or it is time to mend or to trim the database. */
 static void wait_for_work(rl_store *s)
 {
-    const struct timespec until = {.tv_sec = (time_t)(s->mend_at / 1000),
-                                   .tv_nsec = (long)(s->mend_at % 1000) * 1000000};
     bool due = false;
     while (!s->queue && !s->closing && !due) {
-        if (atomic_load(&s->failed))
+        const uint64_t at = atomic_load(&s->failed) ? s->mend_at : s->trim_at;
+        const struct timespec until = {.tv_sec = (time_t)(at / 1000), .tv_nsec = (long)(at % 1000) * 1000000};
+        if (at != UINT64_MAX)
             due = pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT;
         else
             pthread_cond_wait(&s->wake, &s->lock);
     }
 }
 
-/* Takes up to GROUP_MAX waiting requests, or none when only the database is to be mended. False when closing and
- * nothing is left. */
+/* Takes up to GROUP_MAX waiting requests, or none when only the database is to be mended or trimmed. False when closing
+ * and nothing is left. */
 static bool take_group(rl_store *s, struct rl_store_request **group)
 {
     pthread_mutex_lock(&s->lock);
@@ -158,6 +158,13 @@ static rl_err write_batch(rl_store *s, const rl_store_txn *t, rl_error *e)
     return error ? rl_store_fail(e, RL_EIO, "the database cannot be written", error) : RL_OK;
 }
 
+void rl_store_write_failed(rl_store *s, const rl_error *e)
+{
+    log_error("store.write", "error", e->message);
+    s->cause = *e;
+    atomic_store(&s->failed, 1);
+}
+
 /* The numbers that were given out in the group count only when it is written. */
 static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
 {
@@ -165,9 +172,7 @@ static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
         return RL_OK;
     rl_err err = write_batch(s, t, e);
     if (err != RL_OK) {
-        log_error("store.write", "error", e->message);
-        s->cause = *e;
-        atomic_store(&s->failed, 1);
+        rl_store_write_failed(s, e);
         return err;
     }
     atomic_fetch_add(&s->groups, 1);
@@ -275,6 +280,8 @@ void *rl_store_writer(void *store)
             acknowledge(s, group, RL_EIO, &s->cause); /* without having been run */
         else if (group)
             run_group(s, group);
+        if (!atomic_load(&s->failed))
+            rl_store_trim(s);
     }
     return NULL;
 }

@@ -109,6 +109,7 @@ static rl_err current_crl(void *ctx, rl_issuer_id issuer, rl_buf *out)
 
 static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
 {
+    rl_store_keep(app->store, app->settings->keep.delta, app->settings->keep.audit);
     RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
     RL_TRY(rl_crls_open(app->store, app->ca, app->settings, &app->crls, e));
     RL_TRY(rl_events_open(app->store, &app->events, e));

@@ -164,6 +164,9 @@ typedef struct rl_settings {
         bool distribution_point; /* certificates say where the list is */
     } crl;
     struct {
+        rl_duration delta, audit; /* how long records are kept; 0 = for ever */
+    } keep;
+    struct {
         rl_text_list named; /* names of the profiles from RL_ENROLL_NAMED on */
         rl_profile_rules profiles[RL_ENROLL_MAX];
         bool allow_legacy; /* 3DES and SHA-1 */

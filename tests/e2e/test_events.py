@@ -117,3 +117,17 @@ def test_followers_are_few_and_their_places_are_free_again(server, follow):
     for feed in feeds:
         feed.close()
     eventually(lambda: "ok" in follow(server).first, "a place is free")
+
+
+def test_old_records_are_removed_and_the_numbers_go_on(make_server, follow):
+    server = make_server(REVLINE_DELTA_KEEP="1s", REVLINE_AUDIT_KEEP="1s")
+    serials = [server.sign("laptop")[1] for _ in range(3)]
+    eventually(lambda: "family=delta" in server.log() and "family=audit" in server.log(), "both are trimmed")
+    last = server.control("status")["parts"]["store"]["lastDelta"]
+    server.kill()
+    server.start()
+    feed = follow(server)
+    server.control("revoke", serial=serials[0])
+    event = feed.next()
+    assert event["sequence"] == last + 1 and event["serial"] == serials[0]
+    assert [server.status_of(s) for s in serials] == ["revoked", "good", "good"]
