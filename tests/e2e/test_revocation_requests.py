@@ -222,6 +222,20 @@ def test_tokens_that_are_refused_are_replaced(world):
     assert server.sync(SOURCE)["failures"] == failures
 
 
+@pytest.mark.parametrize("switch, value", [
+    ("token_uses", 1), ("token_life", 1), ("expires_in_string", True), ("gzip", "always"), ("chunked", 7), ("close", True), ("json", "escapes"),
+    ("json", "bom"), ("json", "unknown_members")], ids=str)
+def test_odd_ways_of_saying_it(world, switch, value):
+    server, graph = world
+    _, serial = server.sign("kiosk")
+    context = "odd %s %s" % (switch, value)
+    graph.switch(switch, value)
+    graph.revoke_tokens()
+    graph.request_revocation(context, serial)
+    assert result(graph, context) == DONE and graph.applied(switch) > 0
+    eventually(lambda: not server.sync(SOURCE)["lastError"], "no error is left")
+
+
 def test_no_token_goes_where_a_redirect_points(world):
     server, graph = world
     other = Remote()

@@ -342,6 +342,99 @@ def test_risky_users_are_filtered_by_state(graph, client):
 
 
 # ---- Jamf Pro ----
+# ---- Intune ----
+LIST = "/beta/deviceManagement/deviceConfigurationsAllManagedDeviceCertificateStates"
+
+
+class IntuneClient(Client):
+    """With a token for each of the two audiences."""
+
+    def __init__(self, graph):
+        super().__init__(graph)
+        self.login(scope="http://127.0.0.1:%d/intune-api//.default" % graph.port)
+        self.api_token = self.token
+        self.login()
+
+    def address(self, application="appId=0000000a-0000-0000-c000-000000000000"):
+        services = self.page("/v1.0/servicePrincipals/%s/endpoints" % application)["value"]
+        return {s["providerName"].lower(): s["uri"] for s in services}["pkiconnectorfeservice"]
+
+    def post(self, action, body, token=None):
+        headers = {"Authorization": "Bearer " + (token or self.api_token), "client-request-id": "1", "api-version": "5019-05-05",
+                   "UserAgent": "Revline", "Content-Type": "application/json"}
+        status, _, answer = self.raw("POST", self.address() + "CertificateAuthorityRequests/" + action, json.dumps(body), headers)
+        return json.loads(answer) if status == 200 else status
+
+    def download(self, most=100):
+        return [r["requestContext"] for r in
+                self.post("downloadRevocationRequests", {"downloadParameters": {"maxRequests": most, "issuerName": None}})["value"]]
+
+    def upload(self, *contexts, code="None"):
+        done = code == "None"
+        return self.post("uploadRevocationResults", {"results": [
+            {"requestContext": c, "succeeded": done, "errorCode": code, "errorMessage": None if done else "why"} for c in contexts]})
+
+
+def test_certificates_are_listed_in_beta_only(graph, client):
+    graph.add("certificateStates", "one", certificateRevokeStatus="pending", certificateSerialNumber="4A")
+    entry, = client.page(LIST)["value"]
+    assert (entry["certificateRevokeStatus"], entry["certificateSerialNumber"]) == ("pending", "4A")
+    assert client.get(LIST.replace("beta", "v1.0"))[0] == 404
+
+
+def test_requests_come_until_they_have_a_result(graph):
+    client = IntuneClient(graph)
+    assert client.address() == client.address("appId='0000000a-0000-0000-c000-000000000000'")
+    for name in ("a", "b", "c"):
+        graph.request_revocation(name, "4A", caConfiguration="ca01")
+    assert client.download(2) == ["a", "b"] and client.download() == ["a", "b", "c"]
+    assert client.upload("a", "c") == {"value": True} and client.download() == ["b"]
+    graph.switch("not_recorded")
+    assert client.upload("b") == {"value": False} and client.download() == ["b"]
+    graph.clear()
+    graph.switch("redeliver")
+    assert client.download() == ["a", "b", "c"]
+    graph.clear()
+    graph.switch("deliver_once")
+    assert client.download() == [] and graph.violations() == []
+    assert set(graph.revocation_results()) == {"a", "c"}
+
+
+def test_results_that_are_none_are_violations(graph):
+    client = IntuneClient(graph)
+    graph.request_revocation("a", "4A")
+    client.upload("a")
+    client.upload("a", code="ConflictError")
+    client.upload("nobody's")
+    client.upload("a", code="NoSuchCode")
+    assert len(graph.violations()) == 4, graph.violations()  # the last is both no result and another one
+
+
+def test_intune_wants_a_token_of_its_own_and_moves(graph):
+    client = IntuneClient(graph)
+    before = client.address()
+    graph.move_services()
+    assert client.raw("POST", before + "CertificateAuthorityRequests/downloadRevocationRequests", "{}", {
+        "Authorization": "Bearer " + client.api_token, "client-request-id": "1", "api-version": "5019-05-05", "UserAgent": "Revline",
+        "Content-Type": "application/json"})[0] == 404
+    assert client.download() == [] and graph.violations() == []
+    assert client.post("downloadRevocationRequests", {}, token=client.token) == 401
+    assert any("another service" in v for v in graph.violations())
+
+
+def test_an_answer_that_is_held_has_had_its_effect(graph):
+    client, done = IntuneClient(graph), []
+    graph.request_revocation("a", "4A")
+    graph.switch("hold_answer", on="intune.upload")
+    thread = threading.Thread(target=lambda: done.append(client.upload("a")))
+    thread.start()
+    assert graph.wait(1, on="intune.upload", held=True, timeout=10) == 1
+    assert list(graph.revocation_results()) == ["a"] and done == []
+    graph.clear()
+    thread.join(10)
+    assert done == [{"value": True}]
+
+
 @pytest.fixture
 def jamf():
     fake = fake_jamf.Jamf().start()
