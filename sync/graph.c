@@ -269,7 +269,7 @@ static void answered_unknown(graph_source *s)
 }
 
 /* An application that never had the permission: what else is watched is enough. One that has lost it fails. */
-static bool does_without(const graph_source *s)
+static bool may_do_without(const graph_source *s)
 {
     return s->kind->opportunistic && s->base.sync->settings->rules.directory == RL_DIRECTORY_OPPORTUNISTIC &&
            s->cursor.last_success == 0;
@@ -295,7 +295,7 @@ static void answered_error(graph_source *s, const rl_http_response *r)
         answered_lost(s, r->status, code);
     else if (r->status == 400 && s->first && s->kind->other_path)
         answered_unknown(s);
-    else if (r->status == 403 && does_without(s))
+    else if (r->status == 403 && may_do_without(s))
         do_without(s);
     else if (r->status == 403)
         fail(s, r->retry_after_ms, "Graph answered 403%s%s: the application lacks the permission %s%s%s",
@@ -415,6 +415,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     rl_source_count(&s->base, 1, s->page.n, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);
+    if (s->page.complete && may_do_without(s)) /* it does not have to: from now on other rules apply */
+        rl_sync_wake(s->base.sync, "reweigh", true);
     err = move_on(s);
     rl_graph_page_free(&s->page);
     if (err != RL_OK) {

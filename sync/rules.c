@@ -38,7 +38,7 @@ static bool on_compliance(const rl_settings *s)
     return watches_intune(s) && s->rules.compliance == RL_CHECK_ALWAYS;
 }
 
-/* Without permission for Intune it behaves as AAD does. */
+/* It is as AAD until Intune could be listed, and as AADAndIntune from then on. */
 static bool is_opportunistic(const rl_settings *s)
 {
     return s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC;
@@ -137,11 +137,9 @@ static bool is_not_compliant_past_grace(const struct weighing *w, const rl_objec
     return is_not_compliant(o) && w->now >= rl_rules_grace_end(w->s, o);
 }
 
-/* A device that Intune has told of is judged by Intune's word alone. */
 static bool is_not_compliant_in_entra(const struct weighing *w, const rl_object_record *o)
 {
-    bool told = watches_intune(w->s) && w->bound->object[RL_BOUND_MANAGED_DEVICE];
-    return !told && is_not_compliant_past_grace(w, o);
+    return (!watches_intune(w->s) || w->bound->without_intune) && is_not_compliant_past_grace(w, o);
 }
 
 static bool is_listed(const struct weighing *w, const rl_object_record *o)

@@ -26,6 +26,7 @@ typedef enum {
 /* NULL: not known, which says nothing. */
 typedef struct rl_bound {
     const rl_object_record *object[RL_BOUND_KINDS];
+    bool without_intune; /* with AADAndIntuneOpportunistic: Intune has never been listed as a whole */
 } rl_bound;
 
 typedef struct rl_verdict {

@@ -134,6 +134,16 @@ static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const r
 }
 
 /* ---- weighing ---- */
+static rl_err look_for_intune(rl_store_txn *t, const rl_settings *s, rl_bound *bound)
+{
+    int64_t at = 0;
+    if (s->rules.directory != RL_DIRECTORY_OPPORTUNISTIC)
+        return RL_OK;
+    rl_err err = last_full(t, "intune-device", &at);
+    bound->without_intune = at == 0;
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
 rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert)
 {
     struct states states = {0};
@@ -142,6 +152,8 @@ rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_reco
         err = look_behind(t, &states, &cert->bindings[i]);
     if (err == RL_OK)
         err = look_in_vain(t, s, cert, &states);
+    if (err == RL_OK)
+        err = look_for_intune(t, s, &states.bound);
     if (err == RL_OK)
         cert->why = rl_rules_merge(cert->why, rl_rules_weigh(s, &states.bound, now));
     clear(&states);

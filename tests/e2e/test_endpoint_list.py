@@ -195,7 +195,11 @@ def test_a_mass_of_them_is_held(graph, synced):
     device = graph.add("devices", "pc")
     server.sync_round()
     made = [server.sign_for_device(device) for _ in range(4)]
+    seen = len(graph.requests())
+    graph.switch("hold", on=COLLECTION)
+    graph.wait(1, since=seen, on=COLLECTION, held=True)
     entries = [enlist(graph, certificate, "revoked") for certificate, _ in made]
+    graph.clear("hold")  # one round finds all of them
     change = eventually(lambda: [c for c in server.control("sync-hold")["changes"] if c["state"] == "held"], "it is held")[0]
     assert (change["source"], change["certificates"]) == ("endpoint-list", 4)
     assert {server.status_of(serial) for _, serial in made} == {"good"}
@@ -243,18 +247,22 @@ def test_opportunistic_without_permission_is_as_aad(graph, synced):
     graph.switch("fail", FORBIDDEN, on="managedDevices")
     server = synced(**OPPORTUNISTIC)
     graph.add("devices", "another")
-    kept, lost, bad = (graph.add("devices", name, isCompliant=name != "bad") for name in ("kept", "lost", "bad"))
+    kept, lost, bad, unmanaged = (graph.add("devices", name, isCompliant=name in ("kept", "lost")) for name in ("kept", "lost", "bad", "unmanaged"))
     server.sync_round()
-    serials = [server.sign_for_device(d)[1] for d in (kept, lost, bad)]
+    serials = [server.sign_for_device(d)[1] for d in (kept, lost, bad, unmanaged)]
     graph.delete("devices", lost["id"])
     server.sync_round()
-    assert [server.status_of(s) for s in serials] == ["good", "revoked", "hold"]
+    assert [server.status_of(s) for s in serials] == ["good", "revoked", "hold", "hold"]
     assert server.sync("intune-device")["lastError"] is None or server.sync("intune-device")["lastError"] == ""
     assert server.log().count("sync.without source=intune-device permission=DeviceManagementManagedDevices.Read.All") == 1
-    # the permission is given: Intune's word counts
-    graph.add("managedDevices", "bad", azureADDeviceId=bad["deviceId"])
+    # the permission is given: Intune's word counts, and where it has none, nobody's does
+    graph.add("managedDevices", "bad", azureADDeviceId=bad["deviceId"], complianceState="compliant")
     graph.clear()
-    eventually(lambda: server.status_of(serials[2]) == "good", "Intune holds it to be compliant")
+    eventually(lambda: [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"], "as with AADAndIntune")
+    server.stop()
+    server.start()
+    server.sync_round()
+    assert [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"]
 
 
 def test_opportunistic_with_permission_that_is_taken_back(graph, synced):

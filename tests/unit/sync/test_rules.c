@@ -77,7 +77,7 @@ static void test_each_cell(void **state)
         {"Entra device, there", ENTRA, &there, {0, 0, 0, 0, 0}},
         {"Entra device, deleted", ENTRA, &gone, {D, 0, D, D, D}},
         {"Entra device, disabled", ENTRA, &off, {O, 0, O, O, O}},
-        {"Entra device, not compliant as Entra has it", ENTRA, &bad, {C, 0, 0, C, 0}},
+        {"Entra device, not compliant as Entra has it", ENTRA, &bad, {C, 0, 0, 0, 0}},
         {"Entra device, not compliant as Intune has it", MANAGED, &bad, {0, C, C, C, C}},
         {"Entra device, wiped by Intune", MANAGED, &wiped, {0, W, W, W, W}},
         {"Entra device, gone from Intune", MANAGED, &gone, {0, D, 0, 0, 0}},
@@ -217,15 +217,14 @@ static void test_with_both_directories_existing_in_one_is_enough(void **state)
     assert_int_equal(why_of(&both, &wiped, &there), RL_WHY_WIPED);
 }
 
-/* Without permission for Intune nothing is known of it, and Entra ID's word counts, as with AAD. */
-static void test_opportunistic_takes_intunes_word_where_there_is_one(void **state)
+static void test_opportunistic_is_as_aad_until_intune_is_listed(void **state)
 {
-    const rl_settings s = strict(RL_DIRECTORY_OPPORTUNISTIC), aad = strict(RL_DIRECTORY_AAD);
-    const rl_bound alone = {.object = {[ENTRA] = &bad}}, both = {.object = {[ENTRA] = &bad, [MANAGED] = &there}};
+    const rl_settings s = strict(RL_DIRECTORY_OPPORTUNISTIC), both = strict(RL_DIRECTORY_BOTH);
+    const rl_bound without = {.object = {[ENTRA] = &bad}, .without_intune = true}, with = {.object = {[ENTRA] = &bad}};
     (void)state;
-    assert_int_equal(rl_rules_weigh(&s, &alone, HOUR_LATER).why, RL_WHY_NOT_COMPLIANT);
-    assert_int_equal(rl_rules_weigh(&s, &both, HOUR_LATER).why, 0);
-    assert_int_equal(rl_rules_weigh(&aad, &both, HOUR_LATER).why, RL_WHY_NOT_COMPLIANT);
+    assert_int_equal(rl_rules_weigh(&s, &without, HOUR_LATER).why, RL_WHY_NOT_COMPLIANT);
+    assert_int_equal(rl_rules_weigh(&s, &with, HOUR_LATER).why, 0);
+    assert_int_equal(rl_rules_weigh(&both, &with, HOUR_LATER).why, 0);
     assert_int_equal(why_of(&s, NULL, &gone), RL_WHY_DELETED);
     assert_int_equal(why_of(&s, &there, &gone), 0);
 }
@@ -359,7 +358,7 @@ int main(void)
         cmocka_unit_test(test_the_grace_period_counts_from_enrolment),
         cmocka_unit_test(test_risk_levels),
         cmocka_unit_test(test_with_both_directories_existing_in_one_is_enough),
-        cmocka_unit_test(test_opportunistic_takes_intunes_word_where_there_is_one),
+        cmocka_unit_test(test_opportunistic_is_as_aad_until_intune_is_listed),
         cmocka_unit_test(test_any_that_speaks_against_wins),
         cmocka_unit_test(test_what_is_not_known_says_nothing),
         cmocka_unit_test(test_the_scope_does_not_depend_on_the_settings),
