@@ -120,6 +120,28 @@ static rl_err error_of(const rl_http_call *call, CURLcode code)
     }
 }
 
+static rl_http_failure failure_of(rl_err err, CURLcode code)
+{
+    if (err == RL_OK || err == RL_ERANGE)
+        return err == RL_OK ? RL_HTTP_ANSWERED : RL_HTTP_TOO_LARGE;
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return RL_HTTP_NO_NAME;
+    case CURLE_COULDNT_CONNECT:
+        return RL_HTTP_NO_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CIPHER:
+        return RL_HTTP_NO_TLS;
+    case CURLE_OPERATION_TIMEDOUT:
+        return RL_HTTP_TIMEOUT;
+    default:
+        return RL_HTTP_BROKEN;
+    }
+}
+
 static void take_out(rl_http_call *call)
 {
     *call->at = call->next;
@@ -131,6 +153,7 @@ static void take_out(rl_http_call *call)
 static void finish(rl_http_call *call, CURLcode code)
 {
     rl_http_response r = {.err = error_of(call, code), .retry_after_ms = -1, .call = call};
+    r.failure = failure_of(r.err, code);
     if (r.err == RL_OK) {
         curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &r.status);
         read_headers(call, &r);
@@ -150,7 +173,7 @@ static void finish(rl_http_call *call, CURLcode code)
 
 void rl_http_call_cancel(rl_http_call *call)
 {
-    rl_http_response r = {.err = RL_ECANCELED, .message = "canceled", .retry_after_ms = -1};
+    rl_http_response r = {.err = RL_ECANCELED, .failure = RL_HTTP_BROKEN, .message = "canceled", .retry_after_ms = -1};
     take_out(call);
     call->fn(&r, call->arg);
     free_call(call);

@@ -17,8 +17,20 @@ rl_err rl_http_client_new(uv_loop_t *loop, rl_http_client **out, rl_error *e);
  * when the loop no longer refers to it. */
 void rl_http_client_close(rl_http_client *c, void (*closed)(void *arg), void *arg);
 
+/* Why there is no answer. */
+typedef enum {
+    RL_HTTP_ANSWERED,
+    RL_HTTP_NO_NAME,    /* the host's name, or the proxy's, is not found */
+    RL_HTTP_NO_CONNECT, /* nobody listens there, or the way is closed */
+    RL_HTTP_NO_TLS,     /* no TLS, or a certificate that is not trusted */
+    RL_HTTP_TIMEOUT,
+    RL_HTTP_TOO_LARGE,
+    RL_HTTP_BROKEN, /* it began and did not come to its end; or canceled, or out of memory */
+} rl_http_failure;
+
 typedef struct rl_http_response {
     rl_err err; /* RL_OK: there is a status. RL_EIO, RL_ETIMEDOUT, RL_ERANGE (too large), RL_ECANCELED: none usable */
+    rl_http_failure failure;
     char message[256]; /* for people, when err */
     long status;
     rl_span body;             /* valid during the callback */
