@@ -222,6 +222,7 @@ rl_err rl_crl_make(rl_sync *sync)
             return RL_ENOMEM;
         s->url = settings->sync.crl_urls.items[i];
         s->base.kind = &kind;
+        s->base.upstream = RL_UPSTREAM_CRL;
         s->base.interval = settings->sync.crl_interval;
         s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_CRL_INTERVAL" : NULL;
         snprintf(s->base.name, sizeof(s->base.name), "crl-%zu", i + 1);

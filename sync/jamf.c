@@ -201,6 +201,8 @@ static void on_token(const rl_http_response *r, void *arg)
     rl_source_answered(&s->base, r);
     forget_token(s);
     if (rl_jamf_token_read(s->base.sync->settings, r, rl_wall_s(), &s->token, &life, &e) != RL_OK) {
+        if (r->err == RL_OK && (r->status == 400 || r->status == 401))
+            s->base.failure.kind = RL_FAILED_LOGIN;
         fail(s, r->retry_after_ms, "%s", e.message);
         return;
     }
@@ -529,6 +531,8 @@ rl_err rl_jamf_make(rl_sync *sync)
         s->base.interval = sync->settings->sync.jamf_interval;
         s->base.needs = lacks(sync->settings);
         s->base.governs = kinds[i].objects.governs;
+        s->base.upstream = RL_UPSTREAM_JAMF;
+        s->base.permission = kinds[i].privilege;
         snprintf(s->base.name, sizeof(s->base.name), "%s", kinds[i].objects.name);
         rl_source_add(sync, &s->base);
     }

@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "http/client.h"
 #include "http/token.h"
+#include "sync/advice.h"
 #include "sync/sync.h"
 
 enum { RL_SYNC_SOURCES_MAX = 32 };
@@ -50,11 +51,15 @@ struct rl_sync_source {
     const char *needs;    /* the settings it lacks: it is off; NULL: it runs */
     /* The certificates it decides about, for the mass limit; any thread. NULL: each that is bound. */
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
+    rl_upstream upstream;   /* for the advice, and: */
+    const char *permission; /* that it needs there; NULL: none */
 
     rl_sync *sync;
     rl_source_state state;
     uv_timer_t timer;
     uint64_t hold_until; /* loop time: an upstream's Retry-After; nobody's wish goes before it */
+    rl_failure failure;  /* of the try under way, if it fails now */
+    uint64_t serving;    /* asks that the round under way answers */
     unsigned attempts;   /* failures since the source made headway: it resets them */
     unsigned restarts;   /* failures since a round was completed that sent us back to the beginning */
     bool restart;        /* the next round compares everything, whatever is stored */
@@ -70,6 +75,7 @@ struct rl_sync_source {
 
     /* Guarded by sync->lock. */
     rl_sync_status status;
+    int64_t waits_from;     /* Unix ms: while status.waits_until */
     bool asked, asked_full; /* rl_sync_now */
     bool committed;         /* the writer is done */
     rl_err commit_err;
@@ -86,6 +92,8 @@ struct rl_sync {
     rl_sync_source *sources[RL_SYNC_SOURCES_MAX];
     size_t n;
     bool closing;                    /* the loop is shutting down */
+    uv_timer_t stale_timer;          /* stale.c's */
+    int64_t started;                 /* Unix seconds */
     char client_state[65];           /* of the notifications that Graph sends to this process; set once */
     _Atomic bool renew_wanted, lost; /* what Graph said of the subscription; subscription.c's */
     bool running;                    /* there is a thread; set once */

@@ -274,6 +274,7 @@ rl_err rl_subscription_make(rl_sync *sync)
     arc4random_buf(random, sizeof(random));
     rl_hex(rl_span_of(random, sizeof(random)), sync->client_state, sizeof(sync->client_state));
     s->base.kind = &kind;
+    s->base.upstream = RL_UPSTREAM_GRAPH;
     s->base.interval = CHECK_MS;
     s->base.needs = strncasecmp(settings->http.base_url, "https://", 8) != 0 ? "REVLINE_BASE_URL with https"
                     : settings->sync.entra_interval == 0                     ? "REVLINE_SYNC_ENTRA_INTERVAL"

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sync/source.h"
+#include "sync/stale.h"
 #include "sync/subscription.h"
 
 enum { BACKOFF_BASE_MS = 1000 };
@@ -29,9 +30,17 @@ static const char *state_name(rl_source_state state)
     }
 }
 
+/* What is the matter if it fails in this state, until an answer says more. */
+static void expect(rl_sync_source *s, rl_source_state state)
+{
+    if (state == RL_AT_TOKEN || state == RL_AT_FETCH || state == RL_AT_COMMIT)
+        s->failure = (rl_failure){.kind = state == RL_AT_TOKEN ? RL_FAILED_LOGIN : RL_FAILED_HERE};
+}
+
 void rl_source_enter(rl_sync_source *s, rl_source_state state)
 {
     s->state = state;
+    expect(s, state);
     pthread_mutex_lock(&s->sync->lock);
     s->status.state = state_name(state);
     pthread_mutex_unlock(&s->sync->lock);
@@ -40,6 +49,11 @@ void rl_source_enter(rl_sync_source *s, rl_source_state state)
 void rl_source_answered(rl_sync_source *s, const rl_http_response *r)
 {
     long class = r->err == RL_OK ? r->status / 100 : 0;
+    s->failure = (rl_failure){.kind = r->err != RL_OK ? RL_FAILED_CALL
+                                      : class == 2    ? RL_FAILED_CONTENT
+                                                      : RL_FAILED_STATUS,
+                              .call = r->failure,
+                              .status = r->status};
     rl_metric_add(s->metrics.requests[class > 0 && class < RL_STATUS_CLASSES ? class : 0], 1);
     pthread_mutex_lock(&s->sync->lock);
     s->status.requests++;
@@ -56,6 +70,9 @@ void rl_source_count(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64
     s->status.pages += pages;
     s->status.objects += objects;
     s->status.changed += changed;
+    s->status.round.pages += pages;
+    s->status.round.objects += objects;
+    s->status.round.changed += changed;
     pthread_mutex_unlock(&s->sync->lock);
 }
 
@@ -89,12 +106,23 @@ static int64_t held_changes(void *source)
     return (int64_t)held_of(s->sync->store, s->name).changes;
 }
 
+/* With the lock. What it waits now counts already. */
+static rl_sync_status status_now(const rl_sync_source *s)
+{
+    rl_sync_status out = s->status;
+    if (out.waits_until) {
+        int64_t waited = rl_wall_ms() - s->waits_from;
+        out.throttled_ms += waited > 0 ? waited : 0;
+    }
+    return out;
+}
+
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
 {
     size_t n = cap < s->n ? cap : s->n;
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < n; i++)
-        out[i] = s->sources[i]->status;
+        out[i] = status_now(s->sources[i]);
     pthread_mutex_unlock(&s->lock);
     for (size_t i = 0; i < n; i++) {
         struct held h = held_of(s->store, out[i].name);
@@ -113,6 +141,42 @@ static int64_t lag(void *ctx)
     return last ? rl_wall_s() - last : -1;
 }
 
+static int64_t throttled(void *ctx)
+{
+    rl_sync_source *s = ctx;
+    pthread_mutex_lock(&s->sync->lock);
+    rl_sync_status now = status_now(s);
+    pthread_mutex_unlock(&s->sync->lock);
+    return now.throttled_ms / 1000;
+}
+
+static int64_t next_run(void *ctx)
+{
+    rl_sync_source *s = ctx;
+    pthread_mutex_lock(&s->sync->lock);
+    int64_t at = s->status.next_run;
+    pthread_mutex_unlock(&s->sync->lock);
+    return at;
+}
+
+static int64_t is_failing(void *ctx)
+{
+    rl_sync_source *s = ctx;
+    pthread_mutex_lock(&s->sync->lock);
+    bool failing = s->status.last_error[0] != 0;
+    pthread_mutex_unlock(&s->sync->lock);
+    return failing;
+}
+
+static int64_t is_stale(void *ctx)
+{
+    rl_sync_source *s = ctx;
+    pthread_mutex_lock(&s->sync->lock);
+    bool stale = s->status.stale;
+    pthread_mutex_unlock(&s->sync->lock);
+    return stale;
+}
+
 static void register_metrics(rl_sync_source *s)
 {
     static const char *const classes[RL_STATUS_CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -126,6 +190,11 @@ static void register_metrics(rl_sync_source *s)
     rl_gauge_fn("revline_sync_held_changes", labels, "Mass changes that wait for an admin.", held_changes, s);
     rl_gauge_fn("revline_sync_lag_seconds", labels, "Seconds since the last complete round; -1 before the first.", lag,
                 s);
+    rl_gauge_fn("revline_sync_throttled_seconds", labels,
+                "Seconds waited since the start because the upstream said so (Retry-After).", throttled, s);
+    rl_gauge_fn("revline_sync_next_run_seconds", labels, "When the next round begins, Unix time.", next_run, s);
+    rl_gauge_fn("revline_sync_failing", labels, "1 while the last try has failed.", is_failing, s);
+    rl_gauge_fn("revline_sync_stale", labels, "1 while a directory has had no success for too long.", is_stale, s);
     for (int i = 0; i < RL_STATUS_CLASSES; i++) {
         snprintf(labels, sizeof(labels), "source=\"%s\",status=\"%s\"", s->name, classes[i]);
         s->metrics.requests[i] =
@@ -147,9 +216,14 @@ static void run_in(rl_sync_source *s, int64_t delay_ms)
 static void on_timer(uv_timer_t *timer)
 {
     rl_sync_source *s = timer->data;
+    s->failure = (rl_failure){.kind = RL_FAILED_HERE};
     pthread_mutex_lock(&s->sync->lock);
     s->restart |= s->asked_full;
     s->asked = s->asked_full = false;
+    s->serving = s->status.asked;
+    s->status.throttled_ms = status_now(s).throttled_ms;
+    s->status.waits_until = 0;
+    memset(&s->status.round, 0, sizeof(s->status.round));
     pthread_mutex_unlock(&s->sync->lock);
     s->kind->begin(s);
 }
@@ -170,11 +244,13 @@ void rl_source_done(rl_sync_source *s, int64_t last_success)
     pthread_mutex_lock(&s->sync->lock);
     s->status.rounds++;
     s->status.last_success = last_success;
-    s->status.last_error[0] = 0;
+    s->status.last_error[0] = s->status.advice[0] = 0;
+    s->status.answered = s->status.answered_well = s->serving;
     /* Asked since this round began: what it asked for may be newer than what we saw. */
     bool again = s->asked || s->again;
     pthread_mutex_unlock(&s->sync->lock);
     s->again = false;
+    rl_stale_look(s->sync);
     run_in(s, again ? 0 : interval(s));
 }
 
@@ -182,14 +258,25 @@ void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_afte
 {
     int64_t delay =
         rl_backoff(s->attempts + s->restarts, BACKOFF_BASE_MS, s->sync->settings->sync.retry_max, retry_after_ms);
+    char advice[RL_ADVICE_MAX];
     s->attempts++;
     s->hold_until = retry_after_ms > 0 ? uv_now(&s->sync->loop) + (uint64_t)delay : 0;
-    log_warn("sync.failed", "source", s->name, "error", message, "attempt", s->attempts, "retry_ms", delay);
+    s->failure.upstream = s->upstream;
+    s->failure.permission = s->permission;
+    rl_advice(&s->failure, advice);
+    log_warn("sync.failed", "source", s->name, "error", message, "attempt", s->attempts, "retry_ms", delay, "advice",
+             advice);
     rl_metric_add(s->metrics.failures, 1);
     rl_source_enter(s, RL_AT_BACKOFF);
     pthread_mutex_lock(&s->sync->lock);
     s->status.failures++;
     snprintf(s->status.last_error, sizeof(s->status.last_error), "%s", message);
+    memcpy(s->status.advice, advice, sizeof(advice));
+    s->status.answered = s->status.asked; /* also of those who asked meanwhile */
+    if (retry_after_ms > 0) {
+        s->waits_from = rl_wall_ms();
+        s->status.waits_until = (s->waits_from + delay) / 1000;
+    }
     pthread_mutex_unlock(&s->sync->lock);
     run_in(s, delay);
 }
@@ -208,9 +295,14 @@ static void start_asked(rl_sync_source *s)
 static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
 {
     rl_sync *sync = ctx;
-    for (size_t i = 0; i < sync->n && !sync->closing; i++)
-        if (sync->sources[i]->state == RL_AT_TOKEN)
-            sync->sources[i]->kind->token(sync->sources[i], failure, retry_after_ms);
+    bool refused = failure && (failure->code == RL_EDENIED || failure->code == RL_EBADMSG);
+    for (size_t i = 0; i < sync->n && !sync->closing; i++) {
+        rl_sync_source *s = sync->sources[i];
+        if (s->state != RL_AT_TOKEN)
+            continue;
+        s->failure.call = refused ? RL_HTTP_ANSWERED : RL_HTTP_BROKEN;
+        s->kind->token(s, failure, retry_after_ms);
+    }
 }
 
 /* ---- transactions ---- */
@@ -242,6 +334,8 @@ static void take_commit(rl_sync_source *s)
         e = s->commit_error;
     s->committed = false;
     pthread_mutex_unlock(&s->sync->lock);
+    if (err == RL_EBADMSG || err == RL_EDENIED || err == RL_ERANGE)
+        s->failure.kind = RL_FAILED_CONTENT; /* refused by what it says, not by the database */
     if (committed && s->sync->closing)
         s->state = RL_AT_REST;
     else if (committed)
@@ -257,6 +351,7 @@ static void begin_closing(rl_sync *sync)
         rl_http_client_close(sync->client, NULL, NULL);
     for (size_t i = 0; i < sync->n; i++)
         uv_close((uv_handle_t *)&sync->sources[i]->timer, NULL);
+    uv_close((uv_handle_t *)&sync->stale_timer, NULL);
 }
 
 static void close_when_idle(rl_sync *sync)
@@ -308,7 +403,7 @@ static void free_sync(rl_sync *sync)
 void rl_source_add(rl_sync *sync, rl_sync_source *s)
 {
     s->sync = sync;
-    s->status = (rl_sync_status){.name = s->name, .state = state_name(s->state)};
+    s->status = (rl_sync_status){.name = s->name, .state = state_name(s->state), .needs = s->needs};
     sync->sources[sync->n++] = s;
     if (s->needs)
         log_info("sync.off", "source", s->name, "needs", s->needs);
@@ -348,6 +443,7 @@ static rl_err start_thread(rl_sync *sync, rl_error *e)
         rl_source_enter(s, RL_AT_REST);
         run_in(s, 0);
     }
+    rl_stale_look(sync);
     if (pthread_create(&sync->thread, NULL, run, sync) != 0)
         return rl_fail(e, RL_EIO, "sync", "the sync thread cannot be started");
     sync->running = true;
@@ -363,6 +459,8 @@ static rl_err start_loop(rl_sync *sync, rl_error *e)
         return rl_fail(e, RL_EIO, "sync", "the sync loop cannot be made");
     }
     sync->wake.data = sync;
+    uv_timer_init(&sync->loop, &sync->stale_timer);
+    sync->stale_timer.data = sync;
     for (size_t i = 0; i < sync->n; i++) {
         uv_timer_init(&sync->loop, &sync->sources[i]->timer);
         sync->sources[i]->timer.data = sync->sources[i];
@@ -390,6 +488,7 @@ rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_er
         return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
     sync->store = store;
     sync->settings = s;
+    sync->started = rl_wall_s();
     pthread_mutex_init(&sync->lock, NULL);
     rl_err err = make_sources(sync, &any, e);
     if (err == RL_OK && any)
@@ -426,6 +525,7 @@ static bool ask_for_round(rl_sync *s, const char *name, size_t name_n, bool full
         if (one->needs || strncmp(name, one->name, name_n) != 0)
             continue;
         one->asked = true;
+        one->status.asked++;
         one->asked_full |= full;
         found = true;
     }

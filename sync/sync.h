@@ -5,6 +5,7 @@
 
 #include "base/settings.h"
 #include "store/store.h"
+#include "sync/advice.h"
 
 typedef struct rl_sync rl_sync;
 
@@ -23,10 +24,26 @@ typedef struct rl_sync_status {
     int64_t last_success; /* Unix seconds, 0 = never */
     int64_t next_run;     /* Unix seconds */
     uint64_t rounds, pages, objects, changed, failures, requests;
+    struct {
+        uint64_t pages, objects, changed;
+    } round;                                  /* the one under way, or the last */
+    int64_t throttled_ms;                     /* waited because the upstream said so (Retry-After), until now */
+    int64_t waits_until;                      /* Unix seconds: it does so now; 0: it does not */
+    bool stale;                               /* a directory without success for too long */
     uint64_t held_changes, held_certificates; /* mass changes that wait for an admin, and what is in them */
-    char last_error[256];                     /* "" when the last round succeeded */
+    const char *needs;          /* the settings for lack of which, or by which, it is off; NULL: it is not */
+    char last_error[256];       /* "" when the last round succeeded */
+    char advice[RL_ADVICE_MAX]; /* what to do about it */
+    /* How often a round was asked for (rl_sync_now); how many of these asks were answered by a round that has ended
+     * since, well or not; and the newest of those that ended well. */
+    uint64_t asked, answered, answered_well;
 } rl_sync_status;
 /* A consistent copy of each source's status; returns how many of cap. Any thread. */
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap);
+
+/* Until when, in Unix seconds and exclusively, a certificate's status may be told: when one of the directories that
+ * decide about it is or becomes stale, by REVLINE_SYNC_STALE_POLICY. INT64_MAX: no limit. Any thread; a few point
+ * reads. For rl_ocsp_limit, with the rl_sync as its context. */
+int64_t rl_sync_told_until(const rl_cert_record *cert, void *sync);
 
 #endif

@@ -42,6 +42,12 @@ rl_err rl_command_import_index(rl_app *app, const json_t *request, json_t **repl
 rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
+/* ---- commands_sync.c: the sources' state, and rounds asked for ---- */
+/* Source → its state, as /probe, `revline status` and `revline sync` show it. The caller decrefs. */
+json_t *rl_app_sync_json(rl_app *app, bool *degraded);
+rl_err rl_command_sync(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+rl_err rl_command_sync_status(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
 /* ---- commands_guards.c: mass changes that wait ---- */
 rl_err rl_command_sync_hold(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_sync_release(rl_app *app, const json_t *request, json_t **reply, rl_error *e);

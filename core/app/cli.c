@@ -78,7 +78,7 @@ rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e)
 }
 
 /* {"command": …} with the call's options in it. */
-static json_t *request_of(const cli_call *call)
+json_t *cli_request(const cli_call *call)
 {
     json_t *request = json_copy(call->options);
     json_object_set_new(request, "command", json_string(call->command));
@@ -221,7 +221,7 @@ static int print_list(const cli_call *call, const json_t *reply)
 
 static json_t *serial_request(const cli_call *call)
 {
-    json_t *request = request_of(call);
+    json_t *request = cli_request(call);
     json_object_set_new(request, "serial", json_string(call->operands[0]));
     return request;
 }
@@ -237,7 +237,7 @@ int cli_change(cli_call *call)
 
 int cli_list(cli_call *call)
 {
-    return cli_ask_and(call, request_of(call), print_list);
+    return cli_ask_and(call, cli_request(call), print_list);
 }
 
 /* Writes a file whole, made anew with `mode`; never over an existing key. */
@@ -270,7 +270,7 @@ static int print_signed(const cli_call *call, const json_t *reply)
 static int sign(cli_call *call, const char *csr_pem)
 {
     rl_error e = {0};
-    json_t *reply = NULL, *request = request_of(call);
+    json_t *reply = NULL, *request = cli_request(call);
     json_object_set_new(request, "command", json_string("sign"));
     json_object_set_new(request, "csr", json_string(csr_pem));
     rl_err err = cli_ask(call, request, &reply, &e);
@@ -355,53 +355,7 @@ int cli_issue(cli_call *call)
     return code;
 }
 
-/* ---- sync, status ---- */
-static int print_sync(const cli_call *call, const json_t *reply)
-{
-    (void)call;
-    printf("%s\n", rl_json_str(reply, "sync"));
-    return 0;
-}
-
-static int print_rules(const cli_call *call, const json_t *reply)
-{
-    size_t i;
-    json_t *row;
-    (void)call;
-    printf("%-24s %-18s %-9s %-13s %s\n", "OBJECT", "STATE", "EFFECT", "REASON", "SETTING");
-    json_array_foreach(json_object_get(reply, "rules"), i, row)
-        printf("%-24s %-18s %-9s %-13s %s\n", rl_json_str(row, "object"), rl_json_str(row, "state"),
-               rl_json_str(row, "effect"), rl_json_str(row, "reason"), rl_json_str(row, "setting"));
-    return 0;
-}
-
-static int sync_usage(const char *word, bool wants_id)
-{
-    fprintf(stderr, "revline sync: %s%s; see revline sync --help\n",
-            wants_id ? "an operand is missing: ID of " : "too many operands behind ", word);
-    return 2;
-}
-
-int cli_sync(cli_call *call)
-{
-    const char *word = call->operands_n ? call->operands[0] : "";
-    bool decides = strcmp(word, "release") == 0 || strcmp(word, "drop") == 0;
-    if (decides ? call->operands_n < 2 : call->operands_n > 1)
-        return sync_usage(word, decides);
-    json_t *request = request_of(call);
-    if (decides)
-        return cli_sync_decide(call, request);
-    if (strcmp(word, "hold") == 0)
-        return cli_sync_hold(call, request);
-    if (strcmp(word, "rules") == 0) {
-        json_object_set_new(request, "command", json_string("sync-rules"));
-        return cli_ask_and(call, request, print_rules);
-    }
-    if (call->operands_n)
-        json_object_set_new(request, "source", json_string(call->operands[0]));
-    return cli_ask_and(call, request, print_sync);
-}
-
+/* ---- status ---- */
 static void print_source(const char *name, const json_t *s)
 {
     int64_t lag = rl_json_int(s, "lagSeconds", -1);
@@ -409,8 +363,12 @@ static void print_source(const char *name, const json_t *s)
     printf("  %-14s %s", name, rl_json_str(s, "state"));
     if (lag >= 0)
         printf(", %lld objects, last success %lld s ago", (long long)rl_json_int(s, "objects", 0), (long long)lag);
+    if (rl_json_str(s, "needs"))
+        printf(", by, or for lack of: %s", rl_json_str(s, "needs"));
     if (error && error[0])
         printf(", failing: %s", error);
+    if (rl_json_bool(s, "stale", false))
+        printf(", stale");
     if (rl_json_int(s, "heldChanges", 0) > 0)
         printf(", %lld certificates held: revline sync hold", (long long)rl_json_int(s, "heldCertificates", 0));
     printf("\n");
@@ -443,5 +401,5 @@ int cli_events(cli_call *call)
 
 int cli_status(cli_call *call)
 {
-    return cli_ask_and(call, request_of(call), print_status);
+    return cli_ask_and(call, cli_request(call), print_status);
 }

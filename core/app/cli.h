@@ -38,6 +38,8 @@ int cli_fail(const cli_call *call, const rl_error *e);
 int cli_print_json(const json_t *value);
 /* Asks the running server; when there is none, opens the database here. */
 rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e);
+/* {"command": …} with the call's options in it. The caller decrefs. */
+json_t *cli_request(const cli_call *call);
 /* Likewise, and prints the reply, as JSON or by `print`; takes over `request`. The exit code. */
 int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply));
 

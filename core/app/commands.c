@@ -277,17 +277,7 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
     return err;
 }
 
-/* ---- sync, status, ca ---- */
-static rl_err cmd_sync(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
-{
-    const char *source = rl_json_str(request, "source");
-    if (!app->sync)
-        return rl_fail(e, RL_EINVAL, "sync", "sync needs a running server");
-    RL_TRY(rl_sync_now(app->sync, source ? source : "", rl_json_bool(request, "full", false), e));
-    *reply = json_pack("{s:s}", "sync", "asked for a round");
-    return RL_OK;
-}
-
+/* ---- sync rules, status, ca ---- */
 /* The status rules as they apply under the present settings. */
 static rl_err cmd_sync_rules(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
@@ -353,7 +343,8 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"revoke", cmd_revoke},
                     {"unrevoke", cmd_revoke},
                     {"sign", cmd_sign},
-                    {"sync", cmd_sync},
+                    {"sync", rl_command_sync},
+                    {"sync-status", rl_command_sync_status},
                     {"sync-rules", cmd_sync_rules},
                     {"sync-hold", rl_command_sync_hold},
                     {"sync-release", rl_command_sync_release},

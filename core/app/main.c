@@ -53,7 +53,12 @@ static const cli_option list_options[] = {
     {0}};
 static const cli_option sync_options[] = {
     {"full", NULL, "compare the whole source"},
+    {"no-wait", NULL, "only ask for it"},
     {NULL, NULL,
+     "Without SOURCE it shows how each source is: its last success, lag, objects handled, certificates changed, "
+     "requests,\n"
+     "time waited because the upstream said so, when it runs next; what fails, and what to do about it.\n\n"
+     "With SOURCE, or all, it has a round made now and waits until that has ended: exit status 1 when it fails.\n\n"
      "Sources: entra-device, entra-user, intune-device, user-risk, endpoint-list, revocation-requests, jamf-computer,\n"
      "jamf-device, jamf-user, crl-1 and so on; reweigh weighs every certificate by the status rules, guard looks for\n"
      "new devices that never came.\n\n"
@@ -114,7 +119,7 @@ static const cli_command commands[] = {
     {"crl", "[ISSUER]", 0, 1, "the current revocation list, in PEM", crl_options, cli_crl},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
      import_options, cli_import},
-    {"sync", "[SOURCE]", 0, 2, "run a source or all of them now; the status rules", sync_options, cli_sync},
+    {"sync", "[SOURCE|all]", 0, 2, "how the sources are; run one or all now", sync_options, cli_sync},
     {"events", "", 0, 0, "follow the changes of certificates, a JSON object a line", events_options, cli_events},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,
      cli_ocsp},

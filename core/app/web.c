@@ -7,31 +7,6 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 
-enum { SYNC_SOURCES_MAX = 32 };
-
-static json_t *sync_health(rl_app *app, bool *degraded)
-{
-    rl_sync_status status[SYNC_SOURCES_MAX];
-    size_t n = app->sync ? rl_sync_status_read(app->sync, status, SYNC_SOURCES_MAX) : 0;
-    json_t *out = json_object();
-    int64_t now = rl_wall_s();
-    for (size_t i = 0; i < n; i++) {
-        const rl_sync_status *s = &status[i];
-        bool degrades = s->last_error[0] != 0 || s->held_changes > 0;
-        *degraded |= degrades;
-        json_object_set_new(
-            out, s->name,
-            json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "status", degrades ? "degraded" : "ok",
-                      "state", s->state, "lastSuccess", (json_int_t)s->last_success, "lagSeconds",
-                      (json_int_t)(s->last_success ? now - s->last_success : -1), "rounds", (json_int_t)s->rounds,
-                      "pages", (json_int_t)s->pages, "objects", (json_int_t)s->objects, "changed",
-                      (json_int_t)s->changed, "heldChanges", (json_int_t)s->held_changes, "heldCertificates",
-                      (json_int_t)s->held_certificates, "failures", (json_int_t)s->failures, "requests",
-                      (json_int_t)s->requests, "lastError", s->last_error));
-    }
-    return out;
-}
-
 static json_t *ocsp_health(rl_app *app, bool *failed)
 {
     rl_ocsp_figures f;
@@ -68,7 +43,7 @@ json_t *rl_web_health(rl_app *app, int *http)
     failed |= ca_expired;
     json_object_set_new(parts, "ca", json_pack("{s:s}", "status", ca_expired ? "failed" : "ok"));
     json_object_set_new(parts, "ocsp", ocsp_health(app, &failed));
-    json_object_set_new(parts, "sync", sync_health(app, &degraded));
+    json_object_set_new(parts, "sync", rl_app_sync_json(app, &degraded));
     /* A failing upstream leaves the probe green: this server still answers from what it has. */
     *http = failed ? 503 : 200;
     return json_pack("{s:s,s:s,s:I,s:o}", "status",
