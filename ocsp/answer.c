@@ -105,7 +105,7 @@ static rl_err weigh_list(const rl_settings *s, const rl_issuer_crl *list, const 
 }
 
 static rl_err read_list(const ocsp_context *c, const ocsp_question *q, const rl_cert_status *record, int64_t now,
-                        int64_t *until, bool *not_listed)
+                        int64_t *until, bool *not_listed, rl_error *e)
 {
     rl_issuer_crl list;
     RL_TRY(rl_store_issuer_crl(c->store, q->cert.issuer, &list));
@@ -114,12 +114,30 @@ static rl_err read_list(const ocsp_context *c, const ocsp_question *q, const rl_
         log_client_warn("ocsp.stale_list", "issuer", q->cert.issuer, "next_update", list.next_update, "answered",
                         err == RL_OK);
     *not_listed = list.next_update && !list.partial && !record;
-    return err;
+    return err == RL_OK ? RL_OK
+                        : rl_fail(e, err, "ocsp", "the revocation list of issuer %u is overdue", q->cert.issuer);
+}
+
+/* A directory that decides about the certificate may fall silent: then nobody knows whether it is good. What is revoked
+ * for good stays so without it; every other answer ends at that moment, and from then on there is none (RL_EBUSY). */
+static rl_err weigh_directories(const ocsp_context *c, const rl_cert_id *id, int64_t now, int64_t *until, rl_error *e)
+{
+    rl_cert_record cert;
+    if (!c->told_until)
+        return RL_OK;
+    RL_TRY(rl_store_cert(c->store, id, &cert));
+    int64_t end = c->told_until(&cert, c->told_until_ctx);
+    rl_cert_clear(&cert);
+    if (now >= end)
+        return rl_fail(e, RL_EBUSY, "ocsp",
+                       "a directory that decides about the certificate has been silent since too long: revline sync");
+    *until = *until < end ? *until : end;
+    return RL_OK;
 }
 
 /* One certificate's part. The stamp comes before the read. A delegate speaks for its own issuer alone. */
 static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *delegate, int64_t now, ocsp_single *out,
-                          bool *extended_revoke)
+                          bool *extended_revoke, rl_error *e)
 {
     const ocsp_context *c = job->context;
     rl_cert_status record;
@@ -135,7 +153,9 @@ static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *
     if (err != RL_OK && err != RL_ENOTFOUND)
         return err;
     if (q->stamped && q->foreign)
-        RL_TRY(read_list(c, q, err == RL_OK ? &record : NULL, now, &until, &not_listed));
+        RL_TRY(read_list(c, q, err == RL_OK ? &record : NULL, now, &until, &not_listed, e));
+    if (err == RL_OK && record.status != RL_STATUS_REVOKED)
+        RL_TRY(weigh_directories(c, &q->cert, now, &until, e));
     if (err == RL_ENOTFOUND && (q->foreign || q->cert.issuer != delegate->issuer)) {
         decide_unrecorded(c->settings, not_listed, now, until, out);
         return RL_OK;
@@ -244,9 +264,9 @@ static rl_err answer(ocsp_job *job, const ocsp_delegate *delegate, rl_error *e)
     if (!is_valid(delegate, r.produced_at))
         return rl_fail(e, RL_EBUSY, "ocsp", "the responder certificate has expired just now");
     for (size_t i = 0; i < job->n; i++) {
-        rl_err err = read_single(job, &job->questions[i], delegate, r.produced_at, &singles[i], &r.extended_revoke);
+        rl_err err = read_single(job, &job->questions[i], delegate, r.produced_at, &singles[i], &r.extended_revoke, e);
         if (err == RL_EBUSY)
-            return rl_fail(e, err, "ocsp", "the revocation list of issuer %u is overdue", delegate->issuer);
+            return err;
         if (err != RL_OK)
             return rl_fail(e, err, "ocsp", "the certificate's status cannot be read: %s", rl_err_name(err));
     }

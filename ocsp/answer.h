@@ -22,6 +22,9 @@ typedef enum {
     OCSP_OUTCOMES,
 } ocsp_outcome;
 
+/* See rl_ocsp_limit. */
+typedef int64_t (*rl_ocsp_told_until)(const rl_cert_record *cert, void *ctx);
+
 /* What the miss path works with: lives as long as the module. */
 typedef struct ocsp_context {
     rl_store *store;
@@ -31,6 +34,8 @@ typedef struct ocsp_context {
     ocsp_responder *responder;
     ocsp_warm *warm;
     rl_metric *signatures, *sign_seconds;
+    rl_ocsp_told_until told_until; /* NULL: no limit */
+    void *told_until_ctx;
 } ocsp_context;
 
 /* One CertID of the request. */

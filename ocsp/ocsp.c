@@ -106,6 +106,12 @@ void rl_ocsp_close(rl_ocsp *o)
     free(o);
 }
 
+void rl_ocsp_limit(rl_ocsp *o, int64_t (*told_until)(const rl_cert_record *cert, void *ctx), void *ctx)
+{
+    o->context.told_until = told_until;
+    o->context.told_until_ctx = ctx;
+}
+
 rl_err rl_ocsp_take_delegate(rl_ocsp *o, const rl_issuer *issuer, rl_error *e)
 {
     return ocsp_responder_reload(o->context.responder, issuer, e);

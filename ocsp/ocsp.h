@@ -21,6 +21,11 @@ rl_err rl_ocsp_take_delegate(rl_ocsp *o, const rl_issuer *issuer, rl_error *e);
 /* End of the certificate that signs for this issuer, Unix seconds; 0: there is none. */
 int64_t rl_ocsp_delegate_not_after(rl_ocsp *o, const rl_issuer *issuer);
 
+/* Until when, in Unix seconds and exclusively, a certificate's status may be told; INT64_MAX: no limit. Asked for each
+ * answer that is made about one that is not revoked for good, on the signing threads. No answer reaches beyond it, so
+ * cached ones need no look; from then on the answer is tryLater. */
+void rl_ocsp_limit(rl_ocsp *o, int64_t (*told_until)(const rl_cert_record *cert, void *ctx), void *ctx);
+
 /* POST /ocsp, GET /ocsp/{base64}, and the same at "/": fills up to `cap` routes, returns how many. GET "/" without a
  * path behind it is not among them. The last is the prefix "/", which takes every path that has no other route: what
  * is no OCSP request is 404 there. */

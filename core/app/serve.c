@@ -116,6 +116,8 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_scep_open(app->ca, app->store, app->settings, &app->scep, e));
     rl_scep_on_crl(app->scep, current_crl, app->crls);
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
+    if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
+        rl_ocsp_limit(app->ocsp, rl_sync_told_until, app->sync);
     RL_TRY(rl_control_start(app, control, e));
     return start_http(app, e);
 }
@@ -125,14 +127,14 @@ static void stop_parts(rl_app *app, rl_control *control)
     if (app->http)
         rl_http_server_stop(app->http, app->settings->http.stop_timeout);
     rl_control_stop(control);
-    if (app->sync)
-        rl_sync_stop(app->sync);
     if (app->scep)
         rl_scep_close(app->scep);
     rl_events_close(app->events);
     rl_crls_close(app->crls);
     if (app->ocsp)
         rl_ocsp_close(app->ocsp);
+    if (app->sync) /* behind OCSP, whose signing threads ask it how far to trust the directories */
+        rl_sync_stop(app->sync);
     rl_app_close(app);
 }
 
