@@ -267,10 +267,11 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_CRL_SHA1", RL_T_BOOL, AT(sync.crl_sha1), "false", .group = "Sync",
      .help = "Accept revocation lists whose signature is made with SHA-1, as old CAs do; MD5 never is."},
     {"REVLINE_SYNC_STALE_AFTER", RL_T_DURATION, AT(sync.stale_after), "1h", .min = "0", .max = "30d", .group = "Sync",
-     .help = "How long after its nextUpdate another CA's revocation list still counts as current."},
+     .help = "How long a directory may be without success, counted from when its next round was due, and another CA's "
+             "revocation list behind its nextUpdate, before it is stale."},
     {"REVLINE_SYNC_STALE_POLICY", RL_T_ENUM, AT(sync.stale_policy), "serve", .choices = stale_policies, .group = "Sync",
-     .help = "What OCSP says of that CA's certificates from then on: what is known, or tryLater unless they are "
-             "revoked for good."},
+     .help = "What OCSP says from then on of certificates that the directory decides about, or of that CA's: what is "
+             "known, or tryLater unless they are revoked for good."},
     {"REVLINE_SYNC_MASS_LIMIT", RL_T_SHARE, AT(sync.mass_limit), "10%", .max = "1000000000", .group = "Sync",
      .help = "How many certificates one round of a source may revoke or put on hold; one with more is held as a whole "
              "until an admin decides: revline sync hold. As a percentage of the source's certificates, and then 50 are "

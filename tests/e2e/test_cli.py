@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from harness import client_key, fake_graph, make_csr, openssl
 
-COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "sync", "ocsp"]
+COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "sync", "events", "ocsp"]
 
 
 @pytest.fixture(params=["running", "stopped"])
