@@ -45,6 +45,14 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
     return rl_fail(e, RL_EDENIED, "scep", "this transaction was renewed too often: use another transactionID");
 }
 
+static rl_err issue_by_intune(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued,
+                              X509 **cert, scep_refusal *why, rl_error *e)
+{
+    RL_TRY(scep_intune_enroll(s, p, r, issued, why, e));
+    rl_err err = rl_x509_from_der(rl_span_of(issued->der, issued->der_n), cert, e);
+    return err == RL_OK ? RL_OK : RL_ECORRUPT;
+}
+
 /* ---- answering ---- */
 static void fail(scep_outcome *out, rl_err err)
 {
@@ -120,8 +128,13 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     rl_issued issued = {0};
     rl_error e = {0};
     X509 *cert = NULL;
-    rl_err err = issue(s, p, r, renews, &issued, &cert, &e);
-    if (blame(err, &e, why)) {
+    const bool by_intune = p->id == RL_PROFILE_INTUNE && !renewal;
+    *why = (scep_refusal){.text = ""};
+    rl_err err =
+        by_intune ? issue_by_intune(s, p, r, &issued, &cert, why, &e) : issue(s, p, r, renews, &issued, &cert, &e);
+    if (err == RL_EDENIED && why->text[0]) {
+        answer_refusal(p, r, why, peer, out);
+    } else if (blame(err, &e, why)) {
         answer_refusal(p, r, why, peer, out);
     } else if (err != RL_OK || (err = answer_issued(s, r, cert, issued.id.issuer, &out->body, &e)) != RL_OK) {
         answer_failed(p, r, err, &e, peer, out);
@@ -143,7 +156,7 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
 static bool challenge_holds(const scep_profile *p, const scep_request *r)
 {
     const rl_profile_rules *rules = p->certificate.rules;
-    if (!r->challenge || !rules->challenge[0])
+    if (!r->challenge || !rules->challenge || !rules->challenge[0])
         return false;
     bool holds = rl_secret_eq(rl_span_str(rules->challenge), rl_span_str(r->challenge));
     for (const char *at = rules->old_challenges; at && *at; at += strspn(at, " ")) {
@@ -160,6 +173,8 @@ static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_requ
                         const rl_cert_id **renews, scep_refusal *why)
 {
     bool given = r->challenge && r->challenge[0], holds = challenge_holds(p, r);
+    if (p->id == RL_PROFILE_INTUNE && given)
+        return RL_OK; /* Intune judges the whole request */
     if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
         *renews = old;
         return scep_renewal_check(s, p, r, holds, old, why);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "http/login.h"
 #include "scep/scep_priv.h"
 
 static const char *const paths[RL_ENROLL_NAMED] = {
@@ -14,10 +15,11 @@ static const char *const paths[RL_ENROLL_NAMED] = {
     [RL_ENROLL_STATIC_AAD] = "/static/aad",
     [RL_ENROLL_JAMF] = "/jamf",
     [RL_ENROLL_DC] = "/dc",
+    [RL_ENROLL_INTUNE] = "/certsrv/mscep/mscep.dll",
 };
 
 /* Of the pool's threads: an enrollment waits for the store's sync. */
-enum { WAITING = 4 };
+enum { WAITING = 4, WAITING_FOR_INTUNE = 32 };
 
 /* ---- opening ---- */
 static rl_metric *results(const char *operation, const char *result)
@@ -44,13 +46,15 @@ static void register_metrics(rl_scep *s)
         rl_histogram("revline_scep_pki_operation_seconds", "", "Time from a PKIOperation's last octet to its answer.");
 }
 
-/* A profile without a challenge is off, and Intune's has none of ours. */
+/* A profile without a challenge is off, but for Intune's, whose challenges are Intune's own. */
 static void add_endpoint(rl_scep *s, rl_profile_id id)
 {
     scep_profile p = {.id = id};
     const char *path = (unsigned)id < RL_ENROLL_NAMED ? paths[id] : NULL;
-    if (!rl_profile_get(s->settings, id, &p.certificate) || !p.certificate.rules->challenge ||
-        !p.certificate.rules->challenge[0])
+    if (!rl_profile_get(s->settings, id, &p.certificate))
+        return;
+    const char *challenge = p.certificate.rules->challenge;
+    if (id == RL_PROFILE_INTUNE ? !s->intune : !challenge || !challenge[0])
         return;
     snprintf(p.path, sizeof(p.path), "%s%s", path ? path : "/scep/", path ? "" : p.certificate.name);
     snprintf(p.client_path, sizeof(p.client_path), "%.40s/pkiclient.exe", p.path); /* a name has at most 32 */
@@ -70,6 +74,14 @@ void rl_scep_on_crl(rl_scep *s, rl_scep_crl current, void *ctx)
     s->crl_ctx = ctx;
 }
 
+static rl_err open_intune(rl_scep *s, rl_error *e)
+{
+    if (!s->settings->scep.intune || rl_login_of(s->settings) == RL_LOGIN_NONE)
+        return RL_OK;
+    RL_TRY(rl_http_pool_new("scep-intune", WAITING_FOR_INTUNE, s->settings->scep.concurrent_limit, &s->intune_pool, e));
+    return scep_intune_open(s->store, s->settings, &s->intune, e);
+}
+
 rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_scep **out, rl_error *e)
 {
     rl_scep *s = calloc(1, sizeof(*s));
@@ -79,10 +91,12 @@ rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_
     s->settings = settings;
     s->store = store;
     s->crl = no_crl;
+    rl_err err = open_intune(s, e);
     for (unsigned i = 0; i < RL_ENROLL_MAX; i++)
         add_endpoint(s, (rl_profile_id)i);
     register_metrics(s);
-    rl_err err = scep_authority_open(s, e);
+    if (err == RL_OK)
+        err = scep_authority_open(s, e);
     if (err == RL_OK)
         err = rl_http_pool_new("scep", WAITING, settings->scep.concurrent_limit, &s->pool, e);
     if (err != RL_OK)
@@ -94,6 +108,8 @@ rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_
 
 void rl_scep_close(rl_scep *s)
 {
+    scep_intune_close(s->intune); /* who waits for it waits no longer */
+    rl_http_pool_free(s->intune_pool);
     rl_http_pool_free(s->pool);
     rl_buf_free(&s->ca_cert);
     rl_buf_free(&s->next_ca);
@@ -145,7 +161,9 @@ static void pki_operation(rl_http_request *req, scep_endpoint *endpoint, rl_span
         return;
     }
     *job = (pki_job){.endpoint = endpoint, .message = message, .started = rl_mono_ns()};
-    rl_err err = rl_http_work(req, endpoint->scep->pool, work, done, job);
+    const rl_scep *s = endpoint->scep;
+    rl_err err =
+        rl_http_work(req, endpoint->profile.id == RL_PROFILE_INTUNE ? s->intune_pool : s->pool, work, done, job);
     if (err == RL_OK)
         return;
     log_client_warn("scep.busy", "profile", endpoint->profile.path, "error", rl_err_name(err), "peer", req->peer);

@@ -3,6 +3,7 @@
 #define RL_SCEP_PRIV_H
 
 #include "base/metrics.h"
+#include "scep/intune.h"
 #include "scep/message.h"
 #include "scep/scep.h"
 
@@ -44,7 +45,8 @@ struct rl_scep {
     int64_t next_ca_until; /* Unix seconds: the end of the root that signed it */
     rl_scep_crl crl;
     void *crl_ctx;
-    rl_http_pool *pool;
+    rl_http_pool *pool, *intune_pool;       /* the second: threads that wait for Intune */
+    scep_intune *intune;                    /* NULL: its profile is off */
     scep_endpoint endpoints[RL_ENROLL_MAX]; /* of the profiles that are on */
     size_t endpoints_n;
     rl_metric *pki_results[SCEP_RESULT_COUNT], *caps_answered, *cert_answered, *next_answered, *unknown;
@@ -63,6 +65,12 @@ typedef struct scep_outcome {
 /* The whole of a PKIOperation: reads, authorises, issues, answers, logs. Blocks for the store. `out` is filled
  * in every case; the caller frees its body. */
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out);
+
+/* ---- enroll_intune.c ---- */
+/* A request with a challenge, which is Intune's to judge: RL_EDENIED with `why` when it is refused, also when Intune
+ * cannot be asked. Other errors are rl_ca_issue's, with `e`. */
+rl_err scep_intune_enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued,
+                          scep_refusal *why, rl_error *e);
 
 /* ---- authority.c: what is told of the CA ---- */
 /* Who decrypts and signs, and the ready bodies. */

@@ -97,6 +97,12 @@ rl_err rl_store_cursor(rl_store *s, const char *source, rl_cursor_record *out)
     READ_INTO(CF_CURSOR, rl_key_cursor(source, &k), rl_cursor_decode, out);
 }
 
+rl_err rl_store_queued(rl_store *s, const char *name, rl_buf *out)
+{
+    rl_key k;
+    READ_INTO(CF_QUEUE, rl_key_cursor(name, &k), append, out);
+}
+
 /* ---- iteration ---- */
 struct scan {
     rl_store *s;
@@ -214,6 +220,22 @@ rl_err rl_store_each_issuer(rl_store *s, bool (*fn)(rl_issuer_id id, const rl_is
     }
     rl_err end = scan_end(&c);
     return err != RL_OK ? err : end;
+}
+
+rl_err rl_store_each_queued(rl_store *s, bool (*fn)(const char *name, rl_span value, void *ctx), void *ctx)
+{
+    struct scan c;
+    rl_span key, value;
+    RL_TRY(scan_begin(&c, s, CF_QUEUE, NULL, 0));
+    for (bool more = true; more && scan_get(&c, &key, &value); rocksdb_iter_next(c.it)) {
+        char name[RL_OBJECT_ID_MAX + 1];
+        if (key.n > RL_OBJECT_ID_MAX)
+            continue;
+        memcpy(name, key.p, key.n);
+        name[key.n] = 0;
+        more = fn(name, value, ctx);
+    }
+    return scan_end(&c);
 }
 
 rl_err rl_store_each_revoked(rl_store *s, rl_issuer_id issuer,

@@ -28,7 +28,7 @@ enum {
 static const double HASH_RATIO = 0.75, MEMTABLE_BLOOM = 0.02;
 
 const char *const rl_cf_names[CF_COUNT] = {"default", "issuer", "cert",     "der",   "binding", "object", "revoked",
-                                           "delta",   "cursor", "response", "audit", "meta",    "held"};
+                                           "delta",   "cursor", "response", "audit", "meta",    "held",   "queue"};
 
 rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks)
 {

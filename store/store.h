@@ -59,6 +59,10 @@ rl_err rl_store_response(rl_store *s, const rl_cert_id *id, rl_buf *memory, rl_r
 rl_err rl_store_each_response(rl_store *s, bool (*fn)(const rl_cert_id *id, const rl_response_record *r, void *ctx),
                               void *ctx);
 
+/* ---- the queue: what has to be told to somebody else ---- name → anything, see rl_txn_queue_put. Appended. */
+rl_err rl_store_queued(rl_store *s, const char *name, rl_buf *out);
+rl_err rl_store_each_queued(rl_store *s, bool (*fn)(const char *name, rl_span value, void *ctx), void *ctx);
+
 /* ---- writing ---- */
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
  * Must not block on anything but the store and must not submit-and-wait. May be run once only. */
@@ -128,6 +132,10 @@ rl_err rl_txn_put_change(rl_store_txn *t, uint64_t id, const rl_change_record *r
 rl_err rl_txn_delete_change(rl_store_txn *t, uint64_t id);
 /* The first `cap` certificates that wait in it, behind `after`, or from the first on when that has no serial number. */
 rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl_cert_id *ids, size_t cap, size_t *n);
+
+/* Something to be told, under a name of 1 to RL_OBJECT_ID_MAX octets; replaces what is there. RL_ERANGE. */
+rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value);
+rl_err rl_txn_queue_delete(rl_store_txn *t, const char *name);
 
 /* A certificate that did not exist: writes cert, der (unless empty: only its serial number is known), bindings, an
  * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */

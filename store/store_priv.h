@@ -23,6 +23,7 @@ typedef enum {
     CF_AUDIT,
     CF_META,
     CF_HELD,
+    CF_QUEUE,
     CF_COUNT
 } rl_cf;
 extern const char *const rl_cf_names[CF_COUNT];

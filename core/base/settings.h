@@ -169,6 +169,8 @@ typedef struct rl_settings {
     struct {
         rl_text_list named; /* names of the profiles from RL_ENROLL_NAMED on */
         rl_profile_rules profiles[RL_ENROLL_MAX];
+        bool intune;       /* its profile is on when there is a login */
+        bool intune_wait;  /* for its answer to the notification, before the device gets its certificate */
         bool allow_legacy; /* 3DES and SHA-1 */
         int64_t concurrent_limit;
     } scep;

@@ -63,7 +63,7 @@ static const char *const cert_kinds[] = {"DomainController",
      .help = "Challenge passwords with blanks between them that are accepted as well, while clients move to "          \
              "another one."}
 
-#define PROFILE_ROWS(prefix, i, scepman, of, validity_, eku_, asked_eku_)                                              \
+#define PROFILE_ROWS(prefix, i, scepman, of, validity_, eku_, asked_eku_, renewals_)                                   \
     {prefix "_VALIDITY", RL_T_DURATION, RULE(i, validity), validity_, .min = "1m", .max = "36500d",                    \
      .alias = scepman("ValidityPeriodDays"), .alias_unit = "d", .group = of,                                           \
      .help = "Validity of its certificates."},                                                                         \
@@ -81,7 +81,7 @@ static const char *const cert_kinds[] = {"DomainController",
      .help = "Domains in which its DNS names, mail addresses and UPNs have to be; empty is any."},                     \
     {prefix "_CN_ONLY", RL_T_BOOL, RULE(i, cn_only), "false", .group = of,                                             \
      .help = "Of the request's subject only the common name is taken over."},                                          \
-    {prefix "_RENEWALS", RL_T_BOOL, RULE(i, renewals), "true", .alias = scepman("AllowRenewals"), .alias_unit = "",    \
+    {prefix "_RENEWALS", RL_T_BOOL, RULE(i, renewals), renewals_, .alias = scepman("AllowRenewals"), .alias_unit = "",    \
      .group = of,                                                                                                      \
      .help = "Who has one of its certificates that is good now gets another by it, without a challenge."},             \
     {prefix "_RENEWAL_KINDS", RL_T_ENUM_SET, RULE(i, renewal_kinds), "", .choices = cert_kinds,                        \
@@ -211,21 +211,32 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "SCEP requests worked on at once; one more is told 429."},
 
     CHALLENGE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "/static", "Profile static"),
-    PROFILE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "Profile static", "730d", "clientAuth", DEVICE_EKUS),
+    PROFILE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "Profile static", "730d", "clientAuth", DEVICE_EKUS,
+                 "true"),
     SID_ROW("REVLINE_STATIC", RL_ENROLL_STATIC, "Profile static"),
     CHALLENGE_ROWS("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, AAD_ALIAS,
                    "/static/aad (bound to Entra devices and users)", "Profile static-aad"),
     PROFILE_ROWS("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, AAD_ALIAS, "Profile static-aad", "730d", "clientAuth",
-                 DEVICE_EKUS),
+                 DEVICE_EKUS, "true"),
     SID_ROW("REVLINE_STATIC_AAD", RL_ENROLL_STATIC_AAD, "Profile static-aad"),
     CHALLENGE_ROWS("REVLINE_JAMF", RL_ENROLL_JAMF, JAMF_ALIAS,
                    "/jamf (bound to Jamf Pro's computers, mobile devices and users)", "Profile jamf"),
-    PROFILE_ROWS("REVLINE_JAMF", RL_ENROLL_JAMF, JAMF_ALIAS, "Profile jamf", "730d", "clientAuth", DEVICE_EKUS),
+    PROFILE_ROWS("REVLINE_JAMF", RL_ENROLL_JAMF, JAMF_ALIAS, "Profile jamf", "730d", "clientAuth", DEVICE_EKUS, "true"),
     SID_ROW("REVLINE_JAMF", RL_ENROLL_JAMF, "Profile jamf"),
     CHALLENGE_ROWS("REVLINE_DC", RL_ENROLL_DC, DC_ALIAS, "/dc (domain controllers)", "Profile dc"),
-    PROFILE_ROWS("REVLINE_DC", RL_ENROLL_DC, DC_ALIAS, "Profile dc", "730d", DC_EKUS, DC_EKUS),
+    PROFILE_ROWS("REVLINE_DC", RL_ENROLL_DC, DC_ALIAS, "Profile dc", "730d", DC_EKUS, DC_EKUS, "true"),
     SID_ROW("REVLINE_DC", RL_ENROLL_DC, "Profile dc"),
-    PROFILE_ROWS("REVLINE_INTUNE", RL_ENROLL_INTUNE, INTUNE_ALIAS, "Profile intune", "365d", "clientAuth", DEVICE_EKUS),
+    {"REVLINE_INTUNE_ENROLLMENT", RL_T_BOOL, AT(scep.intune), "true", .group = "Profile intune",
+     .help = "Serve /certsrv/mscep/mscep.dll, whose requests Intune validates, when there is a login to Entra ID; it "
+             "needs the Intune API's scep_challenge_provider and Graph's Application.Read.All."},
+    {"REVLINE_INTUNE_WAIT", RL_T_BOOL, AT(scep.intune_wait), "true",
+     .alias = "AppConfig__IntuneValidation__WaitForSuccessNotificationResponse", .alias_unit = "",
+     .group = "Profile intune",
+     .help =
+         "A device gets its certificate when Intune has said that it knows of it; false: at once, and Intune is told "
+         "in the background."},
+    PROFILE_ROWS("REVLINE_INTUNE", RL_ENROLL_INTUNE, INTUNE_ALIAS, "Profile intune", "365d", "clientAuth", DEVICE_EKUS,
+                 "false"),
 
     {"REVLINE_SYNC_ENTRA_INTERVAL", RL_T_DURATION, AT(sync.entra_interval), "30s", .min = "0", .max = "1d",
      .group = "Sync",
@@ -371,7 +382,8 @@ const rl_setting_row rl_named_rows[] = {
     {NAMED "_BINDING", RL_T_ENUM, RULE(RL_ENROLL_NAMED, bind), "none", .choices = bindings,
      .group = "Profile " RL_PROFILE_PLACE,
      .help = "Whose its certificates are: nobody's, as those of /static, or bound as those of /static/aad or /jamf."},
-    PROFILE_ROWS(NAMED, RL_ENROLL_NAMED, NO_ALIAS, "Profile " RL_PROFILE_PLACE, "730d", "clientAuth", DEVICE_EKUS),
+    PROFILE_ROWS(NAMED, RL_ENROLL_NAMED, NO_ALIAS, "Profile " RL_PROFILE_PLACE, "730d", "clientAuth", DEVICE_EKUS,
+                 "true"),
     SID_ROW(NAMED, RL_ENROLL_NAMED, "Profile " RL_PROFILE_PLACE),
 };
 const size_t rl_named_rows_n = sizeof(rl_named_rows) / sizeof(rl_named_rows[0]);

@@ -127,6 +127,9 @@ typedef struct rl_issue_request {
     /* SCEP: the transaction it belongs to (printable ASCII, at most RL_OBJECT_ID_MAX), or NULL. If the store already
      * has a certificate for it, that one is returned. */
     const char *transaction;
+    /* Or NULL: writes more in the new certificate's transaction. Writer thread; an error refuses the certificate. */
+    rl_err (*also)(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx);
+    void *also_ctx;
 } rl_issue_request;
 
 typedef struct rl_issued {

@@ -85,6 +85,8 @@ static rl_err add(rl_store_txn *t, struct issue *i, rl_error *e)
     rl_err err = rl_txn_add_cert(t, &i->out->id, &i->record, rl_span_of(i->out->der, i->out->der_n), r->requester);
     if (err == RL_OK && r->transaction)
         err = rl_txn_put_binding(t, RL_SOURCE_TRANSACTION, r->transaction, &i->out->id);
+    if (err == RL_OK && r->also)
+        err = r->also(t, &i->out->id, rl_span_of(i->out->der, i->out->der_n), r->also_ctx);
     if (err == RL_OK)
         err = rl_hex(rl_span_of(i->out->id.serial, i->out->id.serial_n), serial, sizeof(serial));
     if (err == RL_OK)

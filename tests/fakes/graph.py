@@ -113,7 +113,7 @@ class Round:
 class Graph(Fake):
     SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES, **LOGIN_SWITCHES}
     CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens", "notify",
-                                "subscriptions", "unsubscribe", "request_revocation", "revocation_results", "revocations_delivered", "move_services")
+                                "subscriptions", "unsubscribe", "request_revocation", "revocation_results", "revocations_delivered", "move_services", "scep_actions")
 
     def _clear_all(self):
         super()._clear_all()
@@ -210,6 +210,11 @@ class Graph(Fake):
     def revocations_delivered(self):
         with self.lock:
             return list(self.intune.delivered)
+
+    def scep_actions(self):
+        """What the SCEP validation service was asked and told: [action, what, code]."""
+        with self.lock:
+            return list(self.intune.scep)
 
     def move_services(self):
         with self.lock:

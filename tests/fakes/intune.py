@@ -13,7 +13,15 @@ CODES = {"None": 0, "NonRetryableServiceException": 4000, "DataSerializationErro
 VERSION = "5019-05-05"
 MOST = 500
 
+SCEP_VERSION = "2018-02-20"
+SCEP_REQUIRED = {"validateRequest": ("transactionId", "certificateRequest", "callerInfo"),
+                 "successNotification": ("transactionId", "certificateRequest", "certificateThumbprint", "certificateSerialNumber",
+                                         "certificateExpirationDateUtc", "issuingCertificateAuthority", "callerInfo"),
+                 "failureNotification": ("transactionId", "certificateRequest", "hResult", "errorDescription", "callerInfo")}
+
 SWITCHES = {
+    "scep_code": "code that the SCEP actions answer instead of Success; with `on` one of them: intune.scep.validateRequest, …",
+    "scep_answer": "{status, body}: what they answer instead, whatever it is",
     "services": "entries that Graph's list of Intune's services has instead",
     "redeliver": "requests are delivered though their results are recorded",
     "deliver_once": "a request is delivered by one download only",
@@ -26,6 +34,8 @@ def route(parts, path):
     if path.endswith("/endpoints") and "servicePrincipals" in path:
         return "intune.services"
     if parts[:1] == ["intune"]:
+        if parts[-2:-1] == ["ScepActions"]:
+            return "intune.scep." + parts[-1]
         return {"downloadRevocationRequests": "intune.download", "uploadRevocationResults": "intune.upload"}.get(parts[-1], "intune.unknown")
     return None
 
@@ -38,6 +48,7 @@ class Intune:
         self.requests = {}  # context -> request
         self.delivered = []  # contexts, as often as they were
         self.results = {}  # context -> results, as often as they were recorded
+        self.scep = []  # (action, what was said), in order
 
     def address(self, request, name):
         return "http://%s/intune/%d/RACerts/%s" % (request.host, self.place, name)
@@ -45,7 +56,8 @@ class Intune:
     def answer(self, fake, request, route):
         if route == "intune.services":
             return self.services(fake, request)
-        for name, value in (("api-version", VERSION), ("content-type", "application/json")):
+        scep = route.startswith("intune.scep.")
+        for name, value in (("api-version", SCEP_VERSION if scep else VERSION), ("content-type", "application/json")):
             if request.headers.get(name) != value:
                 fake.violation(request, "%s is %r" % (name, request.headers.get(name)))
         if "Revline" not in request.headers.get("useragent", ""):
@@ -56,7 +68,23 @@ class Intune:
         if request.path.split("/")[2] != str(self.place):
             return Answer(404, body=b"", headers={"Content-Type": "text/html"})
         body = json.loads(request.body)
+        if scep:
+            return self.scep_action(fake, request, route, body)
         return self.download(fake, body) if route == "intune.download" else self.upload(fake, request, body)
+
+    def scep_action(self, fake, request, route, body):
+        action = route.split(".")[-1]
+        inner = body["request" if action == "validateRequest" else "notification"]
+        if action not in SCEP_REQUIRED or any(inner.get(name) in (None, "") for name in SCEP_REQUIRED[action]):
+            fake.violation(request, "%s lacks something: %r" % (action, inner))
+        if len(inner.get("errorDescription", "")) > 255:
+            fake.violation(request, "errorDescription is too long")
+        answer = fake.take("scep_answer", route)
+        if answer is not None:
+            return Answer(answer["status"], body=answer.get("body", "").encode(), headers={"Content-Type": "application/json"})
+        code = fake.take("scep_code", route) or "Success"
+        self.scep.append((action, inner, code))
+        return Answer(200, {"code": code, "errorDescription": "" if code == "Success" else "no"})
 
     def services(self, fake, request):
         if APPLICATION not in request.path:

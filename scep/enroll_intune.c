@@ -1,0 +1,167 @@
+/* Enrollment by Intune's challenge: asked, issued, told; in this order, and none of it twice.
+ *
+ * The certificate and what Intune has to be told of it are stored in one transaction. With REVLINE_INTUNE_WAIT the
+ * device gets its certificate only when Intune has said that it knows. A client that comes again, for whatever reason
+ * it got none, finds its transaction's certificate and goes on where it stopped. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "scep/scep_priv.h"
+
+#define FAILURE "failure-" /* in front of a transaction's name in the queue */
+
+typedef struct job {
+    const rl_scep *s;
+    const scep_request *r;
+    char name[SCEP_TRANSACTION_KEY + 1];
+    unsigned char *csr; /* DER */
+    rl_span csr_der;
+} job;
+
+static rl_err refuse(scep_refusal *why, const char *text)
+{
+    why->info = SCEP_BAD_REQUEST;
+    snprintf(why->room, sizeof(why->room), "%s", text);
+    why->text = why->room;
+    return RL_EDENIED;
+}
+
+/* ---- what Intune has to be told ---- */
+/* Our host name, as in the certificates' URLs. */
+static void authority(const rl_settings *s, char *out, size_t cap)
+{
+    const char *host = strstr(s->http.base_url, "://");
+    host = host ? host + 3 : s->http.base_url;
+    snprintf(out, cap, "%.*s", (int)strcspn(host, "/:"), host);
+}
+
+static rl_err queue_success(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx)
+{
+    const job *j = ctx;
+    char host[256];
+    rl_buf value = {0};
+    authority(j->s->settings, host, sizeof(host));
+    rl_err err = scep_intune_success(j->r->transaction, j->csr_der, id, der, host, rl_wall_s(), &value);
+    if (err == RL_OK)
+        err = rl_txn_queue_put(t, j->name, rl_buf_span(&value));
+    rl_buf_free(&value);
+    return err;
+}
+
+struct failure {
+    const char *name;
+    rl_buf value;
+};
+
+static rl_err queue_failure(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct failure *f = arg;
+    (void)e;
+    return rl_txn_queue_put(t, f->name, rl_buf_span(&f->value));
+}
+
+/* It will never get a certificate: told in the background. */
+static void tell_failure(const job *j, const char *reason)
+{
+    char name[sizeof(FAILURE) + SCEP_TRANSACTION_KEY], unused[SCEP_INTUNE_WHY];
+    struct failure f = {.name = name};
+    rl_error e = {0};
+    snprintf(name, sizeof(name), FAILURE "%s", j->name);
+    rl_err err = scep_intune_failure(j->r->transaction, j->csr_der, reason, rl_wall_s(), &f.value);
+    if (err == RL_OK)
+        err = rl_store_run(j->s->store, queue_failure, &f, &e);
+    if (err == RL_OK)
+        scep_intune_tell(j->s->intune, name, false, unused);
+    else
+        log_error("scep.intune", "error", e.message[0] ? e.message : rl_err_name(err));
+    rl_buf_free(&f.value);
+}
+
+/* ---- the three steps ---- */
+static rl_err validate(const job *j, scep_refusal *why)
+{
+    char text[SCEP_INTUNE_WHY];
+    switch (scep_intune_validate(j->s->intune, j->r->transaction, j->csr_der, text)) {
+    case SCEP_INTUNE_YES:
+        return RL_OK;
+    case SCEP_INTUNE_NO:
+        tell_failure(j, text);
+        return refuse(why, text);
+    default:
+        log_client_warn("scep.intune_away", "transaction", j->r->transaction, "error", text);
+        return refuse(why, "Intune cannot be asked now: try again later");
+    }
+}
+
+static bool is_request_to_blame(rl_err err)
+{
+    return err == RL_EINVAL || err == RL_EBADMSG || err == RL_ERANGE || err == RL_EUNSUPPORTED || err == RL_EDENIED;
+}
+
+static rl_err issue(job *j, const scep_profile *p, rl_issued *issued, rl_error *e)
+{
+    const rl_issue_request ask = {.profile = p->id,
+                                  .csr = j->r->csr,
+                                  .requester = "scep",
+                                  .transaction = j->name,
+                                  .also = queue_success,
+                                  .also_ctx = j};
+    rl_err err = rl_ca_issue(j->s->ca, &ask, issued, e);
+    if (is_request_to_blame(err))
+        tell_failure(j, e->message);
+    return err;
+}
+
+/* Of a transaction that Intune refused afterwards. */
+static bool is_revoked(const rl_scep *s, const rl_cert_id *id)
+{
+    rl_cert_status status;
+    return rl_store_cert_status(s->store, id, &status) == RL_OK && status.status == RL_STATUS_REVOKED;
+}
+
+static rl_err tell(const job *j, const rl_issued *issued, scep_refusal *why)
+{
+    const bool wait = j->s->settings->scep.intune_wait;
+    char text[SCEP_INTUNE_WHY];
+    if (issued->repeated && is_revoked(j->s, &issued->id))
+        return refuse(why, "this transaction's certificate was revoked: begin another");
+    if (!wait && issued->repeated)
+        return RL_OK; /* was handed over the first time */
+    switch (scep_intune_tell(j->s->intune, j->name, wait, text)) {
+    case SCEP_INTUNE_YES:
+        return RL_OK;
+    case SCEP_INTUNE_NO:
+        tell_failure(j, text);
+        return refuse(why, text);
+    default:
+        return refuse(why, "Intune cannot be told now: try again later");
+    }
+}
+
+/* Whether an earlier request of this transaction was validated and has its certificate. */
+static bool is_known(const job *j)
+{
+    rl_cert_id id;
+    return rl_store_binding_first(j->s->store, RL_SOURCE_TRANSACTION, j->name, &id) == RL_OK;
+}
+
+rl_err scep_intune_enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued,
+                          scep_refusal *why, rl_error *e)
+{
+    job j = {.s = s, .r = r};
+    *issued = (rl_issued){0};
+    int n = i2d_X509_REQ(r->csr, &j.csr);
+    if (n <= 0)
+        return rl_fail_openssl(e, "scep", "the request cannot be encoded");
+    j.csr_der = rl_span_of(j.csr, (size_t)n);
+    rl_err err = scep_transaction_key(p, r, NULL, j.name);
+    if (err == RL_OK && !is_known(&j))
+        err = validate(&j, why);
+    if (err == RL_OK) {
+        err = issue(&j, p, issued, e);
+        if (err == RL_OK && (err = tell(&j, issued, why)) != RL_OK)
+            rl_issued_clear(issued);
+    }
+    OPENSSL_free(j.csr);
+    return err;
+}

@@ -1,0 +1,418 @@
+/* The thread that asks Intune. Others reach it through the list under the lock and one uv_async.
+ *
+ * What could not be told waits in `later`, and is told one after the other; while Intune is away, at the pace of the
+ * back-off. `later` is filled from the store's queue at the start. */
+#include "scep/intune.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "http/intune_services.h"
+
+enum {
+    BACKOFF_BASE_MS = 1000,
+    ENTRY_NAME_MAX = 160,
+    LATER_MAX = 100000,
+    FORGET_AFTER = 7 * 24 * 3600, /* seconds that something is tried to be told */
+};
+
+/* One question. Of a thread that waits it is on that thread's stack. */
+typedef struct ask {
+    struct ask *next;
+    scep_intune *owner;
+    const char *action;
+    rl_buf body;
+    char name[ENTRY_NAME_MAX]; /* in the queue; "" = a validation */
+    bool waits, ended;
+    scep_intune_verdict verdict;
+    int64_t retry_after_ms;
+    char why[SCEP_INTUNE_WHY];
+} ask;
+
+typedef struct later {
+    struct later *next;
+    char name[ENTRY_NAME_MAX];
+} later;
+
+struct scep_intune {
+    rl_store *store;
+    const rl_settings *settings;
+    pthread_t thread;
+    uv_loop_t loop;
+    rl_http_client *client;
+    rl_intune *intune;
+    uv_timer_t timer;
+    /* The loop's own. */
+    later *first, **last;
+    size_t waiting;
+    unsigned attempts;
+    bool telling; /* one of `later` is under way */
+    bool stopping;
+    /* Under the lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    ask *asks;
+    bool closing;
+    uv_async_t wake;
+    rl_metric *answers[2][3]; /* validations, notifications by verdict */
+};
+
+/* ---- what follows from a verdict ---- */
+struct settling {
+    const char *name;
+    scep_intune_entry entry;
+    bool revoke;
+};
+
+/* Nobody has got it: so this is no loss to anybody. */
+static rl_err withdraw(rl_store_txn *t, const rl_cert_id *id)
+{
+    rl_cert_record cert;
+    RL_TRY(rl_txn_cert(t, id, &cert));
+    rl_err err = RL_OK;
+    if (cert.status != RL_STATUS_REVOKED) {
+        cert.why |= RL_WHY_MANUAL;
+        cert.manual_reason = RL_REASON_CESSATION;
+        rl_cert_settle(&cert, rl_wall_s());
+        err = rl_txn_update_cert(t, id, &cert, "scep");
+    }
+    rl_cert_clear(&cert);
+    return err;
+}
+
+static rl_err settle_in(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct settling *s = arg;
+    rl_err err = rl_txn_queue_delete(t, s->name);
+    if (err == RL_OK && s->revoke)
+        err = withdraw(t, &s->entry.cert);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "intune", "the answer cannot be stored: %s", rl_err_name(err));
+}
+
+/* Takes the entry out of the queue. */
+static rl_err settle(scep_intune *i, const char *name, scep_intune_verdict verdict, const char *why)
+{
+    struct settling s = {.name = name};
+    rl_buf value = {0};
+    rl_error e = {0};
+    if (rl_store_queued(i->store, name, &value) == RL_OK)
+        scep_intune_entry_read(rl_buf_span(&value), &s.entry);
+    s.revoke = verdict == SCEP_INTUNE_NO && s.entry.success && i->settings->scep.intune_wait;
+    rl_err err = rl_store_run(i->store, settle_in, &s, &e);
+    if (err != RL_OK)
+        log_error("scep.intune", "error", e.message);
+    else if (verdict == SCEP_INTUNE_NO)
+        log_warn("scep.intune_refused", "what", s.entry.success ? "successNotification" : "failureNotification",
+                 "reason", why, "revoked", s.revoke);
+    rl_buf_free(&s.entry.body);
+    rl_buf_free(&value);
+    return err;
+}
+
+/* ---- the loop ---- */
+static void push_later(scep_intune *i, const char *name)
+{
+    later *l = i->waiting < LATER_MAX ? calloc(1, sizeof(*l)) : NULL;
+    if (!l) {
+        log_error("scep.intune", "error", "too much waits to be told: the rest comes after the next start");
+        return;
+    }
+    snprintf(l->name, sizeof(l->name), "%s", name);
+    *i->last = l;
+    i->last = &l->next;
+    i->waiting++;
+}
+
+static void tell_next(scep_intune *i);
+
+static void on_timer(uv_timer_t *timer)
+{
+    tell_next(timer->data);
+}
+
+static void set_pace(scep_intune *i, const ask *a)
+{
+    int64_t wait = 0;
+    if (a->verdict == SCEP_INTUNE_AWAY)
+        wait = rl_backoff(i->attempts++, BACKOFF_BASE_MS, i->settings->sync.retry_max, a->retry_after_ms);
+    else
+        i->attempts = 0;
+    if (i->first && !i->telling && !i->stopping)
+        uv_timer_start(&i->timer, on_timer, (uint64_t)wait, 0);
+}
+
+static void end(ask *a)
+{
+    scep_intune *i = a->owner;
+    bool entry = a->name[0] != 0;
+    rl_metric_add(i->answers[entry][a->verdict], 1);
+    if (entry && a->verdict == SCEP_INTUNE_AWAY) {
+        log_client_warn("scep.intune_away", "action", a->action, "error", a->why);
+        if (!i->stopping)
+            push_later(i, a->name);
+    }
+    if (a->waits) {
+        set_pace(i, a);
+        pthread_mutex_lock(&i->lock);
+        a->ended = true;
+        pthread_cond_broadcast(&i->ended);
+        pthread_mutex_unlock(&i->lock);
+        return;
+    }
+    i->telling = false;
+    if (a->verdict != SCEP_INTUNE_AWAY)
+        settle(i, a->name, a->verdict, a->why);
+    set_pace(i, a);
+    rl_buf_free(&a->body);
+    free(a);
+}
+
+static void on_answer(const rl_http_response *r, void *arg)
+{
+    ask *a = arg;
+    a->retry_after_ms = r->retry_after_ms;
+    if (r->err == RL_OK) {
+        a->verdict = scep_intune_read(r->status, r->body, a->why);
+    } else {
+        a->verdict = SCEP_INTUNE_AWAY;
+        snprintf(a->why, sizeof(a->why), "Intune cannot be asked: %.200s", r->message);
+    }
+    end(a);
+}
+
+static void begin(ask *a)
+{
+    rl_error e = {0};
+    a->retry_after_ms = -1;
+    if (rl_intune_ask(a->owner->intune, RL_INTUNE_SCEP_VALIDATION, a->action, rl_buf_span(&a->body), on_answer, a,
+                      &e) == RL_OK)
+        return;
+    a->verdict = SCEP_INTUNE_AWAY;
+    snprintf(a->why, sizeof(a->why), "Intune cannot be asked: %.200s", e.message);
+    end(a);
+}
+
+/* Whether the entry is still there to be told; fills what to say. */
+static bool load(scep_intune *i, ask *a, const char *name)
+{
+    scep_intune_entry entry;
+    rl_buf value = {0};
+    bool is = rl_store_queued(i->store, name, &value) == RL_OK;
+    if (is && scep_intune_entry_read(rl_buf_span(&value), &entry) != RL_OK)
+        is = false;
+    rl_buf_free(&value);
+    if (!is)
+        return false;
+    if (entry.at < rl_wall_s() - FORGET_AFTER) {
+        log_warn("scep.intune_forgotten", "action", entry.action, "reason", "Intune could not be told for a week");
+        rl_buf_free(&entry.body);
+        settle(i, name, SCEP_INTUNE_YES, "");
+        return false;
+    }
+    a->owner = i;
+    a->action = entry.action;
+    a->body = entry.body;
+    snprintf(a->name, sizeof(a->name), "%s", name);
+    return true;
+}
+
+static void tell_next(scep_intune *i)
+{
+    while (i->first && !i->telling && !i->stopping) {
+        later *l = i->first;
+        ask *a = calloc(1, sizeof(*a));
+        if (!a)
+            return;
+        i->first = l->next;
+        i->last = i->first ? i->last : &i->first;
+        i->waiting--;
+        i->telling = load(i, a, l->name);
+        free(l);
+        if (i->telling)
+            begin(a);
+        else
+            free(a);
+    }
+}
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    scep_intune *i = wake->data;
+    pthread_mutex_lock(&i->lock);
+    ask *asks = i->asks;
+    bool closing = i->closing;
+    i->asks = NULL;
+    pthread_mutex_unlock(&i->lock);
+    i->stopping |= closing;
+    while (asks) {
+        ask *a = asks;
+        asks = a->next;
+        if (a->waits || !a->name[0]) {
+            begin(a);
+        } else { /* to be told some time */
+            push_later(i, a->name);
+            free(a);
+        }
+    }
+    if (closing && !uv_is_closing((uv_handle_t *)&i->timer)) {
+        uv_close((uv_handle_t *)&i->timer, NULL);
+        uv_close((uv_handle_t *)&i->wake, NULL);
+        rl_http_client_close(i->client, on_closed, NULL); /* ends every question */
+    } else if (!closing) {
+        tell_next(i);
+    }
+}
+
+static void *run(void *arg)
+{
+    scep_intune *i = arg;
+    pthread_setname_np(pthread_self(), "scep-intune");
+    tell_next(i);
+    uv_run(&i->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+/* ---- opening and closing ---- */
+static bool take_queued(const char *name, rl_span value, void *ctx)
+{
+    (void)value;
+    push_later(ctx, name);
+    return true;
+}
+
+static void register_metrics(scep_intune *i)
+{
+    static const char *const actions[] = {"validate", "notify"}, *const verdicts[] = {"yes", "no", "away"};
+    char labels[96];
+    for (unsigned a = 0; a < 2; a++)
+        for (unsigned v = 0; v < 3; v++) {
+            snprintf(labels, sizeof(labels), "action=\"%s\",verdict=\"%s\"", actions[a], verdicts[v]);
+            i->answers[a][v] = rl_counter("revline_scep_intune_answers_total", labels,
+                                          "What Intune said of SCEP requests, and to notifications of their end.");
+        }
+}
+
+rl_err scep_intune_open(rl_store *store, const rl_settings *s, scep_intune **out, rl_error *e)
+{
+    scep_intune *i = calloc(1, sizeof(*i));
+    if (!i || uv_loop_init(&i->loop) != 0) {
+        free(i);
+        return rl_fail(e, RL_ENOMEM, "intune", "out of memory");
+    }
+    i->store = store;
+    i->settings = s;
+    i->last = &i->first;
+    pthread_mutex_init(&i->lock, NULL);
+    pthread_cond_init(&i->ended, NULL);
+    register_metrics(i);
+    uv_async_init(&i->loop, &i->wake, on_wake);
+    uv_timer_init(&i->loop, &i->timer);
+    i->wake.data = i->timer.data = i;
+    rl_err err = rl_http_client_new(&i->loop, &i->client, e);
+    if (err == RL_OK && (err = rl_intune_new(i->client, s, &i->intune, e)) != RL_OK)
+        rl_http_client_close(i->client, on_closed, NULL);
+    if (err == RL_OK)
+        err = rl_store_each_queued(store, take_queued, i);
+    if (err == RL_OK && pthread_create(&i->thread, NULL, run, i) == 0) {
+        *out = i;
+        return RL_OK;
+    }
+    uv_close((uv_handle_t *)&i->wake, NULL);
+    uv_close((uv_handle_t *)&i->timer, NULL);
+    if (i->intune)
+        rl_http_client_close(i->client, on_closed, NULL);
+    uv_run(&i->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&i->loop);
+    rl_intune_free(i->intune);
+    free(i);
+    return err != RL_OK ? err : rl_fail(e, RL_EIO, "intune", "its thread cannot be started");
+}
+
+void scep_intune_close(scep_intune *i)
+{
+    if (!i)
+        return;
+    pthread_mutex_lock(&i->lock);
+    i->closing = true;
+    uv_async_send(&i->wake);
+    pthread_mutex_unlock(&i->lock);
+    pthread_join(i->thread, NULL);
+    uv_loop_close(&i->loop);
+    rl_intune_free(i->intune);
+    for (later *l = i->first, *next; l; l = next) {
+        next = l->next;
+        free(l);
+    }
+    pthread_mutex_destroy(&i->lock);
+    pthread_cond_destroy(&i->ended);
+    free(i);
+}
+
+/* ---- the pool's threads ---- */
+/* Hands `a` to the loop; false when that is closing. */
+static bool hand_over(scep_intune *i, ask *a)
+{
+    pthread_mutex_lock(&i->lock);
+    bool open = !i->closing;
+    if (open) {
+        a->next = i->asks;
+        i->asks = a;
+        uv_async_send(&i->wake);
+    }
+    while (open && a->waits && !a->ended)
+        pthread_cond_wait(&i->ended, &i->lock);
+    pthread_mutex_unlock(&i->lock);
+    return open;
+}
+
+static scep_intune_verdict ask_and_wait(scep_intune *i, ask *a, char why[SCEP_INTUNE_WHY])
+{
+    a->owner = i;
+    a->waits = true;
+    if (!hand_over(i, a)) {
+        a->verdict = SCEP_INTUNE_AWAY;
+        snprintf(a->why, sizeof(a->why), "the server is stopping");
+    }
+    rl_buf_free(&a->body);
+    memcpy(why, a->why, SCEP_INTUNE_WHY);
+    return a->verdict;
+}
+
+scep_intune_verdict scep_intune_validate(scep_intune *i, const char *transaction, rl_span csr,
+                                         char why[SCEP_INTUNE_WHY])
+{
+    ask a = {.action = "ScepActions/validateRequest"};
+    if (scep_intune_request(transaction, csr, &a.body) == RL_OK)
+        return ask_and_wait(i, &a, why);
+    snprintf(why, SCEP_INTUNE_WHY, "out of memory");
+    return SCEP_INTUNE_AWAY;
+}
+
+scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool wait, char why[SCEP_INTUNE_WHY])
+{
+    why[0] = 0;
+    if (!wait) {
+        ask *a = calloc(1, sizeof(*a));
+        if (a)
+            snprintf(a->name, sizeof(a->name), "%s", name);
+        if (a && !hand_over(i, a))
+            free(a); /* it is in the queue, and told after the next start */
+        return SCEP_INTUNE_YES;
+    }
+    ask a = {0};
+    if (!load(i, &a, name))
+        return SCEP_INTUNE_YES; /* told already */
+    scep_intune_verdict verdict = ask_and_wait(i, &a, why);
+    if (verdict != SCEP_INTUNE_AWAY && settle(i, name, verdict, why) != RL_OK)
+        verdict = SCEP_INTUNE_AWAY;
+    return verdict;
+}

@@ -1,0 +1,18 @@
+/* What has to be told to somebody else, kept until it was: `queue`, name → what to say. */
+#include "store/txn_priv.h"
+
+rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value)
+{
+    rl_key k;
+    RL_TRY(rl_key_cursor(name, &k));
+    put(t, CF_QUEUE, &k, value.p, value.n);
+    return RL_OK;
+}
+
+rl_err rl_txn_queue_delete(rl_store_txn *t, const char *name)
+{
+    rl_key k;
+    RL_TRY(rl_key_cursor(name, &k));
+    delete (t, CF_QUEUE, &k);
+    return RL_OK;
+}

@@ -1,0 +1,233 @@
+"""SCEP by Intune's challenge: what Intune refuses gets no certificate, and what became of a request reaches Intune."""
+
+import base64
+import datetime
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import scep_client
+from harness import CHALLENGE, DER, eventually
+
+PATH = "/certsrv/mscep/mscep.dll"
+WORD = "opaque+challenge=of/Intune's"
+CODES = ["Unknown", "CertificateRequestDecodingFailed", "ChallengePasswordMissing", "ChallengeDeserializationError",
+         "ChallengeDecryptionError", "ChallengeDecodingError", "ChallengeInvalidTimestamp", "ChallengeExpired", "SubjectNameMissing",
+         "SubjectNameMismatch", "SubjectAltNameMissing", "SubjectAltNameMismatch", "KeyUsageMismatch", "KeyLengthMismatch",
+         "EnhancedKeyUsageMissing", "EnhancedKeyUsageMismatch", "AadKeyIdentifierListMissing", "RegisteredKeyMismatch",
+         "SigningCertThumbprintMismatch", "ScepProfileNoLongerTargetedToTheClient", "SignatureValidationFailed",
+         "BadCertificateRequestIdInChallenge", "BadDeviceIdInChallenge", "BadUserIdInChallenge"]
+VALIDATE, SUCCESS, FAILURE = "intune.scep.validateRequest", "intune.scep.successNotification", "intune.scep.failureNotification"
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return scep_client.make_signer()
+
+
+@pytest.fixture
+def world(graph, synced):
+    """A server that does not watch anything, only enrolls; and a device."""
+    def make(**settings):
+        server = synced(REVLINE_INTUNE_URL="http://localhost:%d/intune-api" % graph.port, REVLINE_SYNC_ENTRA_INTERVAL="0", **settings)
+        return server, graph.add("devices", "pc-1")
+    return make
+
+
+def enroll(server, device, signer, challenge=WORD, **more):
+    return scep_client.enroll(server.url + PATH, challenge, device["deviceId"], signer=signer, **more)
+
+
+def issued(server):
+    """Those that the profile has issued, whatever their state."""
+    return [c for c in server.all_certificates() if c["profile"] == "intune"]
+
+
+def said(graph, action):
+    return [what for name, what, code in graph.scep_actions() if name == action]
+
+
+def test_a_validated_request_gets_its_certificate_and_intune_knows(world, graph, signer):
+    server, device = world()
+    csr = scep_client.make_csr(signer.key, device["deviceId"], WORD)
+    result = enroll(server, device, signer, csr=csr, transaction_id="0A1B2C")
+    assert result.pki_status == "SUCCESS", result
+    (asked,) = said(graph, "validateRequest")
+    assert asked["transactionId"] == "0A1B2C" and base64.b64decode(asked["certificateRequest"]) == csr
+    assert asked["callerInfo"].startswith("Revline/")
+    (told,) = said(graph, "successNotification")
+    certificate = result.certificate
+    assert told["transactionId"] == "0A1B2C" and base64.b64decode(told["certificateRequest"]) == csr
+    assert told["certificateThumbprint"] == hashlib.sha1(certificate.public_bytes(DER)).hexdigest().upper()
+    assert int(told["certificateSerialNumber"], 16) == certificate.serial_number
+    assert told["certificateExpirationDateUtc"] == certificate.not_valid_after.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    assert told["issuingCertificateAuthority"] == "CN=Revline Root CA" and told["certificateAuthority"]
+    assert server.ocsp(certificate) == "good"
+    shown = server.control("show", serial=result.serial_hex)
+    assert shown["profile"] == "intune" and shown["requester"] == "scep"
+    assert certificate.not_valid_after - certificate.not_valid_before < datetime.timedelta(days=367)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_intune_refuses_gets_no_certificate(world, graph, signer, code):
+    server, device = world()
+    graph.switch("scep_code", code, on=VALIDATE)
+    result = enroll(server, device, signer, transaction_id="refused-1")
+    assert (result.pki_status, result.fail_info) == ("FAILURE", "badRequest") and code in result.fail_text
+    assert issued(server) == []
+    told = eventually(lambda: said(graph, "failureNotification"), "Intune is told")
+    assert told[0]["transactionId"] == "refused-1" and code in told[0]["errorDescription"] and told[0]["hResult"] == 0x80070005
+
+
+def test_without_a_challenge_intune_is_not_asked(world, graph, signer):
+    server, device = world()
+    for challenge in (None, ""):
+        result = enroll(server, device, signer, challenge=challenge)
+        assert (result.pki_status, result.fail_info) == ("FAILURE", "badRequest")
+    assert graph.scep_actions() == [] and issued(server) == []
+
+
+def test_another_profiles_challenge_is_nothing_here(world, graph, signer):
+    """It is Intune's to judge."""
+    server, device = world()
+    graph.switch("scep_code", "ChallengeDecodingError", on=VALIDATE)
+    assert enroll(server, device, signer, challenge=CHALLENGE).pki_status == "FAILURE"
+    assert scep_client.enroll(server.url + "/static", WORD, "host", signer=signer).pki_status == "FAILURE"
+
+
+@pytest.mark.parametrize("answer", [{"status": 500}, {"status": 403}, {"status": 200, "body": "<html>"}, {"status": 200, "body": "{}"},
+                                    {"status": 200, "body": '{"code":null}'}, {"status": 200, "body": '{"code":7}'},
+                                    {"status": 200, "body": '["Success"]'}, {"status": 200, "body": '{"code":"no word"}'}],
+                         ids=["500", "403", "html", "empty", "null", "number", "list", "words"])
+def test_intune_that_cannot_answer_gives_a_failure_and_the_client_comes_again(world, graph, signer, answer):
+    server, device = world()
+    graph.switch("scep_answer", answer, on=VALIDATE)
+    result = enroll(server, device, signer, transaction_id="again")
+    assert (result.pki_status, result.fail_info) == ("FAILURE", "badRequest") and "try again" in result.fail_text
+    assert issued(server) == [] and said(graph, "failureNotification") == []
+    graph.clear("scep_answer")
+    assert enroll(server, device, signer, transaction_id="again").pki_status == "SUCCESS"
+
+
+def test_a_server_that_is_away_too(world, graph, signer):
+    server, device = world(REVLINE_GRAPH_URL="http://127.0.0.1:9")
+    result = enroll(server, device, signer)
+    assert result.pki_status == "FAILURE" and "try again" in result.fail_text and issued(server) == []
+
+
+def test_a_request_that_the_profile_refuses_is_told(world, graph, signer):
+    server, device = world()
+    result = enroll(server, {"deviceId": "no-device"}, signer)
+    assert result.pki_status == "FAILURE" and "Entra" in result.fail_text
+    told = eventually(lambda: said(graph, "failureNotification"), "Intune is told")
+    assert "Entra" in told[0]["errorDescription"] and said(graph, "successNotification") == []
+
+
+# ---- the notification of success ----
+def test_a_certificate_that_intune_refuses_afterwards_is_never_handed_out(world, graph, signer):
+    server, device = world()
+    graph.switch("scep_code", "BadDeviceIdInChallenge", on=SUCCESS)
+    result = enroll(server, device, signer, transaction_id="late")
+    assert result.pki_status == "FAILURE" and "BadDeviceIdInChallenge" in result.fail_text
+    (certificate,) = issued(server)
+    assert (certificate["status"], certificate["reason"]) == ("revoked", "cessationOfOperation")
+    eventually(lambda: said(graph, "failureNotification"), "Intune is told")
+    graph.clear("scep_code")
+    assert enroll(server, device, signer, transaction_id="late").pki_status == "FAILURE"  # not this transaction
+    assert enroll(server, device, signer, transaction_id="another").pki_status == "SUCCESS"
+
+
+def test_intune_is_told_again_until_it_knows(world, graph, signer):
+    server, device = world()
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    first = enroll(server, device, signer, transaction_id="slow")
+    assert first.pki_status == "FAILURE" and "try again" in first.fail_text
+    graph.clear("scep_answer")
+    eventually(lambda: said(graph, "successNotification"), "Intune is told without the client")
+    second = enroll(server, device, signer, transaction_id="slow")
+    assert second.pki_status == "SUCCESS" and len(issued(server)) == 1
+    assert len(said(graph, "validateRequest")) == 1 and server.ocsp(second.certificate) == "good"
+
+
+def test_without_waiting_the_device_gets_its_certificate_at_once(world, graph, signer):
+    server, device = world(AppConfig__IntuneValidation__WaitForSuccessNotificationResponse="false")
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    result = enroll(server, device, signer)
+    assert result.pki_status == "SUCCESS"
+    graph.clear("scep_answer")
+    (told,) = eventually(lambda: said(graph, "successNotification"), "Intune is told")
+    assert int(told["certificateSerialNumber"], 16) == result.certificate.serial_number
+
+
+def test_what_was_not_told_is_told_after_a_kill(world, graph, signer):
+    server, device = world()
+    graph.switch("scep_answer", {"status": 503}, on="intune.scep.successNotification")
+    assert enroll(server, device, signer, transaction_id="killed").pki_status == "FAILURE"
+    graph.switch("scep_answer", {"status": 503}, on="intune.scep")
+    assert enroll(server, device, signer, transaction_id="killed-2").pki_status == "FAILURE"  # nothing is owed of this one
+    server.kill()
+    graph.clear("scep_answer")
+    server.start()
+    (told,) = eventually(lambda: said(graph, "successNotification"), "Intune is told after the restart")
+    (certificate,) = issued(server)
+    assert told["transactionId"] == "killed" and int(told["certificateSerialNumber"], 16) == int(certificate["serial"], 16)
+    result = enroll(server, device, signer, transaction_id="killed")
+    assert result.pki_status == "SUCCESS" and len(issued(server)) == 1
+
+
+def test_a_refusal_that_was_not_told_is_told_after_a_kill(world, graph, signer):
+    server, device = world()
+    graph.switch("scep_code", "ChallengeExpired", on=VALIDATE)
+    graph.switch("scep_answer", {"status": 503}, on=FAILURE)
+    assert enroll(server, device, signer, transaction_id="owed").pki_status == "FAILURE"
+    server.kill()
+    graph.clear("scep_answer")
+    server.start()
+    told = eventually(lambda: said(graph, "failureNotification"), "Intune is told after the restart")
+    assert [t["transactionId"] for t in told] == ["owed"]
+
+
+def test_a_retransmission_is_neither_validated_nor_told_again(world, graph, signer):
+    server, device = world()
+    first = enroll(server, device, signer, transaction_id="twice")
+    second = enroll(server, device, signer, transaction_id="twice")
+    assert first.certificate == second.certificate
+    assert [name for name, what, code in graph.scep_actions()] == ["validateRequest", "successNotification"]
+
+
+# ---- around it ----
+def test_the_services_move(world, graph, signer):
+    server, device = world()
+    assert enroll(server, device, signer).pki_status == "SUCCESS"
+    graph.move_services()
+    assert enroll(server, device, signer).pki_status == "SUCCESS"
+
+
+def test_a_slow_intune_slows_nobody_else(world, graph, signer):
+    server, device = world(REVLINE_SYNC_REQUEST_TIMEOUT="60s")
+    graph.switch("hold", True, on=VALIDATE)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(enroll, server, device, scep_client.make_signer(), transaction_id="held-%d" % i) for i in range(8)]
+        eventually(lambda: len([r for r in graph.requests() if "validateRequest" in r["path"]]) == 8, "all are asked")
+        assert scep_client.enroll(server.url + "/static", CHALLENGE, "host", signer=signer).pki_status == "SUCCESS"
+        assert not any(w.done() for w in waiting)
+        graph.clear("hold")
+        assert all(w.result().pki_status == "SUCCESS" for w in waiting)
+
+
+def test_stopping_while_intune_is_asked(world, graph, signer):
+    server, device = world(REVLINE_STOP_TIMEOUT="1s")
+    graph.switch("hold", True, on=VALIDATE)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(enroll, server, device, signer)
+        eventually(lambda: [r for r in graph.requests() if "validateRequest" in r["path"]], "it is asked")
+        server.stop()
+        graph.clear("hold")
+        assert waiting.exception() is not None or waiting.result().pki_status == "FAILURE"
+
+
+def test_the_profile_is_off_without_a_login_or_by_setting(make_server, synced):
+    assert make_server().http("GET", PATH + "?operation=GetCACaps")[0] == 404
+    assert synced(REVLINE_INTUNE_ENROLLMENT="false").http("GET", PATH + "?operation=GetCACaps")[0] == 404
+    status, _, body = synced().http("GET", PATH + "/pkiclient.exe?operation=GetCACaps")
+    assert status == 200 and b"Renewal" not in body  # only by its setting
