@@ -1,5 +1,5 @@
 /* What SCEP tells of the CA: GetCACaps, GetCACert, GetNextCACert; and who decrypts and signs. */
-#include <openssl/x509v3.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "scep/scep_priv.h"
@@ -33,28 +33,43 @@ static void find_identities(rl_scep *s)
 }
 
 /* ---- GetCACert, RFC 8894 §4.2.1 ---- */
-size_t scep_chain(const rl_ca *ca, const rl_issuer *issuer, X509 *out[SCEP_CHAIN_MAX])
+static size_t find_chain(const rl_ca *ca, const rl_issuer *issuer, rl_span out[SCEP_CHAIN_MAX])
 {
     size_t n = 0;
     while (issuer && n < SCEP_CHAIN_MAX) {
         const rl_issuer *above = rl_ca_signer_of(ca, issuer->cert);
-        out[n++] = issuer->cert;
+        out[n++] = issuer->der;
         issuer = above == issuer ? NULL : above;
     }
     return n;
+}
+
+size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[SCEP_CHAIN_MAX])
+{
+    if (issuer != rl_ca_issuer(s->ca)->id)
+        return find_chain(s->ca, rl_ca_by_id(s->ca, issuer), out);
+    memcpy(out, s->chain, s->chain_n * sizeof(*out));
+    return s->chain_n;
 }
 
 /* One certificate as it is; with a registration authority or an intermediate CA all, the recipient first. */
 static rl_err write_ca_cert(rl_scep *s, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(s->ca);
-    X509 *certs[1 + SCEP_CHAIN_MAX] = {s->self.cert};
-    size_t ra = X509_cmp(s->self.cert, issuer->cert) != 0;
-    size_t n = ra + scep_chain(s->ca, issuer, certs + ra);
+    rl_span certs[1 + SCEP_CHAIN_MAX];
+    uint8_t *ra = NULL;
+    size_t ra_n = 0, n = 0;
+    s->chain_n = find_chain(s->ca, issuer, s->chain);
+    if (s->self.cert != issuer->cert) {
+        RL_TRY(rl_x509_to_der(s->self.cert, &ra, &ra_n, e));
+        certs[n++] = rl_span_of(ra, ra_n);
+    }
+    n += scep_chain(s, issuer->id, certs + n);
     s->ca_cert_alone = n == 1;
-    if (s->ca_cert_alone)
-        return rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n);
-    return scep_certs_only(certs, n, &s->ca_cert, e);
+    rl_err err = s->ca_cert_alone ? rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n)
+                                  : scep_certs_only(certs, n, &s->ca_cert, e);
+    free(ra);
+    return err;
 }
 
 /* ---- GetNextCACert, RFC 8894 §4.7 ---- */
@@ -63,14 +78,13 @@ static rl_err write_ca_cert(rl_scep *s, rl_error *e)
 static rl_err write_next_ca(rl_scep *s, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(s->ca), *before = NULL;
-    X509 *certs[SCEP_CHAIN_MAX];
     rl_buf degenerate = {0};
     for (rl_issuer_id id = issuer->id - 1; !before && id >= 1; id--)
         before = rl_ca_by_id(s->ca, id)->signer ? rl_ca_by_id(s->ca, id) : NULL;
     if (!before || end_of(before->cert) <= rl_wall_s())
         return RL_OK;
     s->next_ca_until = end_of(before->cert);
-    rl_err err = scep_certs_only(certs, scep_chain(s->ca, issuer, certs), &degenerate, e);
+    rl_err err = scep_certs_only(s->chain, s->chain_n, &degenerate, e);
     if (err == RL_OK)
         err = scep_sign_next(before->cert, rl_signer_pkey(before->signer), rl_buf_span(&degenerate), &s->next_ca, e);
     rl_buf_free(&degenerate);

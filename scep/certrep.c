@@ -66,20 +66,16 @@ static rl_err degenerate(uint8_t implicit, rl_span elements, rl_buf *out, rl_err
     return err == RL_OK ? RL_OK : rl_fail(e, err, "scep", "the answer cannot be encoded");
 }
 
-rl_err scep_certs_only(X509 *const *certs, size_t n, rl_buf *out, rl_error *e)
+rl_err scep_certs_only(const rl_span *certs, size_t n, rl_buf *out, rl_error *e)
 {
     rl_buf elements = {0};
     rl_err err = RL_OK;
-    for (size_t i = 0; err == RL_OK && i < n; i++) {
-        uint8_t *der = NULL;
-        size_t der_n = 0;
-        err = rl_x509_to_der(certs[i], &der, &der_n, e);
-        if (err == RL_OK && rl_buf_append(&elements, der, der_n) != RL_OK)
-            err = rl_fail(e, RL_ENOMEM, "scep", "out of memory");
-        free(der);
-    }
+    for (size_t i = 0; err == RL_OK && i < n; i++)
+        err = rl_buf_append(&elements, certs[i].p, certs[i].n);
     if (err == RL_OK)
         err = degenerate(RL_DER_CONTEXT_CONSTRUCTED(0), rl_buf_span(&elements), out, e);
+    else
+        rl_fail(e, err, "scep", "out of memory");
     rl_buf_free(&elements);
     return err;
 }

@@ -11,11 +11,17 @@ enum {
 };
 
 /* ---- issuing ---- */
-static bool past_half_life(const X509 *cert)
+static rl_err past_half_life(const rl_issued *issued, bool *past)
 {
+    X509 *cert;
     int64_t from, to;
-    return rl_x509_time(X509_get0_notBefore(cert), &from) == RL_OK &&
-           rl_x509_time(X509_get0_notAfter(cert), &to) == RL_OK && rl_wall_s() > from + (to - from) / 2;
+    RL_TRY(rl_x509_from_der(rl_span_of(issued->der, issued->der_n), &cert, NULL));
+    rl_err err = rl_x509_time(X509_get0_notBefore(cert), &from);
+    if (err == RL_OK)
+        err = rl_x509_time(X509_get0_notAfter(cert), &to);
+    *past = err == RL_OK && rl_wall_s() > from + (to - from) / 2;
+    X509_free(cert);
+    return err;
 }
 
 /* The transaction's certificate, which is the one it got before if it was here before. Some clients take their
@@ -24,7 +30,7 @@ static bool past_half_life(const X509 *cert)
  * follows from the old one, so that its own retransmissions find it too. Who renews by certificate says what it
  * follows (`renews`), and gets one successor of that and no more. */
 static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
-                    rl_issued *issued, X509 **cert, rl_error *e)
+                    rl_issued *issued, rl_error *e)
 {
     char key[SCEP_TRANSACTION_KEY + 1];
     const rl_issue_request ask = {.profile = p->id, .csr = r->csr, .requester = "scep", .transaction = key};
@@ -32,25 +38,16 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
         RL_TRY(rl_ca_issue(s->ca, &ask, issued, e));
-        rl_err err = rl_x509_from_der(rl_span_of(issued->der, issued->der_n), cert, e);
-        if (err == RL_OK && (renews || !issued->repeated || !past_half_life(*cert)))
+        bool past = false;
+        rl_err err = issued->repeated && !renews ? past_half_life(issued, &past) : RL_OK;
+        if (err == RL_OK && !past)
             return RL_OK;
         after = issued->id;
-        X509_free(*cert);
-        *cert = NULL;
         rl_issued_clear(issued);
         if (err != RL_OK)
             return RL_ECORRUPT;
     }
     return rl_fail(e, RL_EDENIED, "scep", "this transaction was renewed too often: use another transactionID");
-}
-
-static rl_err issue_by_intune(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued,
-                              X509 **cert, scep_refusal *why, rl_error *e)
-{
-    RL_TRY(scep_intune_enroll(s, p, r, issued, why, e));
-    rl_err err = rl_x509_from_der(rl_span_of(issued->der, issued->der_n), cert, e);
-    return err == RL_OK ? RL_OK : RL_ECORRUPT;
 }
 
 /* ---- answering ---- */
@@ -108,12 +105,11 @@ static void answer_failed(const scep_profile *p, const scep_request *r, rl_err e
 }
 
 /* The new certificate and its CA's, RFC 8894 §3.3.2.1. */
-static rl_err answer_issued(const rl_scep *s, const scep_request *r, X509 *cert, rl_issuer_id issuer, rl_buf *out,
-                            rl_error *e)
+static rl_err answer_issued(const rl_scep *s, const scep_request *r, const rl_issued *issued, rl_buf *out, rl_error *e)
 {
-    X509 *certs[1 + SCEP_CHAIN_MAX] = {cert};
+    rl_span certs[1 + SCEP_CHAIN_MAX] = {rl_span_of(issued->der, issued->der_n)};
     rl_buf degenerate = {0};
-    size_t n = scep_chain(s->ca, rl_ca_by_id(s->ca, issuer), certs + 1);
+    size_t n = scep_chain(s, issued->id.issuer, certs + 1);
     rl_err err = scep_certs_only(certs, 1 + n, &degenerate, e);
     if (err == RL_OK)
         err = scep_reply_success(r, rl_buf_span(&degenerate), out, e);
@@ -127,16 +123,14 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     const bool renewal = renews != NULL;
     rl_issued issued = {0};
     rl_error e = {0};
-    X509 *cert = NULL;
     const bool by_intune = p->id == RL_PROFILE_INTUNE && !renewal;
     *why = (scep_refusal){.text = ""};
-    rl_err err =
-        by_intune ? issue_by_intune(s, p, r, &issued, &cert, why, &e) : issue(s, p, r, renews, &issued, &cert, &e);
+    rl_err err = by_intune ? scep_intune_enroll(s, p, r, &issued, why, &e) : issue(s, p, r, renews, &issued, &e);
     if (err == RL_EDENIED && why->text[0]) {
         answer_refusal(p, r, why, peer, out);
     } else if (blame(err, &e, why)) {
         answer_refusal(p, r, why, peer, out);
-    } else if (err != RL_OK || (err = answer_issued(s, r, cert, issued.id.issuer, &out->body, &e)) != RL_OK) {
+    } else if (err != RL_OK || (err = answer_issued(s, r, &issued, &out->body, &e)) != RL_OK) {
         answer_failed(p, r, err, &e, peer, out);
     } else {
         rl_serial serial = {.n = issued.id.serial_n};
@@ -148,7 +142,6 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
         out->status = 200;
         out->result = issued.repeated ? SCEP_REPEATED : SCEP_ISSUED;
     }
-    X509_free(cert);
     rl_issued_clear(&issued);
 }
 

@@ -1,6 +1,4 @@
 /* CertPoll, GetCert and GetCRL, RFC 8894 §3.3.3, §4.4 to §4.6: what the store has. */
-#include <stdlib.h>
-
 #include "scep/scep_priv.h"
 
 enum { CANDIDATES_MAX = 64 }; /* certificates of one transactionID and subject: each renewal adds one */
@@ -14,16 +12,6 @@ static rl_err unknown(scep_refusal *why)
 static bool is_own(const rl_issuer *i, const X509_NAME *name)
 {
     return i->signer && X509_NAME_cmp(X509_get_subject_name(i->cert), name) == 0;
-}
-
-static rl_err load(const rl_scep *s, const rl_cert_id *id, X509 **out, rl_error *e)
-{
-    rl_buf der = {0};
-    rl_err err = rl_store_der(s->store, id, &der);
-    if (err == RL_OK)
-        err = rl_x509_from_der(rl_buf_span(&der), out, e) == RL_OK ? RL_OK : RL_ECORRUPT;
-    rl_buf_free(&der);
-    return err;
 }
 
 /* ---- GetCert ---- */
@@ -47,13 +35,13 @@ static rl_err find_serial(const rl_scep *s, const scep_request *r, rl_cert_id *i
 static rl_err get_cert(const rl_scep *s, const scep_request *r, rl_buf *out, scep_refusal *why, rl_error *e)
 {
     rl_cert_id id;
-    X509 *cert = NULL;
+    rl_buf der = {0};
     rl_err err = find_serial(s, r, &id);
     if (err == RL_OK)
-        err = load(s, &id, &cert, e);
+        err = rl_store_der(s->store, &id, &der);
     if (err == RL_OK)
-        err = scep_certs_only(&cert, 1, out, e);
-    X509_free(cert);
+        err = scep_certs_only(&(rl_span){der.p, der.n}, 1, out, e);
+    rl_buf_free(&der);
     return err == RL_ENOTFOUND ? unknown(why) : err;
 }
 
@@ -83,39 +71,49 @@ static rl_err get_crl(const rl_scep *s, const scep_request *r, rl_buf *out, scep
 
 /* ---- CertPoll ---- */
 struct choice {
-    rl_cert_id id;
-    X509 *cert;
+    rl_issuer_id issuer;
+    rl_buf der; /* empty: there is none yet */
     int64_t issued_at;
     bool for_signer; /* the certificate has the poll's key */
 };
 
 static bool is_better(const struct choice *a, const struct choice *than)
 {
-    if (!than->cert)
+    if (!than->der.n)
         return true;
     return a->for_signer != than->for_signer ? a->for_signer : a->issued_at > than->issued_at;
 }
 
+/* What decides about a certificate. */
+static rl_err read_choice(const rl_scep *s, const scep_request *r, const rl_cert_id *id, struct choice *out)
+{
+    rl_cert_record record;
+    X509 *cert = NULL;
+    RL_TRY(rl_store_cert(s->store, id, &record));
+    out->issued_at = record.issued_at;
+    rl_cert_clear(&record);
+    RL_TRY(rl_store_der(s->store, id, &out->der));
+    if (rl_x509_from_der(rl_buf_span(&out->der), &cert, NULL) != RL_OK)
+        return RL_ECORRUPT;
+    out->for_signer = EVP_PKEY_eq(X509_get0_pubkey(cert), X509_get0_pubkey(r->signer)) == 1;
+    X509_free(cert);
+    return RL_OK;
+}
+
 /* Takes `id` for `best` when it is from the issuer named and fits better. */
-static rl_err consider(const rl_scep *s, const scep_request *r, const rl_cert_id *id, struct choice *best, rl_error *e)
+static rl_err consider(const rl_scep *s, const scep_request *r, const rl_cert_id *id, struct choice *best)
 {
     const rl_issuer *issuer = rl_ca_by_id(s->ca, id->issuer);
-    struct choice one = {.id = *id};
-    rl_cert_record record;
+    struct choice one = {.issuer = id->issuer}, rest;
     if (!issuer || !is_own(issuer, r->issuer))
         return RL_OK;
-    RL_TRY(rl_store_cert(s->store, id, &record));
-    one.issued_at = record.issued_at;
-    rl_cert_clear(&record);
-    RL_TRY(load(s, id, &one.cert, e));
-    one.for_signer = EVP_PKEY_eq(X509_get0_pubkey(one.cert), X509_get0_pubkey(r->signer)) == 1;
-    if (!is_better(&one, best)) {
-        X509_free(one.cert);
-        return RL_OK;
-    }
-    X509_free(best->cert);
-    *best = one;
-    return RL_OK;
+    rl_err err = read_choice(s, r, id, &one);
+    bool better = err == RL_OK && is_better(&one, best);
+    rest = better ? *best : one;
+    if (better)
+        *best = one;
+    rl_buf_free(&rest.der);
+    return err;
 }
 
 /* The newest certificate of the transaction, before all one for the key that signs the poll: others may have chosen the
@@ -126,21 +124,20 @@ static rl_err cert_poll(const rl_scep *s, const scep_profile *p, const scep_requ
     char front[SCEP_TRANSACTION_FRONT + 1];
     rl_cert_id found[CANDIDATES_MAX];
     struct choice best = {0};
-    X509 *certs[1 + SCEP_CHAIN_MAX];
     size_t n = 0;
     RL_TRY(scep_transaction_front(p, r, r->subject, front));
     rl_err err = rl_store_bindings_named(s->store, RL_SOURCE_TRANSACTION, front, SCEP_TRANSACTION_KEY, found,
                                          CANDIDATES_MAX, &n);
     for (size_t i = 0; err == RL_OK && i < n; i++)
-        err = consider(s, r, &found[i], &best, e);
-    if (err == RL_OK && !best.cert)
+        err = consider(s, r, &found[i], &best);
+    if (err == RL_OK && !best.der.n)
         err = unknown(why);
     if (err == RL_OK) {
-        certs[0] = best.cert;
-        n = scep_chain(s->ca, rl_ca_by_id(s->ca, best.id.issuer), certs + 1);
+        rl_span certs[1 + SCEP_CHAIN_MAX] = {rl_buf_span(&best.der)};
+        n = scep_chain(s, best.issuer, certs + 1);
         err = scep_certs_only(certs, 1 + n, out, e);
     }
-    X509_free(best.cert);
+    rl_buf_free(&best.der);
     return err;
 }
 

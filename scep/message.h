@@ -98,9 +98,8 @@ rl_err scep_reply_success(const scep_request *r, rl_span degenerate, rl_buf *out
 /* CertRep with pkiStatus FAILURE, RFC 8894 §3.3.2.2: signed, with nothing inside. */
 rl_err scep_reply_failure(const scep_request *r, const scep_refusal *why, rl_buf *out, rl_error *e);
 
-/* Degenerate SignedData, RFC 8894 §3.4: certificates in the order given, or one list (DER). DER is appended to `out`.
- */
-rl_err scep_certs_only(X509 *const *certs, size_t n, rl_buf *out, rl_error *e);
+/* Degenerate SignedData, RFC 8894 §3.4: certificates in the order given, or one list, all DER. Appended to `out`. */
+rl_err scep_certs_only(const rl_span *certs, size_t n, rl_buf *out, rl_error *e);
 rl_err scep_crl_only(rl_span crl, rl_buf *out, rl_error *e);
 /* The answer to GetNextCACert, RFC 8894 §4.7.1: `degenerate` signed by the CA that clients hold. Likewise. */
 rl_err scep_sign_next(X509 *cert, EVP_PKEY *key, rl_span degenerate, rl_buf *out, rl_error *e);

@@ -39,6 +39,8 @@ struct rl_scep {
     rl_store *store;
     const rl_settings *settings;
     scep_identity self, older[RL_CA_ISSUERS_MAX];
+    rl_span chain[SCEP_CHAIN_MAX]; /* of the issuing CA */
+    size_t chain_n;
     rl_buf ca_cert; /* GetCACert's body */
     bool ca_cert_alone;
     rl_buf next_ca;        /* GetNextCACert's, empty when there is none */
@@ -75,8 +77,9 @@ rl_err scep_intune_enroll(const rl_scep *s, const scep_profile *p, const scep_re
 /* ---- authority.c: what is told of the CA ---- */
 /* Who decrypts and signs, and the ready bodies. */
 rl_err scep_authority_open(rl_scep *s, rl_error *e);
-/* The certificates from `issuer` to its root as far as they are known; returns how many of SCEP_CHAIN_MAX. Borrowed. */
-size_t scep_chain(const rl_ca *ca, const rl_issuer *issuer, X509 *out[SCEP_CHAIN_MAX]);
+/* The certificates (DER) from an issuer to its root as far as they are known; returns how many of SCEP_CHAIN_MAX.
+ * Borrowed. */
+size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[SCEP_CHAIN_MAX]);
 /* GetCACaps of a profile now, RFC 8894 §3.5.2. */
 rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out);
 bool scep_has_next_ca(const rl_scep *s);

@@ -36,7 +36,9 @@ static void read_message(client_bytes message)
         bool asks = r.type >= SCEP_CERT_POLL;
         CLIENT_MUST(asks == (r.issuer != NULL) && asks == (r.csr == NULL));
         CLIENT_MUST((r.type == SCEP_CERT_POLL) == (r.subject != NULL));
-        CLIENT_MUST(scep_certs_only(&server.cert, 1, &certs, NULL) == RL_OK);
+        client_bytes der = client_der(server.cert);
+        CLIENT_MUST(scep_certs_only(&(rl_span){der.p, der.n}, 1, &certs, NULL) == RL_OK);
+        OPENSSL_free(der.p);
         CLIENT_MUST(scep_reply_success(&r, rl_buf_span(&certs), &out, NULL) == RL_OK);
     }
     if (err == RL_EDENIED)

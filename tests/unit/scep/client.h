@@ -78,6 +78,16 @@ static inline void client_party_free(client_party *p)
     EVP_PKEY_free(p->key);
 }
 
+/* Free with OPENSSL_free. */
+static inline client_bytes client_der(const X509 *cert)
+{
+    client_bytes out = {NULL, 0};
+    int n = i2d_X509(cert, &out.p);
+    CLIENT_MUST(n > 0);
+    out.n = (size_t)n;
+    return out;
+}
+
 /* PKCS#10 in DER; no challenge when it is NULL or empty, no UPN when it is NULL. */
 static inline client_bytes client_csr(EVP_PKEY *key, const char *cn, const char *challenge, const char *upn)
 {

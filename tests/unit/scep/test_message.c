@@ -485,7 +485,11 @@ static client_reply answer(const recipe *how, bool legacy, const scep_refusal *r
         assert_int_equal(scep_reply_failure(&r, refusal, &out, NULL), RL_OK);
     } else {
         rl_buf certs = {0};
-        assert_int_equal(scep_certs_only((X509 *const[]){issued.cert, server.cert}, 2, &certs, NULL), RL_OK);
+        const client_bytes ders[] = {client_der(issued.cert), client_der(server.cert)};
+        const rl_span both[] = {rl_span_of(ders[0].p, ders[0].n), rl_span_of(ders[1].p, ders[1].n)};
+        assert_int_equal(scep_certs_only(both, 2, &certs, NULL), RL_OK);
+        OPENSSL_free(ders[0].p);
+        OPENSSL_free(ders[1].p);
         assert_int_equal(scep_reply_success(&r, rl_buf_span(&certs), &out, NULL), RL_OK);
         rl_buf_free(&certs);
     }
