@@ -34,6 +34,7 @@ static void play(void *ctx, const char *request, upstream_reply *reply)
 struct outcome {
     unsigned calls;
     rl_err err;
+    rl_http_failure failure;
     long status;
     int64_t retry_after_ms, date;
     rl_buf body;
@@ -46,6 +47,7 @@ static void record(const rl_http_response *r, void *arg)
     struct outcome *o = arg;
     o->calls++;
     o->err = r->err;
+    o->failure = r->failure;
     o->status = r->status;
     o->retry_after_ms = r->retry_after_ms;
     o->date = r->date;
@@ -285,6 +287,7 @@ static void test_nobody_listening_is_an_error(void **state)
     snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(a.sin_port));
     o.url = url;
     assert_int_equal(run(f, &o)->err, RL_EIO);
+    assert_int_equal(f->outcome.failure, RL_HTTP_NO_CONNECT);
     close(fd);
 }
 
@@ -295,6 +298,7 @@ static void test_silence_times_out(void **state)
     go_silent(f);
     o.timeout = 30;
     assert_int_equal(run(f, &o)->err, RL_ETIMEDOUT);
+    assert_int_equal(f->outcome.failure, RL_HTTP_TIMEOUT);
 }
 
 /* ---- limits ---- */
@@ -305,8 +309,10 @@ static void test_a_body_above_the_limit_is_refused(void **state)
     answer(f, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     o.body_limit = 5;
     assert_int_equal(run(f, &o)->err, RL_OK);
+    assert_int_equal(f->outcome.failure, RL_HTTP_ANSWERED);
     o.body_limit = 4;
     assert_int_equal(run(f, &o)->err, RL_ERANGE);
+    assert_int_equal(f->outcome.failure, RL_HTTP_TOO_LARGE);
 }
 
 static void test_headers_above_the_limit_are_refused(void **state)
@@ -577,13 +583,16 @@ static void tls_stop(struct tls *t)
     rmdir(t->dir);
 }
 
+/* RL_EIO is a failure of TLS here, and of nothing else. */
 static rl_err tls_get(struct fixture *f, const struct tls *t, const char *host)
 {
     char url[64];
     rl_http_call_options o = options(f);
     snprintf(url, sizeof(url), "https://%s:%u/", host, t->port);
     o.url = url;
-    return run(f, &o)->err;
+    rl_err err = run(f, &o)->err;
+    assert_int_equal(f->outcome.failure, err == RL_OK ? RL_HTTP_ANSWERED : RL_HTTP_NO_TLS);
+    return err;
 }
 
 static void test_tls_certificates_are_verified(void **state)

@@ -80,13 +80,69 @@ static void test_answers_end_with_certificate_and_responder(void **state)
     rl_clock_set(NULL);
 }
 
-/* ---- the responder's certificate under load, and a clock that jumps ---- */
 static int64_t unix_time(const ASN1_TIME *t)
 {
     struct tm tm;
     return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : -1;
 }
 
+/* ---- a directory that falls silent ---- */
+static _Atomic int64_t known_until;
+static int64_t told_until(const rl_cert_record *cert, void *ctx)
+{
+    assert_ptr_equal(ctx, &known_until);
+    assert_non_null(cert->subject);
+    return atomic_load(&known_until);
+}
+
+static int ask_status(uint32_t serial, int64_t *next_update)
+{
+    reply r;
+    rl_span request = make_request(issuer(), EVP_sha1(), serial, NULL);
+    client_post(&h, "/ocsp", request, &r);
+    OPENSSL_free((void *)request.p);
+    int status = response_status(&r);
+    if (status != OCSP_RESPONSE_STATUS_SUCCESSFUL)
+        return -status;
+    OCSP_BASICRESP *basic = read_basic(&r);
+    ASN1_GENERALIZEDTIME *next;
+    int reason;
+    status = OCSP_single_get0_status(OCSP_resp_get0(basic, 0), &reason, NULL, NULL, &next);
+    *next_update = unix_time(next);
+    OCSP_BASICRESP_free(basic);
+    return status;
+}
+
+static void test_no_answer_outlives_what_is_known_of_the_directory(void **state)
+{
+    uint32_t good = new_cert(rl_wall_s() + YEAR), held = new_cert(rl_wall_s() + YEAR),
+             revoked = new_cert(rl_wall_s() + YEAR);
+    int64_t next = 0, end = rl_wall_s() + 30;
+    (void)state;
+    harness_revoke(&h, held, RL_REASON_HOLD);
+    harness_revoke(&h, revoked, RL_REASON_KEY_COMPROMISE);
+    rl_ocsp_limit(h.ocsp, told_until, &known_until);
+    rl_clock_set(&shifted);
+    atomic_store(&known_until, end);
+    assert_int_equal(ask_status(good, &next), V_OCSP_CERTSTATUS_GOOD);
+    assert_int_equal(next, end);
+    assert_int_equal(ask_status(held, &next), V_OCSP_CERTSTATUS_REVOKED);
+    assert_int_equal(next, end);
+    assert_int_equal(ask_status(revoked, &next), V_OCSP_CERTSTATUS_REVOKED);
+    assert_true(next > end);
+    atomic_store(&shift_ms, 31000);
+    assert_int_equal(ask_status(good, &next), -OCSP_RESPONSE_STATUS_TRYLATER); /* also what was cached */
+    assert_int_equal(ask_status(held, &next), -OCSP_RESPONSE_STATUS_TRYLATER);
+    assert_int_equal(ask_status(revoked, &next), V_OCSP_CERTSTATUS_REVOKED);
+    assert_int_equal(ask_status(unused_serial(), &next), V_OCSP_CERTSTATUS_UNKNOWN); /* nobody's */
+    atomic_store(&known_until, INT64_MAX);
+    assert_int_equal(ask_status(good, &next), V_OCSP_CERTSTATUS_GOOD);
+    atomic_store(&shift_ms, 0);
+    rl_clock_set(NULL);
+    rl_ocsp_limit(h.ocsp, NULL, NULL);
+}
+
+/* ---- the responder's certificate under load, and a clock that jumps ---- */
 /* A client's whole check of an answer about one certificate, asked and received at the two times: chain and signature
  * (RFC 6960 §3.2), times around now (§3.2 5 and 6), and a nextUpdate that the signer's certificate reaches. The clock
  * may have jumped in between, so the chain is looked at as of asking. */
@@ -256,6 +312,7 @@ int main(void)
     static const char *short_lived[] = {"REVLINE_OCSP_RESPONDER_VALIDITY=5s", NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_end_with_certificate_and_responder),
+        cmocka_unit_test(test_no_answer_outlives_what_is_known_of_the_directory),
         cmocka_unit_test(test_the_responder_rolls_over_at_half_of_its_life),
         cmocka_unit_test(test_a_rollover_under_load_gives_no_wrong_answer),
         cmocka_unit_test(test_a_clock_set_back_and_forth_gives_no_wrong_answer),

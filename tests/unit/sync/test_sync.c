@@ -304,6 +304,54 @@ static void test_full_on_demand_revokes_what_is_gone(void **state)
     assert_status(x->f.store, 1, "revoked");
 }
 
+/* Whoever asked knows when a round that began after that has ended, and how. */
+static rl_sync_status answered(struct fixture *x)
+{
+    rl_sync_status s;
+    do
+        s = status(x);
+    while (s.answered < s.asked);
+    return s;
+}
+
+static void test_who_asks_is_told_how_it_went(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer refused = {403, "", "{\"error\":{\"code\":\"Authorization_RequestDenied\"}}", false};
+    x->settings.sync.entra_interval = 3600000; /* only who is asked runs */
+    script(x, 1, &one_device);
+    start(x);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", true, NULL), RL_OK);
+    rl_sync_status s = answered(x);
+    assert_true(s.asked == 1 && s.answered_well == 1 && s.last_error[0] == 0 && s.advice[0] == 0);
+    x->settings.sync.retry_max = 600000;
+    script(x, 1, &refused);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", false, NULL), RL_OK);
+    s = answered(x);
+    assert_true(s.asked == 2 && s.answered == 2 && s.answered_well == 1);
+    assert_non_null(strstr(s.last_error, "403"));
+    assert_non_null(strstr(s.advice, "Device.Read.All"));
+    assert_true(s.throttled_ms == 0 && s.waits_until == 0);
+}
+
+static void test_waiting_as_the_upstream_says_is_counted(void **state)
+{
+    struct fixture *x = *state;
+    const struct answer throttled = {429, "Retry-After: 1\r\n", "{}", false};
+    x->settings.sync.entra_interval = 3600000;
+    script(x, 1, &throttled);
+    start(x);
+    rl_sync_status s;
+    do
+        s = status(x);
+    while (s.failures == 0);
+    assert_true(s.waits_until > 0 && strstr(s.advice, "limits how often"));
+    do
+        s = status(x);
+    while (s.rounds == 0);
+    assert_true(s.throttled_ms >= 900 && s.waits_until == 0 && s.last_error[0] == 0);
+}
+
 /* ---- tokens ---- */
 static void test_a_refused_token_is_replaced_and_the_request_repeated(void **state)
 {
@@ -552,6 +600,8 @@ int main(void)
         SYNC_TEST(test_the_token_request_is_form_encoded),
         SYNC_TEST(test_a_new_process_goes_on_at_the_stored_link),
         SYNC_TEST(test_full_on_demand_revokes_what_is_gone),
+        SYNC_TEST(test_who_asks_is_told_how_it_went),
+        SYNC_TEST(test_waiting_as_the_upstream_says_is_counted),
         SYNC_TEST(test_a_refused_token_is_replaced_and_the_request_repeated),
         SYNC_TEST(test_without_a_token_nothing_is_asked),
         SYNC_TEST(test_failures_change_nothing_and_the_same_link_is_asked_again),
