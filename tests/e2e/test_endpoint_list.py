@@ -22,6 +22,12 @@ def enlist(graph, certificate, status="none", **more):
     return entry["id"]
 
 
+def catch_up(server):
+    """Until a round that began after this call has ended: one may be under way, and the other follows it."""
+    server.sync_round()
+    server.sync_round()
+
+
 @pytest.fixture(scope="module")
 def shared(templates, tmp_path_factory):
     folder = tmp_path_factory.mktemp("listed") / "data"
@@ -30,7 +36,7 @@ def shared(templates, tmp_path_factory):
     graph = Remote()
     server = Revline(folder, graph_settings(graph, **LISTED)).start()
     device = graph.add("devices", "pc")
-    server.sync_round()
+    catch_up(server)
     yield server, graph, device
     server.stop()
     assert graph.violations() == []
@@ -55,10 +61,10 @@ def test_the_states_of_a_certificate(world, tmp_path, status, answer):
     server, graph, device = world
     certificate, serial = server.sign_for_device(device)
     entry = enlist(graph, certificate)
-    server.sync_round()
+    catch_up(server)
     assert openssl_ocsp(server, certificate, tmp_path) == "good"
     graph.update(COLLECTION, entry, certificateRevokeStatus=status)
-    server.sync_round()
+    catch_up(server)
     assert openssl_ocsp(server, certificate, tmp_path) == answer
     with OcspClient(server) as client:
         reason = client.post(ocsp_request(certificate, server.ca)).revocation_reason
@@ -70,13 +76,12 @@ def test_it_is_for_good(world):
     server, graph, device = world
     certificate, serial = server.sign_for_device(device)
     entry = enlist(graph, certificate, "revoked")
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(serial) == "revoked"
     graph.update(COLLECTION, entry, certificateRevokeStatus="none")
-    server.sync_round()
+    catch_up(server)
     graph.forget(COLLECTION, entry)
-    server.sync_round()
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(serial) == "revoked"
 
 
@@ -84,7 +89,7 @@ def test_a_certificate_that_is_bound_to_nothing(world):
     server, graph, _ = world
     certificate, serial = server.sign("kiosk", "static")
     enlist(graph, certificate, "issued")
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(serial) == "revoked"
 
 
@@ -100,7 +105,7 @@ def test_numbers_in_any_writing(world, write):
     server, graph, device = world
     certificate, serial = server.sign_for_device(device)
     enlist(graph, certificate, "revoked", certificateSerialNumber=write(serial), certificateThumbprint=write(thumbprint(certificate)))
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(serial) == "revoked"
 
 
@@ -116,8 +121,7 @@ def test_what_is_not_ours_is_skipped_and_counted(world, wrong):
     enlist(graph, certificate, "revoked", certificateIssuerName="CN=Contoso Device CA", **wrong)
     other, other_serial = server.sign_for_device(device)
     enlist(graph, other, "revoked")
-    server.sync_round()
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(other_serial) == "revoked", "the rest of the page counts"
     eventually(lambda: server.metrics().get(metric, 0) > before, "it is counted")
     assert not server.sync("endpoint-list")["lastError"]
@@ -127,7 +131,7 @@ def test_what_is_not_ours_is_skipped_and_counted(world, wrong):
 def test_the_cas_own_certificate_is_not_its_to_revoke(world):
     server, graph, _ = world
     enlist(graph, server.ca, "revoked")
-    server.sync_round()
+    catch_up(server)
     assert server.control("show", serial="%X" % server.ca.serial_number)["status"] == "good"
     assert not server.sync("endpoint-list")["lastError"]
 
@@ -162,7 +166,7 @@ def test_broken_lists_change_nothing(world, switch, value):
     lost, lost_serial = server.sign_for_device(device)
     enlist(graph, good)
     enlist(graph, lost)
-    server.sync_round()
+    catch_up(server)
     if switch in ("loop", "foreign_link"):
         graph.switch("page_size", 1)
     graph.switch(switch, value, on=COLLECTION)
@@ -183,9 +187,9 @@ def test_an_empty_list_is_an_answer_that_changes_nothing(world):
     server, graph, device = world
     certificate, serial = server.sign_for_device(device)
     enlist(graph, certificate, "revoked")
-    server.sync_round()
+    catch_up(server)
     graph.switch("empty_list", on=COLLECTION)
-    server.sync_round()
+    catch_up(server)
     assert server.status_of(serial) == "revoked" and not server.sync("endpoint-list")["lastError"]
 
 
@@ -193,7 +197,7 @@ def test_an_empty_list_is_an_answer_that_changes_nothing(world):
 def test_a_mass_of_them_is_held(graph, synced):
     server = synced(REVLINE_SYNC_MASS_LIMIT="2", **LISTED)
     device = graph.add("devices", "pc")
-    server.sync_round()
+    catch_up(server)
     made = [server.sign_for_device(device) for _ in range(4)]
     seen = len(graph.requests())
     graph.switch("hold", on=COLLECTION)
@@ -213,10 +217,10 @@ def test_a_mass_of_them_is_held(graph, synced):
 def test_it_is_watched_with_its_directory_only(graph, synced):
     server = synced(REVLINE_SYNC_ENDPOINT_LIST_INTERVAL="100ms", REVLINE_SYNC_INTUNE_INTERVAL="100ms")
     device = graph.add("devices", "pc")
-    server.sync_round()
+    catch_up(server)
     certificate, serial = server.sign_for_device(device)
     enlist(graph, certificate, "revoked")
-    server.sync_round()
+    catch_up(server)
     assert "endpoint-list" not in server.sync() and graph.requests(on=COLLECTION) == [] and server.status_of(serial) == "good"
     server.stop()
     server.settings.update(LISTED)
@@ -248,10 +252,10 @@ def test_opportunistic_without_permission_is_as_aad(graph, synced):
     server = synced(**OPPORTUNISTIC)
     graph.add("devices", "another")
     kept, lost, bad, unmanaged = (graph.add("devices", name, isCompliant=name in ("kept", "lost")) for name in ("kept", "lost", "bad", "unmanaged"))
-    server.sync_round()
+    catch_up(server)
     serials = [server.sign_for_device(d)[1] for d in (kept, lost, bad, unmanaged)]
     graph.delete("devices", lost["id"])
-    server.sync_round()
+    catch_up(server)
     assert [server.status_of(s) for s in serials] == ["good", "revoked", "hold", "hold"]
     assert server.sync("intune-device")["lastError"] is None or server.sync("intune-device")["lastError"] == ""
     assert server.log().count("sync.without source=intune-device permission=DeviceManagementManagedDevices.Read.All") == 1
@@ -261,7 +265,7 @@ def test_opportunistic_without_permission_is_as_aad(graph, synced):
     eventually(lambda: [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"], "as with AADAndIntune")
     server.stop()
     server.start()
-    server.sync_round()
+    catch_up(server)
     assert [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"]
 
 
@@ -269,7 +273,7 @@ def test_opportunistic_with_permission_that_is_taken_back(graph, synced):
     server = synced(**OPPORTUNISTIC)
     device = graph.add("managedDevices", "phone")
     graph.add("managedDevices", "another")
-    server.sync_round()
+    catch_up(server)
     _, serial = server.sign(device["id"], "static-aad")
     graph.switch("fail", FORBIDDEN, on="managedDevices")
     eventually(lambda: "DeviceManagementManagedDevices.Read.All" in (server.sync("intune-device")["lastError"] or ""), "that is a failure")

@@ -60,7 +60,7 @@ def test_a_request_revokes(world, tmp_path):
 
 @pytest.mark.parametrize("write", [
     str.lower, lambda t: "00" + t, lambda t: ":".join(t[i:i + 2] for i in range(0, len(t), 2)), lambda t: " " + t.lower()],
-                         ids=["lower", "zeros", "colons", "blank"])
+    ids=["lower", "zeros", "colons", "space"])
 @pytest.mark.parametrize("issuer", [{}, {"issuerName": None}, {"issuerName": "CN=a name nobody knows"}], ids=str)
 def test_numbers_and_names_in_any_writing(world, write, issuer):
     """A long serial number says whose it is, however Intune writes the CA's name."""
