@@ -24,7 +24,8 @@ typedef struct rl_app {
     rl_scep *scep;
     rl_sync *sync;
     rl_http_server *http;
-    int64_t started; /* Unix seconds */
+    struct rl_app_tls *tls; /* NULL without a TLS listener */
+    int64_t started;        /* Unix seconds */
 } rl_app;
 
 /* ---- commands.c: what the control socket and the command line can ask for ----
@@ -70,6 +71,17 @@ size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap);
 /* The state of every part, as /probe and `revline status` show it. The caller decrefs. `http` is the status to answer
  * with. */
 json_t *rl_web_health(rl_app *app, int *http);
+
+/* ---- tls.c: the server certificate. Main thread ---- */
+/* Loads it, or lets the own CA issue it; nothing to do when the settings have no TLS listener. RL_EIO, RL_EBADMSG and
+ * RL_EINVAL name the file, and what rl_ca_issue can say. */
+rl_err rl_app_tls_open(rl_app *app, rl_error *e);
+rl_http_tls *rl_app_tls_http(const rl_app *app); /* borrowed; NULL without a TLS listener */
+/* Reads the files again. What cannot be used is logged, and the present certificate stays. */
+void rl_app_tls_reload(rl_app *app);
+/* Once a second: renews the own certificate in time, takes over changed files. */
+void rl_app_tls_tick(rl_app *app);
+void rl_app_tls_close(rl_app *app); /* after the HTTP server */
 
 /* ---- serve.c ---- */
 /* Opens store and CA as `revline serve` does, making the CA on first start when `create`. */

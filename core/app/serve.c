@@ -60,7 +60,7 @@ static rl_err start_http(rl_app *app, rl_error *e)
     n += rl_scep_routes(app->scep, routes + n, ROUTES_MAX - n);
     n += rl_hooks_routes(app->sync, routes + n, ROUTES_MAX - n);
     n += rl_web_routes(app, routes + n, ROUTES_MAX - n);
-    return rl_http_server_start(app->settings, routes, n, &app->http, e);
+    return rl_http_server_start(app->settings, rl_app_tls_http(app), routes, n, &app->http, e);
 }
 
 /* The base URL carries the listen port; with port 0 only the bound one is worth telling. */
@@ -119,6 +119,7 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
         rl_ocsp_limit(app->ocsp, rl_sync_told_until, app->sync);
     RL_TRY(rl_control_start(app, control, e));
+    RL_TRY(rl_app_tls_open(app, e));
     return start_http(app, e);
 }
 
@@ -126,6 +127,7 @@ static void stop_parts(rl_app *app, rl_control *control)
 {
     if (app->http)
         rl_http_server_stop(app->http, app->settings->http.stop_timeout);
+    rl_app_tls_close(app);
     rl_control_stop(control);
     if (app->scep)
         rl_scep_close(app->scep);
@@ -153,20 +155,35 @@ static int64_t store_figure(void *ctx)
     return (int64_t)f.certs_estimate;
 }
 
+/* The signal that ends the server. */
+static int wait_for_end(rl_app *app, const sigset_t *signals)
+{
+    const struct timespec second = {.tv_sec = 1};
+    for (;;) {
+        int which = app->tls ? sigtimedwait(signals, NULL, &second) : sigwaitinfo(signals, NULL);
+        if (which == SIGTERM || which == SIGINT)
+            return which;
+        if (which == SIGHUP)
+            rl_app_tls_reload(app);
+        else
+            rl_app_tls_tick(app);
+    }
+}
+
 int rl_serve(const rl_settings *s, bool banner)
 {
     rl_app app = {0};
     rl_control *control = NULL;
     rl_error e = {0};
     sigset_t signals;
-    int which = 0;
-    /* Blocked before any thread exists, so that only sigwait below takes them. */
+    /* Blocked before any thread exists, so that only wait_for_end takes them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
+    signal(SIGHUP, SIG_DFL); /* nohup has it ignored, and then it would not be taken */
     protect_memory();
     app.started = rl_wall_s();
     if (s->ignored)
@@ -182,12 +199,12 @@ int rl_serve(const rl_settings *s, bool banner)
     }
     rl_gauge_fn("revline_store_certificates", "", "Certificates in the database (RocksDB's estimate).", store_figure,
                 &app);
-    log_info("serve.ready", "http_port", rl_http_server_port(app.http), "workers", s->http.workers, "version",
-             REVLINE_VERSION);
+    log_info("serve.ready", "http_port", rl_http_server_port(app.http), "https_port",
+             rl_http_server_https_port(app.http), "est_port", rl_http_server_est_port(app.http), "workers",
+             s->http.workers, "version", REVLINE_VERSION);
     if (banner)
         print_banner(&app);
-    while (sigwait(&signals, &which) != 0)
-        ;
+    int which = wait_for_end(&app, &signals);
     log_info("serve.stopping", "signal", which == SIGTERM ? "SIGTERM" : "SIGINT");
     rl_gauge_fn_drop(&app);
     stop_parts(&app, control);

@@ -34,8 +34,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init((char *)at, (unsigned)n);
 }
 
-/* An idle connection has no exchange. */
-static void give_back_empty(rl_http_conn *c)
+void http_conn_rest(rl_http_conn *c)
 {
     if (c->x == NULL || c->busy || c->ahead_n > 0 || c->x->begun || http_in_pending(&c->x->in) > 0)
         return;
@@ -43,7 +42,7 @@ static void give_back_empty(rl_http_conn *c)
     c->x = NULL;
 }
 
-static void read_off(rl_http_conn *c)
+void http_conn_read_off(rl_http_conn *c)
 {
     if (c->reading)
         uv_read_stop((uv_stream_t *)&c->tcp);
@@ -55,7 +54,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     rl_http_conn *c = (rl_http_conn *)stream;
     (void)buf;
     if (n == UV_ENOBUFS && c->phase == PHASE_ANSWER) {
-        read_off(c);
+        http_conn_read_off(c);
         return;
     }
     if (n > 0 && c->phase != PHASE_LINGER)
@@ -70,7 +69,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     if (n == 0 || c->phase == PHASE_LINGER) {
-        give_back_empty(c);
+        http_conn_rest(c);
         return;
     }
     if (!c->worker->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
@@ -89,7 +88,8 @@ static void read_on(rl_http_conn *c)
     if (c->reading)
         return;
     c->reading = true;
-    if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) != 0)
+    if (uv_read_start((uv_stream_t *)&c->tcp, c->tls != NULL ? http_tls_on_alloc : on_alloc,
+                      c->tls != NULL ? http_tls_on_read : on_read) != 0)
         http_conn_close(c);
 }
 
@@ -137,6 +137,10 @@ static int read_head(rl_http_conn *c, const char **why, const char **allow)
     status = http_router_find(c->worker->server->router, x->req.method, x->req.path, &m);
     *why = status == 404 ? "not found" : "method not allowed";
     *allow = status == 405 ? m.allow : NULL;
+    if (status == 0 && c->tls == NULL && m.route->methods & RL_HTTP_TLS_ONLY) {
+        *why = "this path is served over TLS only: ask for it with https://";
+        status = 403;
+    }
     x->route = m.route;
     x->req.rest = m.rest;
     return status;
@@ -234,6 +238,8 @@ static void wait_for(rl_http_conn *c, http_phase phase, uint64_t ms)
 static void end(rl_http_conn *c)
 {
     bool unread = c->x != NULL && http_in_pending(&c->x->in) > c->x->in.seen;
+    if (c->tls != NULL)
+        http_tls_bye(c);
     if ((!c->linger && !unread) || shutdown(c->fd, SHUT_WR) != 0) {
         http_conn_close(c);
         return;
@@ -257,7 +263,7 @@ void http_conn_settle(rl_http_conn *c)
     } else if (c->x != NULL && http_in_pending(&c->x->in) > 0) {
         wait_for(c, PHASE_HEAD, l->header_ms);
     } else {
-        give_back_empty(c);
+        http_conn_rest(c);
         if (c->worker->stopping)
             http_conn_close(c);
         else
@@ -286,6 +292,11 @@ static bool run(rl_http_conn *c)
         more = more || c->again;
         if (!http_flush(c))
             return false;
+        if (!more && c->tls != NULL) {
+            more = http_tls_fill(c);
+            if (c->gone)
+                return false;
+        }
     }
     return true;
 }
@@ -322,6 +333,8 @@ void http_conn_expire(rl_http_conn *c)
     bool begun = c->phase == PHASE_HEAD || c->phase == PHASE_BODY;
     if (!begun) {
         /* Answers that were not read would stay in the kernel's memory; a reset frees them. */
+        if (c->phase == PHASE_HANDSHAKE)
+            http_tls_expired(c);
         if (c->phase == PHASE_ANSWER && !c->gone && uv_tcp_close_reset(&c->tcp, on_closed) == 0)
             c->gone = true;
         else
@@ -337,7 +350,7 @@ void http_conn_expire(rl_http_conn *c)
 
 void http_conn_stop(rl_http_conn *c)
 {
-    if (c->phase == PHASE_FRESH || c->phase == PHASE_IDLE)
+    if (c->phase == PHASE_FRESH || c->phase == PHASE_IDLE || c->phase == PHASE_HANDSHAKE)
         http_conn_close(c);
 }
 
@@ -366,6 +379,7 @@ void http_conn_free(rl_http_conn *c)
     http_worker *w = c->worker;
     unlink_conn(w, c);
     http_pending_drop(c);
+    http_tls_free(c);
     if (c->x != NULL)
         http_exchange_give(w, c->x);
     if (c->entry != HTTP_DROPPED) {
@@ -388,6 +402,8 @@ void http_conn_close(rl_http_conn *c)
 {
     if (c->gone)
         return;
+    if (c->tls != NULL)
+        http_tls_bye(c);
     c->gone = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -406,30 +422,40 @@ static bool read_peer(rl_http_conn *c)
     return true;
 }
 
-/* Above a limit: told so, in bounded number. */
-static void refuse_conn(rl_http_conn *c)
+void http_conn_refuse(rl_http_conn *c, int status, const char *why)
 {
-    const char *why = c->entry == HTTP_REFUSED_ALL ? "too many connections" : "too many connections from this address";
-    rl_metric_add(c->worker->server->refused, 1);
-    log_client_warn("http.refused_connection", "peer", (const char *)c->peer, "reason", why);
-    c->x = c->entry == HTTP_DROPPED ? NULL : http_exchange_take(c->worker);
+    if (c->x == NULL)
+        c->x = http_exchange_take(c->worker);
     if (c->x == NULL) {
         http_conn_close(c);
         return;
     }
     c->worker->event_ns = rl_mono_ns();
     request_begin(c);
-    http_refuse(c, 503, why, NULL, true);
+    http_refuse(c, status, why, NULL, true);
     http_conn_run(c);
 }
 
-void http_conn_accept(http_worker *w)
+/* Above a limit: told so, in bounded number. Over TLS it would cost a handshake to say it. */
+static void refuse_conn(rl_http_conn *c, bool in_words)
 {
+    const char *why = c->entry == HTTP_REFUSED_ALL ? "too many connections" : "too many connections from this address";
+    rl_metric_add(c->worker->server->refused, 1);
+    log_client_warn("http.refused_connection", "peer", (const char *)c->peer, "reason", why);
+    if (in_words && c->entry != HTTP_DROPPED)
+        http_conn_refuse(c, 503, why);
+    else
+        http_conn_close(c);
+}
+
+void http_conn_accept(http_listener *l)
+{
+    http_worker *w = l->worker;
     rl_http_conn *c = calloc(1, sizeof *c);
-    w->accept_owed = false;
+    l->owed = false;
     if (c == NULL) {
         log_client_warn("http.accept", "error", "out of memory");
-        w->accept_owed = true;
+        l->owed = true;
         return;
     }
     c->worker = w;
@@ -437,7 +463,7 @@ void http_conn_accept(http_worker *w)
     c->pending_end = &c->pending;
     uv_tcp_init(&w->loop, &c->tcp);
     link_conn(w, c);
-    if (uv_accept((uv_stream_t *)&w->listener, (uv_stream_t *)&c->tcp) != 0 ||
+    if (uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&c->tcp) != 0 ||
         uv_fileno((uv_handle_t *)&c->tcp, &c->fd) != 0 || !read_peer(c)) {
         http_conn_close(c); /* the client is gone already */
         return;
@@ -446,9 +472,14 @@ void http_conn_accept(http_worker *w)
     if (c->entry != HTTP_DROPPED)
         rl_metric_add(w->server->open, 1);
     if (c->entry != HTTP_ENTERED) {
-        refuse_conn(c);
+        refuse_conn(c, l->speech == HTTP_PLAIN);
         return;
     }
-    wait_for(c, PHASE_FRESH, w->server->limits.header_ms);
+    if (l->speech != HTTP_PLAIN && !http_tls_begin(c, l->speech == HTTP_TLS_ASKING)) {
+        log_client_warn("http.accept", "error", "out of memory");
+        http_conn_close(c);
+        return;
+    }
+    wait_for(c, c->tls != NULL ? PHASE_HANDSHAKE : PHASE_FRESH, w->server->limits.header_ms);
     c->deadline = deadline_in(w, w->server->limits.header_ms);
 }

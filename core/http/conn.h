@@ -1,8 +1,8 @@
 /* The server's inside: workers, connections and what they share. Private to core/http.
  *
  * A worker is one thread with one loop. All of its connections, their exchanges and its batch of output are
- * touched by that thread only; workers share the router and the limits (immutable), http_peers (locked) and
- * the stop level (atomic). */
+ * touched by that thread only; workers share the router and the limits (immutable), http_peers (locked), rl_http_tls
+ * (locked) and the stop level (atomic). */
 #ifndef RL_HTTP_CONN_H
 #define RL_HTTP_CONN_H
 
@@ -14,6 +14,7 @@
 #include "http/parse.h"
 #include "http/peers.h"
 #include "http/router.h"
+#include "http/tls.h"
 
 enum {
     HTTP_LINGER_MS = 2000,         /* how long a connection that we end is read on, so that its last answer arrives */
@@ -32,6 +33,15 @@ enum {
 
 typedef struct http_worker http_worker;
 typedef struct http_work http_work;
+typedef struct http_tls_conn http_tls_conn;
+
+/* What a listener's connections speak. */
+typedef enum {
+    HTTP_PLAIN,
+    HTTP_TLS,
+    HTTP_TLS_ASKING, /* for a client certificate */
+    HTTP_LISTENERS
+} http_speech;
 
 /* One request on its way: a connection borrows an exchange from its worker with the first octet and gives it
  * back when it is idle again, so that idle connections are small and the busy ones share warm memory. */
@@ -52,22 +62,25 @@ typedef struct http_pending {
     rl_span left; /* in `data`, or the owner's */
     void (*release)(void *owner);
     void *owner;
+    bool sealed; /* on a TLS connection: ciphertext, and as such in front of all that is not */
     uint8_t data[];
 } http_pending;
 
 typedef enum {
-    PHASE_FRESH,  /* nothing read yet */
-    PHASE_IDLE,   /* between two requests */
-    PHASE_HEAD,   /* a head is incomplete */
-    PHASE_BODY,   /* a body is incomplete */
-    PHASE_ANSWER, /* the handler works, or output is pending: nothing is read */
-    PHASE_LINGER, /* we are done; what still comes is thrown away */
+    PHASE_FRESH,     /* nothing read yet */
+    PHASE_IDLE,      /* between two requests */
+    PHASE_HEAD,      /* a head is incomplete */
+    PHASE_BODY,      /* a body is incomplete */
+    PHASE_ANSWER,    /* the handler works, or output is pending: nothing is read */
+    PHASE_LINGER,    /* we are done; what still comes is thrown away */
+    PHASE_HANDSHAKE, /* of TLS */
 } http_phase;
 
 struct rl_http_conn {
     uv_tcp_t tcp; /* first: handle and connection are one address */
     int fd;       /* the handle's */
     http_worker *worker;
+    http_tls_conn *tls; /* NULL: plain */
     http_exchange *x;
     uint64_t deadline; /* of uv_now; UINT64_MAX = none */
     http_phase phase;
@@ -119,18 +132,25 @@ typedef struct http_works {
     _Atomic unsigned speaking; /* threads that may yet write to `fd` */
 } http_works;
 
+typedef struct http_listener {
+    uv_tcp_t tcp; /* first */
+    http_worker *worker;
+    http_speech speech;
+    bool open;
+    bool owed; /* a connection waits for memory; libuv brings no other before it is taken */
+} http_listener;
+
 struct http_worker {
     struct rl_http_server *server;
     unsigned index;
     pthread_t thread;
     bool started;
     uv_loop_t loop;
-    uv_tcp_t listener;
+    http_listener listeners[HTTP_LISTENERS];
     uv_timer_t tick;  /* looks at every connection's deadline */
     uv_async_t wake;  /* the stop level has changed */
     uv_check_t after; /* goes on with the connections that were answered from outside their handler */
     bool stopping;
-    bool accept_owed; /* a connection waits for memory; libuv brings no other before it is taken */
     rl_http_conn *conns, *resume;
     rl_http_conn *running; /* in http_conn_run, which goes on with it */
     http_ahead ahead[HTTP_AHEAD_MAX];
@@ -147,6 +167,8 @@ struct http_worker {
     char date[64];             /* "Date: …\r\nContent-Length: " */
     char txn[RL_HTTP_TXN_MAX]; /* the last one given out */
     http_works works;
+    uint8_t *ciphertext; /* HTTP_TLS_READ octets to read into, for a server with TLS */
+    rl_buf sealed;       /* ciphertext of one connection, on its way to the socket */
     http_batch out;
 };
 
@@ -161,10 +183,11 @@ struct rl_http_server {
     http_limits limits;
     http_router *router;
     http_peers *peers;
+    rl_http_tls *tls; /* the caller's; NULL without TLS */
     rl_metric *answers[HTTP_STATUS_CLASSES], *open, *refused, *duration;
     uint64_t txn_prefix;
     _Atomic int stop;
-    unsigned port;
+    unsigned ports[HTTP_LISTENERS]; /* 0 = not served */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     unsigned running; /* worker threads whose loop runs; under `lock` */
@@ -173,8 +196,9 @@ struct rl_http_server {
 };
 
 /* ---- worker.c ---- */
-/* Makes loop and handles around a bound socket, which is closed with the listener. */
-rl_err http_worker_init(http_worker *w, int fd, rl_error *e);
+/* Makes loop and handles around bound sockets, -1 where there is none. What it takes is closed with the listener and
+ * set to -1. */
+rl_err http_worker_init(http_worker *w, int fds[HTTP_LISTENERS], rl_error *e);
 void *http_worker_main(void *worker);
 /* After the thread has ended, or before it began. */
 void http_worker_free(http_worker *w);
@@ -191,7 +215,7 @@ void http_works_stop(http_worker *w);
 void http_works_free(http_worker *w);
 
 /* ---- conn.c ---- */
-void http_conn_accept(http_worker *w);
+void http_conn_accept(http_listener *l);
 /* Goes on with an answered connection. */
 void http_conn_resume(rl_http_conn *c);
 /* Parses and answers what is buffered, writes, and waits for what is missing. */
@@ -202,6 +226,11 @@ void http_conn_stop(rl_http_conn *c);
 void http_conn_close(rl_http_conn *c);
 void http_conn_free(rl_http_conn *c);
 
+/* Answers what is not a request, and ends the connection. */
+void http_conn_refuse(rl_http_conn *c, int status, const char *why);
+void http_conn_read_off(rl_http_conn *c);
+/* An idle connection has no exchange. */
+void http_conn_rest(rl_http_conn *c);
 /* Waits for what is missing, when all that is buffered is answered or waits for its answer. */
 void http_conn_settle(rl_http_conn *c);
 
@@ -220,5 +249,24 @@ void http_continue(rl_http_conn *c); /* 100 */
 /* Writes the batch and pending output; what the socket does not take is pending. False when the connection broke. */
 bool http_flush(rl_http_conn *c);
 void http_pending_drop(rl_http_conn *c);
+/* A copy, in front of all pending plaintext; false when there is no memory. */
+bool http_pending_sealed(rl_http_conn *c, rl_span ciphertext);
+
+/* ---- tls_conn.c ---- */
+/* False when there is no memory. `asks`: for a client certificate. */
+bool http_tls_begin(rl_http_conn *c, bool asks);
+void http_tls_free(rl_http_conn *c); /* also of a plain one */
+/* Goes on with the handshake, then opens what was read into the exchange's buffer. True when there is something to
+ * parse. The connection may be gone, or have failed and be `last`. */
+bool http_tls_fill(rl_http_conn *c);
+/* Seals and sends the batch; *sent is how much of it, the rest is for later. False when the connection broke. */
+bool http_tls_send(rl_http_conn *c, size_t *sent);
+/* Makes a piece of the first pending output ready to be written. False when the connection broke. */
+bool http_tls_seal_pending(rl_http_conn *c);
+void http_tls_bye(rl_http_conn *c);
+/* The handshake's time is over. */
+void http_tls_expired(rl_http_conn *c);
+void http_tls_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
+void http_tls_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
 
 #endif

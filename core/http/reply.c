@@ -194,9 +194,28 @@ static http_pending *pending_add(rl_http_conn *c, size_t copied)
     p->left.p = p->data;
     p->left.n = copied;
     p->release = NULL;
+    p->sealed = false;
     *c->pending_end = p;
     c->pending_end = &p->next;
     return p;
+}
+
+bool http_pending_sealed(rl_http_conn *c, rl_span ciphertext)
+{
+    http_pending *p = malloc(sizeof *p + ciphertext.n), **at = &c->pending;
+    if (p == NULL)
+        return false;
+    while (*at != NULL && (*at)->sealed)
+        at = &(*at)->next;
+    memcpy(p->data, ciphertext.p, ciphertext.n);
+    p->left = rl_span_of(p->data, ciphertext.n);
+    p->release = NULL;
+    p->sealed = true;
+    p->next = *at;
+    *at = p;
+    if (p->next == NULL)
+        c->pending_end = &p->next;
+    return true;
 }
 
 static void on_written(uv_write_t *write, int status)
@@ -228,6 +247,8 @@ static bool broke(rl_http_conn *c)
 static bool pending_write(rl_http_conn *c)
 {
     while (c->pending != NULL && !c->writing) {
+        if (c->tls != NULL && !http_tls_seal_pending(c))
+            return broke(c);
         http_pending *p = c->pending;
         size_t piece = p->left.n < HTTP_PIECE ? p->left.n : HTTP_PIECE;
         uv_buf_t buf = uv_buf_init((char *)p->left.p, (unsigned)piece);
@@ -293,6 +314,12 @@ static bool batch_to_pending(rl_http_conn *c, size_t written)
 static bool batch_send(rl_http_conn *c, ssize_t *sent)
 {
     const http_batch *b = &c->worker->out;
+    if (c->tls != NULL) {
+        size_t n;
+        bool ok = http_tls_send(c, &n);
+        *sent = (ssize_t)n;
+        return ok;
+    }
     if (b->parts_n == 1) {
         *sent = send(c->fd, b->parts[0].bytes.p, b->parts[0].bytes.n, MSG_NOSIGNAL);
     } else {

@@ -72,7 +72,8 @@ static int bind_alone(const struct addrinfo *a)
 }
 
 /* All workers' sockets, before any of them serves. With port 0 the first one's port is the others'. */
-static rl_err bind_all(struct rl_http_server *s, const char *listen, int *fds, rl_error *e)
+static rl_err bind_all(struct rl_http_server *s, const char *listen, http_speech speech, int (*fds)[HTTP_LISTENERS],
+                       rl_error *e)
 {
     struct addrinfo *a = NULL;
     struct sockaddr_storage bound;
@@ -83,30 +84,41 @@ static rl_err bind_all(struct rl_http_server *s, const char *listen, int *fds, r
     if (*port_of(a->ai_addr) != 0 && bind_alone(a) != 0)
         err = bind_failed(listen, strerror(errno), e);
     for (size_t i = 0; i < s->workers_n && err == RL_OK; i++) {
-        fds[i] = bound_socket(a, true);
-        if (fds[i] < 0 || (i == 0 && getsockname(fds[0], (struct sockaddr *)&bound, &n) != 0))
+        fds[i][speech] = bound_socket(a, true);
+        if (fds[i][speech] < 0 || (i == 0 && getsockname(fds[0][speech], (struct sockaddr *)&bound, &n) != 0))
             err = bind_failed(listen, strerror(errno), e);
         else if (i == 0)
             *port_of(a->ai_addr) = *port_of((struct sockaddr *)&bound);
     }
-    s->port = ntohs(*port_of(a->ai_addr));
+    s->ports[speech] = ntohs(*port_of(a->ai_addr));
     freeaddrinfo(a);
     return err;
 }
 
-static rl_err open_listeners(struct rl_http_server *s, const char *listen, rl_error *e)
+static rl_err open_listeners(struct rl_http_server *s, const rl_settings *settings, rl_error *e)
 {
-    int *fds = calloc(s->workers_n, sizeof *fds);
+    const char *const listen[HTTP_LISTENERS] = {[HTTP_PLAIN] = settings->http.listen,
+                                                [HTTP_TLS] = settings->http.https_listen,
+                                                [HTTP_TLS_ASKING] = settings->http.est_listen};
+    rl_err err = RL_OK;
+    int(*fds)[HTTP_LISTENERS] = calloc(s->workers_n, sizeof *fds);
     if (fds == NULL)
         return rl_fail(e, RL_ENOMEM, "http", "out of memory");
-    for (size_t i = 0; i < s->workers_n; i++)
-        fds[i] = -1;
-    rl_err err = bind_all(s, listen, fds, e);
+    memset(fds, -1, s->workers_n * sizeof *fds);
+    for (unsigned i = 0; i < HTTP_LISTENERS && err == RL_OK; i++) {
+        if (listen[i] == NULL || listen[i][0] == '\0')
+            continue;
+        if (i != HTTP_PLAIN && s->tls == NULL)
+            err = rl_fail(e, RL_EINVAL, "http", "there is no certificate for %s", listen[i]);
+        else
+            err = bind_all(s, listen[i], (http_speech)i, fds, e);
+    }
     for (size_t i = 0; i < s->workers_n; i++) {
         if (err == RL_OK)
             err = http_worker_init(&s->workers[i], fds[i], e);
-        else if (fds[i] >= 0)
-            close(fds[i]);
+        for (unsigned k = 0; k < HTTP_LISTENERS; k++)
+            if (fds[i][k] >= 0)
+                close(fds[i][k]);
     }
     free(fds);
     return err;
@@ -175,8 +187,8 @@ static rl_err start_threads(struct rl_http_server *s, rl_error *e)
     return RL_OK;
 }
 
-rl_err rl_http_server_start(const rl_settings *settings, const rl_http_route *routes, size_t n, rl_http_server **out,
-                            rl_error *e)
+rl_err rl_http_server_start(const rl_settings *settings, rl_http_tls *tls, const rl_http_route *routes, size_t n,
+                            rl_http_server **out, rl_error *e)
 {
     *out = NULL;
     size_t workers = (size_t)settings->http.workers;
@@ -184,6 +196,7 @@ rl_err rl_http_server_start(const rl_settings *settings, const rl_http_route *ro
     if (s == NULL)
         return rl_fail(e, RL_ENOMEM, "http", "out of memory");
     s->workers_n = workers;
+    s->tls = tls;
     for (size_t i = 0; i < workers; i++) {
         s->workers[i].server = s;
         s->workers[i].index = (unsigned)i;
@@ -203,7 +216,7 @@ rl_err rl_http_server_start(const rl_settings *settings, const rl_http_route *ro
         err = http_peers_new((size_t)settings->http.max_connections, (size_t)settings->http.max_connections_per_address,
                              &s->peers, e);
     if (err == RL_OK)
-        err = open_listeners(s, settings->http.listen, e);
+        err = open_listeners(s, settings, e);
     if (err == RL_OK)
         err = start_threads(s, e);
     if (err != RL_OK) {
@@ -216,7 +229,17 @@ rl_err rl_http_server_start(const rl_settings *settings, const rl_http_route *ro
 
 unsigned rl_http_server_port(const rl_http_server *s)
 {
-    return s->port;
+    return s->ports[HTTP_PLAIN];
+}
+
+unsigned rl_http_server_https_port(const rl_http_server *s)
+{
+    return s->ports[HTTP_TLS];
+}
+
+unsigned rl_http_server_est_port(const rl_http_server *s)
+{
+    return s->ports[HTTP_TLS_ASKING];
 }
 
 /* ---- stop ---- */

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/settings.h"
+#include "http/tls.h"
 
 typedef struct rl_http_server rl_http_server;
 typedef struct rl_http_conn rl_http_conn;
@@ -21,6 +22,9 @@ typedef enum {
     RL_HTTP_PATCH = 16,
     RL_HTTP_DELETE = 32
 } rl_http_method;
+
+/* Beside a route's methods: it is served over TLS only; in clear it is answered with 403. */
+enum { RL_HTTP_TLS_ONLY = 1 << 16 };
 
 enum { RL_HTTP_HEADERS_MAX = 64, RL_HTTP_TXN_MAX = 24 };
 
@@ -73,7 +77,7 @@ typedef struct rl_http_lookup {
 } rl_http_lookup;
 
 typedef struct rl_http_route {
-    unsigned methods; /* OR of rl_http_method; GET implies HEAD */
+    unsigned methods; /* OR of rl_http_method, GET implies HEAD; and RL_HTTP_TLS_ONLY */
     const char *path; /* exact, or with `prefix` everything that starts with it */
     bool prefix;
     size_t body_limit; /* octets; above: 413 */
@@ -89,6 +93,14 @@ rl_span rl_http_header(const rl_http_request *req, const char *name);
 rl_span rl_http_query(rl_http_request *req, const char *name);
 /* Percent-decodes into the arena; p == NULL when malformed. */
 rl_span rl_http_unescape(rl_http_request *req, rl_span s);
+
+/* How the request came; valid until its reply, on any thread. */
+bool rl_http_is_tls(const rl_http_request *req);
+/* The certificate of the client, in DER, whose key it has been proven to hold: in this connection's handshake or, when
+ * the session was resumed, in an earlier one, up to two hours ago. Nothing else is known of it: who issued it, and
+ * whether it is good now, is to be checked for every request that counts on it. Empty when the client has none, and
+ * on all listeners but REVLINE_EST_LISTEN's, where nobody is asked for one. */
+rl_span rl_http_client_certificate(const rl_http_request *req);
 
 /* Exactly one reply per request, on its worker's thread, now or later. */
 /* `headers`: ready lines "Name: value\r\n…" (Content-Type included), or empty. Body and headers are copied. */
@@ -128,11 +140,14 @@ unsigned rl_http_worker_index(void);
 
 /* Binds all listeners (RL_EIO with the address in the message when that fails) and starts the worker threads.
  * Routes are copied; the longest match wins, exact before prefix. Unknown path 404, known path with another method 405
- * with Allow. */
-rl_err rl_http_server_start(const rl_settings *s, const rl_http_route *routes, size_t n, rl_http_server **out,
-                            rl_error *e);
-/* The port actually bound (for a listen port of 0). */
+ * with Allow. `tls`, with a certificate loaded, is borrowed until the stop; NULL where the settings have no TLS
+ * listener. */
+rl_err rl_http_server_start(const rl_settings *s, rl_http_tls *tls, const rl_http_route *routes, size_t n,
+                            rl_http_server **out, rl_error *e);
+/* The ports actually bound (for a listen port of 0); 0 for a listener that is not there. */
 unsigned rl_http_server_port(const rl_http_server *s);
+unsigned rl_http_server_https_port(const rl_http_server *s);
+unsigned rl_http_server_est_port(const rl_http_server *s);
 /* Stops accepting, lets running requests finish, closes idle connections, joins the workers within `timeout_ms`; then
  * cuts. */
 void rl_http_server_stop(rl_http_server *s, rl_duration timeout_ms);

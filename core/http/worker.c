@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/conn.h"
+#include "http/tls_priv.h"
 
 static _Thread_local unsigned worker_index;
 
@@ -109,20 +110,20 @@ void http_worker_count(http_worker *w)
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-    http_worker *w = listener->data;
     if (status < 0) {
         log_client_warn("http.accept", "error", uv_strerror(status));
         return;
     }
-    http_conn_accept(w);
+    http_conn_accept((http_listener *)listener);
 }
 
 static void on_tick(uv_timer_t *tick)
 {
     http_worker *w = tick->data;
     uint64_t now = uv_now(&w->loop);
-    if (w->accept_owed && !w->stopping)
-        http_conn_accept(w);
+    for (int i = 0; i < HTTP_LISTENERS; i++)
+        if (w->listeners[i].owed && !w->stopping)
+            http_conn_accept(&w->listeners[i]);
     for (rl_http_conn *c = w->conns, *next; c != NULL; c = next) {
         next = c->next;
         if (c->deadline <= now && !c->gone)
@@ -149,7 +150,9 @@ static void on_wake(uv_async_t *wake)
     int level = atomic_load(&w->server->stop);
     if (level >= HTTP_STOP && !w->stopping) {
         w->stopping = true;
-        uv_close((uv_handle_t *)&w->listener, NULL);
+        for (int i = 0; i < HTTP_LISTENERS; i++)
+            if (w->listeners[i].open)
+                uv_close((uv_handle_t *)&w->listeners[i].tcp, NULL);
         uv_unref((uv_handle_t *)&w->wake); /* the loop ends with its last connection and work */
         http_works_stop(w);
         for (rl_http_conn *c = w->conns, *next; c != NULL; c = next) {
@@ -169,33 +172,42 @@ static rl_err uv_failed(int status, const char *what, rl_error *e)
     return rl_fail(e, RL_EIO, "http", "%s: %s", what, uv_strerror(status));
 }
 
-rl_err http_worker_init(http_worker *w, int fd, rl_error *e)
+static rl_err open_listener(http_worker *w, http_speech speech, int *fd, rl_error *e)
 {
     enum { BACKLOG = 4096 }; /* the kernel caps it at somaxconn */
-    int status = uv_loop_init(&w->loop);
-    if (status != 0) {
-        close(fd);
-        return uv_failed(status, "event loop", e);
-    }
-    w->loop.data = w; /* says that there is a loop to free */
-    uv_tcp_init(&w->loop, &w->listener);
-    uv_timer_init(&w->loop, &w->tick);
-    uv_check_init(&w->loop, &w->after);
-    w->listener.data = w->tick.data = w->after.data = w->wake.data = w;
-    status = uv_async_init(&w->loop, &w->wake, on_wake);
-    if (status != 0) {
-        close(fd);
-        return uv_failed(status, "event loop", e);
-    }
-    status = uv_tcp_open(&w->listener, fd);
-    if (status != 0) {
-        close(fd);
-        return uv_failed(status, "listener", e);
-    }
-    RL_TRY(http_works_init(w, e));
-    status = uv_listen((uv_stream_t *)&w->listener, BACKLOG, on_connection);
+    http_listener *l = &w->listeners[speech];
+    if (*fd < 0)
+        return RL_OK;
+    l->worker = w;
+    l->speech = speech;
+    uv_tcp_init(&w->loop, &l->tcp);
+    l->open = true;
+    int status = uv_tcp_open(&l->tcp, *fd);
     if (status != 0)
         return uv_failed(status, "listener", e);
+    *fd = -1;
+    status = uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_connection);
+    return status == 0 ? RL_OK : uv_failed(status, "listener", e);
+}
+
+rl_err http_worker_init(http_worker *w, int fds[HTTP_LISTENERS], rl_error *e)
+{
+    if (w->server->tls != NULL && (w->ciphertext = malloc(HTTP_TLS_READ)) == NULL)
+        return rl_fail(e, RL_ENOMEM, "http", "out of memory");
+    w->sealed.limit = HTTP_TLS_SEALED_MAX;
+    int status = uv_loop_init(&w->loop);
+    if (status != 0)
+        return uv_failed(status, "event loop", e);
+    w->loop.data = w; /* says that there is a loop to free */
+    uv_timer_init(&w->loop, &w->tick);
+    uv_check_init(&w->loop, &w->after);
+    w->tick.data = w->after.data = w->wake.data = w;
+    status = uv_async_init(&w->loop, &w->wake, on_wake);
+    if (status != 0)
+        return uv_failed(status, "event loop", e);
+    RL_TRY(http_works_init(w, e));
+    for (unsigned i = 0; i < HTTP_LISTENERS; i++)
+        RL_TRY(open_listener(w, (http_speech)i, &fds[i], e));
     uv_check_start(&w->after, on_after_poll);
     uv_timer_start(&w->tick, on_tick, w->server->limits.tick_ms, w->server->limits.tick_ms);
     uv_unref((uv_handle_t *)&w->after);
@@ -244,6 +256,8 @@ static void close_handle(uv_handle_t *h, void *arg)
 
 void http_worker_free(http_worker *w)
 {
+    free(w->ciphertext);
+    rl_buf_free(&w->sealed);
     if (w->loop.data == NULL)
         return;
     uv_walk(&w->loop, close_handle, NULL);

@@ -1,4 +1,5 @@
-/* A real server on a port of its own, the routes that the tests talk to, and a plain socket client. */
+/* A real server on a port of its own, the routes that the tests talk to, and a socket client. With OVER_TLS in the
+ * environment all of them speak TLS: what holds in clear holds there. */
 #ifndef TESTS_HTTP_SERVER_FIXTURE_H
 #define TESTS_HTTP_SERVER_FIXTURE_H
 
@@ -22,6 +23,7 @@
 
 #include "base/log.h"
 #include "http/server.h"
+#include "tls_fixture.h"
 
 enum { CLIENT_PATIENCE_S = 60, ANSWER_CAP = 4 * 1024 * 1024, BIG_BODY = 1024 * 1024 };
 
@@ -67,6 +69,8 @@ static inline int gate_value(gate *g)
 typedef struct fixture {
     rl_settings settings;
     rl_http_server *server;
+    identity identity; /* the server's, when there is one */
+    rl_http_tls *tls;
     rl_http_pool *pool;
     int64_t pool_limit; /* set before the start */
     gate work_may_end;  /* /work waits for 1 */
@@ -91,6 +95,17 @@ static inline void on_echo(rl_http_request *req, void *ctx)
         q.p == NULL ? "none" : "", (int)q.n, (const char *)q.p, h.p == NULL ? "none" : "", (int)h.n, (const char *)h.p,
         rl_http_worker_index(), req->txn, req->peer, (int)req->body.n, (const char *)req->body.p);
     rl_http_reply(req, 200, TEXT_PLAIN, rl_span_str(text));
+}
+
+/* How the request came, and who the client is. */
+static inline void on_client(rl_http_request *req, void *ctx)
+{
+    rl_span der = rl_http_client_certificate(req);
+    char *hex = rl_arena_alloc(req->arena, 2 * der.n + 1);
+    (void)ctx;
+    assert_int_equal(rl_hex(der, hex, 2 * der.n + 1), RL_OK);
+    rl_http_reply(req, 200, TEXT_PLAIN,
+                  rl_span_str(rl_arena_printf(req->arena, "tls=%d client=%s", rl_http_is_tls(req), hex)));
 }
 
 static inline void give_back(void *owner)
@@ -165,6 +180,13 @@ static inline void on_work(rl_http_request *req, void *ctx)
 
 /* ---- start and stop ---- */
 
+static inline void fixture_use_tls(fixture *f)
+{
+    identity_new(&f->identity, "server");
+    f->tls = tls_new(&f->identity);
+    f->settings.http.https_listen = f->settings.http.est_listen = (char *)"127.0.0.1:0";
+}
+
 static inline fixture *fixture_new(void)
 {
     fixture *f = calloc(1, sizeof *f);
@@ -182,6 +204,8 @@ static inline fixture *fixture_new(void)
     f->settings.http.header_limit = 16 * 1024;
     f->settings.http.header_timeout = f->settings.http.body_timeout = f->settings.http.idle_timeout = 60 * 1000;
     f->settings.http.max_connections = 1000;
+    if (getenv("OVER_TLS") != NULL)
+        fixture_use_tls(f);
     return f;
 }
 
@@ -195,10 +219,12 @@ static inline rl_err fixture_try(fixture *f, rl_error *e)
         {RL_HTTP_GET, "/copy", false, 0, on_big_copy, f, NULL},
         {RL_HTTP_GET, "/status/", true, 0, on_status, f, NULL},
         {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f, NULL},
+        {RL_HTTP_GET, "/client", false, 0, on_client, f, NULL},
+        {RL_HTTP_GET | RL_HTTP_POST | RL_HTTP_TLS_ONLY, "/tls-only", false, 1024, on_client, f, NULL},
     };
     if (!f->pool)
         RL_TRY(rl_http_pool_new("slow", 4, f->pool_limit, &f->pool, e));
-    return rl_http_server_start(&f->settings, routes, sizeof routes / sizeof routes[0], &f->server, e);
+    return rl_http_server_start(&f->settings, f->tls, routes, sizeof routes / sizeof routes[0], &f->server, e);
 }
 
 static inline void fixture_start(fixture *f)
@@ -212,6 +238,9 @@ static inline void fixture_free(fixture *f)
 {
     if (f->server != NULL)
         rl_http_server_stop(f->server, 10 * 1000);
+    rl_http_tls_free(f->tls);
+    if (f->tls != NULL)
+        identity_free(&f->identity);
     rl_http_pool_free(f->pool);
     free(f->message);
     free(f);
@@ -237,6 +266,7 @@ static inline int fixture_tear_down(void **state)
 
 typedef struct client {
     int fd;
+    SSL *ssl;    /* NULL: in clear */
     size_t fill; /* octets of `buf` that no answer has taken yet */
     char *buf;
     char *head, *body; /* the last answer's, NUL-terminated */
@@ -244,12 +274,11 @@ typedef struct client {
     int status;
 } client;
 
-static inline void client_open(client *c, const fixture *f)
+static inline void client_connect(client *c, unsigned port)
 {
     const struct timeval patience = {.tv_sec = CLIENT_PATIENCE_S};
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)rl_http_server_port(f->server)),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *c = (client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .buf = malloc(ANSWER_CAP + 1)};
     assert_true(c->fd >= 0 && c->buf != NULL);
     assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
@@ -257,8 +286,30 @@ static inline void client_open(client *c, const fixture *f)
     assert_int_equal(connect(c->fd, (struct sockaddr *)&a, sizeof a), 0);
 }
 
+static inline void client_handshake(client *c)
+{
+    if (SSL_connect(c->ssl) != 1)
+        fail_msg("no handshake: %s", ERR_reason_error_string(ERR_peek_error()));
+}
+
+static inline void client_open_tls(client *c, unsigned port)
+{
+    client_connect(c, port);
+    c->ssl = client_ssl(c->fd);
+    client_handshake(c);
+}
+
+static inline void client_open(client *c, const fixture *f)
+{
+    if (f->tls != NULL)
+        client_open_tls(c, rl_http_server_https_port(f->server));
+    else
+        client_connect(c, rl_http_server_port(f->server));
+}
+
 static inline void client_close(client *c)
 {
+    SSL_free(c->ssl);
     close(c->fd);
     free(c->buf);
     free(c->head);
@@ -269,7 +320,9 @@ static inline void client_close(client *c)
 static inline void client_send_n(client *c, const void *p, size_t n)
 {
     for (size_t at = 0; at < n;) {
-        ssize_t sent = send(c->fd, (const char *)p + at, n - at, MSG_NOSIGNAL);
+        const char *from = (const char *)p + at;
+        ssize_t sent =
+            c->ssl != NULL ? SSL_write(c->ssl, from, (int)(n - at)) : send(c->fd, from, n - at, MSG_NOSIGNAL);
         assert_true(sent > 0);
         at += (size_t)sent;
     }
@@ -284,7 +337,8 @@ static inline void client_send(client *c, const char *text)
 static inline bool client_more(client *c)
 {
     assert_true(c->fill < ANSWER_CAP);
-    ssize_t n = recv(c->fd, c->buf + c->fill, ANSWER_CAP - c->fill, 0);
+    ssize_t n = c->ssl != NULL ? client_ssl_read(c->ssl, c->buf + c->fill, ANSWER_CAP - c->fill)
+                               : recv(c->fd, c->buf + c->fill, ANSWER_CAP - c->fill, 0);
     if (n < 0 && errno != ECONNRESET)
         fail_msg("no octets from the server: %s", strerror(errno));
     if (n <= 0)

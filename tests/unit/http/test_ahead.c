@@ -65,7 +65,7 @@ static int start(void **state)
         {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f, NULL},
     };
     if (rl_http_pool_new("slow", 4, 0, &f->pool, &e) != RL_OK ||
-        rl_http_server_start(&f->settings, routes, 2, &f->server, &e) != RL_OK)
+        rl_http_server_start(&f->settings, f->tls, routes, 2, &f->server, &e) != RL_OK)
         fail_msg("%s", e.message);
     *state = f;
     return 0;

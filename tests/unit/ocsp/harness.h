@@ -77,7 +77,7 @@ static inline void harness_open(harness *h, const char *const *more)
     routes[n++] = (rl_http_route){RL_HTTP_GET, "/block", false, 0, harness_block, NULL, NULL};
     sem_init(&blocked, 0, 0);
     sem_init(&let_go, 0, 0);
-    assert_ok(rl_http_server_start(&h->settings, routes, n, &h->http, &h->e), &h->e);
+    assert_ok(rl_http_server_start(&h->settings, NULL, routes, n, &h->http, &h->e), &h->e);
 }
 
 static inline int harness_remove(const char *path, const struct stat *st, int kind, struct FTW *at)

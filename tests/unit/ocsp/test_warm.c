@@ -25,7 +25,7 @@ static void start(harness *h)
     rl_http_route routes[8];
     assert_ok(rl_ocsp_open(h->store, h->ca, &h->settings, &h->ocsp, &h->e), &h->e);
     size_t n = rl_ocsp_routes(h->ocsp, routes, 8);
-    assert_ok(rl_http_server_start(&h->settings, routes, n, &h->http, &h->e), &h->e);
+    assert_ok(rl_http_server_start(&h->settings, NULL, routes, n, &h->http, &h->e), &h->e);
 }
 
 static uint64_t signatures(harness *h)
