@@ -82,6 +82,10 @@ class Revline:
     def url(self):
         return "http://127.0.0.1:%d" % self.port
 
+    def tls_port(self, listener="https"):
+        """Of REVLINE_HTTPS_LISTEN, or with "est" of REVLINE_EST_LISTEN, as the last start bound it."""
+        return int(re.search(r'%s_port"?[=:](\d+)' % listener, self.log()[self.log_from:]).group(1))
+
     @property
     def pid(self):
         return self.process.pid
