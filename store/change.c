@@ -66,6 +66,23 @@ static rl_err last_change(rl_store_txn *t, uint64_t *out)
     GET_INTO(CF_META, RL_OK, as_number, out);
 }
 
+static void put_last_change(rl_store_txn *t, uint64_t id)
+{
+    const rl_key number = rl_key_u64(id);
+    put(t, CF_META, &last_key, number.b, number.n);
+}
+
+rl_err rl_txn_reserve_change(rl_store_txn *t, uint64_t id)
+{
+    uint64_t last = 0;
+    rl_err err = last_change(t, &last);
+    if (err != RL_OK && err != RL_ENOTFOUND)
+        return err;
+    if (id > last)
+        put_last_change(t, id);
+    return RL_OK;
+}
+
 rl_err rl_txn_new_change(rl_store_txn *t, const char *source, int64_t now, uint64_t *id)
 {
     rl_change_record r = {.state = RL_CHANGE_OPEN, .since = now};
@@ -74,8 +91,7 @@ rl_err rl_txn_new_change(rl_store_txn *t, const char *source, int64_t now, uint6
     if (err != RL_OK && err != RL_ENOTFOUND)
         return err;
     *id = last + 1;
-    const rl_key number = rl_key_u64(*id);
-    put(t, CF_META, &last_key, number.b, number.n);
+    put_last_change(t, *id);
     snprintf(r.source, sizeof(r.source), "%s", source);
     return rl_txn_put_change(t, *id, &r);
 }

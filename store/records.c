@@ -41,6 +41,16 @@ const char *rl_status_name(rl_status s)
     return s == RL_STATUS_GOOD ? "good" : s == RL_STATUS_HOLD ? "hold" : "revoked";
 }
 
+const char *rl_why_name(uint32_t bit)
+{
+    static const char *const names[RL_WHY_BITS] = {"manual",   "deleted",      "wiped",    "endpointList",
+                                                   "disabled", "notCompliant", "userRisk", "foreignCrl"};
+    for (unsigned i = 0; i < RL_WHY_BITS; i++)
+        if (bit == 1u << i)
+            return names[i];
+    return NULL;
+}
+
 const char *rl_source_name(rl_source s)
 {
     switch (s) {
@@ -369,6 +379,39 @@ rl_err rl_audit_encode(const char *who, const char *what, const char *subject, r
     rl_pack_put_text(&w, A_WHAT, what);
     rl_pack_put_text(&w, A_SUBJECT, subject);
     return rl_pack_finish(&w);
+}
+
+static rl_err take_audit(uint64_t key, const rl_pack_value *v, rl_span *rest, void *record)
+{
+    rl_audit_record *r = record;
+    (void)rest;
+    switch (key) {
+    case A_WHO:
+        return rl_pack_text(v, &r->who);
+    case A_WHAT:
+        return rl_pack_text(v, &r->what);
+    case A_SUBJECT:
+        return rl_pack_text(v, &r->subject);
+    default:
+        return RL_OK;
+    }
+}
+
+rl_err rl_audit_decode(rl_span in, rl_audit_record *r)
+{
+    *r = (rl_audit_record){0};
+    rl_err err = rl_pack_walk(in, RL_PACK_BIT(A_WHO) | RL_PACK_BIT(A_WHAT), take_audit, r);
+    if (err != RL_OK)
+        rl_audit_clear(r);
+    return err;
+}
+
+void rl_audit_clear(rl_audit_record *r)
+{
+    free(r->who);
+    free(r->what);
+    free(r->subject);
+    *r = (rl_audit_record){0};
 }
 
 /* ---- delta ---- */

@@ -29,7 +29,9 @@ enum {
     RL_WHY_NOT_COMPLIANT = 1u << 5, /* reversible */
     RL_WHY_USER_RISK = 1u << 6,     /* reversible */
     RL_WHY_FOREIGN_CRL = 1u << 7,   /* as the CRL says */
+    RL_WHY_BITS = 8
 };
+const char *rl_why_name(uint32_t bit); /* "endpointList"; NULL for none of these */
 
 typedef enum { RL_STATUS_GOOD = 0, RL_STATUS_HOLD = 1, RL_STATUS_REVOKED = 2 } rl_status;
 
@@ -139,7 +141,12 @@ rl_err rl_revoked_encode(const rl_revoked_record *r, rl_buf *out);
 rl_err rl_revoked_decode(rl_span in, rl_revoked_record *r);
 
 /* Who did what to which subject. */
+typedef struct rl_audit_record {
+    char *who, *what, *subject;
+} rl_audit_record;
 rl_err rl_audit_encode(const char *who, const char *what, const char *subject, rl_buf *out);
+rl_err rl_audit_decode(rl_span in, rl_audit_record *r);
+void rl_audit_clear(rl_audit_record *r);
 
 /* Microsoft Graph's complianceState and managementState; the numbers are stored. UNSAID: not told, or a word that is
  * not known here. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "store/export.h"
 #include "store/store_priv.h"
 
 /* What RocksDB may take, however many certificates there are. In memory: one block cache for all families, which holds
@@ -97,12 +98,17 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     return o;
 }
 
-static rl_err open_db(rl_store *s, rl_error *e)
+static rl_err open_db(rl_store *s, bool to_write, rl_error *e)
 {
     const char *path = s->path;
+    const rocksdb_options_t *const *options = (const rocksdb_options_t *const *)s->options;
     char *error = NULL;
-    s->db = rocksdb_open_column_families(s->options[CF_DEFAULT], path, CF_COUNT, rl_cf_names,
-                                         (const rocksdb_options_t *const *)s->options, s->cf, &error);
+    if (to_write)
+        s->db =
+            rocksdb_open_column_families(s->options[CF_DEFAULT], path, CF_COUNT, rl_cf_names, options, s->cf, &error);
+    else
+        s->db = rocksdb_open_for_read_only_column_families(s->options[CF_DEFAULT], path, CF_COUNT, rl_cf_names, options,
+                                                           s->cf, 0, &error);
     if (!error)
         return RL_OK;
     rl_err code = RL_EIO;
@@ -178,7 +184,7 @@ static void close_db(rl_store *s)
 /* Opened, understood, and the next numbers known; or closed. */
 static rl_err open_whole(rl_store *s, rl_error *e)
 {
-    rl_err err = open_db(s, e);
+    rl_err err = open_db(s, true, e);
     if (err == RL_OK)
         err = check_schema(s, e);
     if (err == RL_OK)
@@ -295,6 +301,23 @@ rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e)
     if (!s)
         return rl_fail(e, RL_ENOMEM, "store", "out of memory");
     rl_err err = start(s, e);
+    if (err == RL_OK)
+        *out = s;
+    else
+        destroy(s);
+    return err;
+}
+
+/* A whole one has its schema; the numbers are only for who writes. */
+rl_err rl_store_open_copy(const char *path, rl_store **out, rl_error *e)
+{
+    rl_store *s = create(path);
+    if (!s)
+        return rl_fail(e, RL_ENOMEM, "store", "out of memory");
+    rl_err err = open_db(s, false, e);
+    if (err == RL_OK)
+        err = check_schema(s, e);
+    s->closing = true; /* there is no writer to submit to */
     if (err == RL_OK)
         *out = s;
     else

@@ -128,6 +128,8 @@ rl_err rl_txn_find_change(rl_store_txn *t, const char *source, rl_change_state s
 /* A new one, open, without certificates. Numbers are never used twice. */
 rl_err rl_txn_new_change(rl_store_txn *t, const char *source, int64_t now, uint64_t *id);
 rl_err rl_txn_put_change(rl_store_txn *t, uint64_t id, const rl_change_record *r);
+/* No new change gets this number or a smaller one. */
+rl_err rl_txn_reserve_change(rl_store_txn *t, uint64_t id);
 /* No certificate may wait in it any more. One that does not exist is no error. */
 rl_err rl_txn_delete_change(rl_store_txn *t, uint64_t id);
 /* The first `cap` certificates that wait in it, behind `after`, or from the first on when that has no serial number. */
