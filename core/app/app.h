@@ -54,6 +54,19 @@ rl_err rl_command_sync_hold(rl_app *app, const json_t *request, json_t **reply, 
 rl_err rl_command_sync_release(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_sync_drop(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
+/* ---- commands_export.c: copies of the database for `revline export` ---- */
+enum { RL_EXPORT_PATH = 4096 };
+typedef struct rl_export_places {
+    char folder[RL_EXPORT_PATH], copy[RL_EXPORT_PATH]; /* `data_dir`/export, and db in it */
+} rl_export_places;
+rl_err rl_export_paths(const rl_settings *s, rl_export_places *out, rl_error *e);
+/* A file descriptor that holds the folder's lock until it is closed; -1 when another process has it, or there is no
+ * such folder. */
+int rl_export_lock(const rl_export_places *at);
+/* Makes the folder, and deletes a copy that a killed client has left. */
+rl_err rl_export_prepare(const rl_settings *s, rl_error *e);
+rl_err rl_command_export(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
 /* ---- control.c: `data_dir`/control.sock, one JSON object a line each way ---- */
 typedef struct rl_control rl_control;
 /* Listens (mode 0600) and answers on a thread of its own. RL_EBUSY when another server answers there already. */

@@ -2,6 +2,8 @@
 #ifndef RL_APP_CLI_H
 #define RL_APP_CLI_H
 
+#include <stdio.h>
+
 #include "app/app.h"
 
 typedef struct cli_option {
@@ -48,6 +50,10 @@ int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *ca
  * that cannot be read. */
 rl_err cli_read_certs(const char *path, json_t **out, rl_error *e);
 
+/* cli_export.c: an export becomes the data folder's database; what it tells, in *reply. `path` is for messages. */
+rl_err cli_take_over(const cli_call *call, FILE *f, const char *path, json_t **reply, rl_error *e);
+void cli_print_taken(const json_t *reply);
+
 /* cli_csr.c: a signed request in PEM (malloced). `sans`: a string, a list of strings, or NULL. */
 rl_err cli_make_csr(const rl_signer *key, const char *cn, const json_t *sans, char **pem, rl_error *e);
 
@@ -63,6 +69,7 @@ int cli_list(cli_call *call);
 int cli_sync(cli_call *call);
 int cli_ocsp(cli_call *call);
 int cli_import(cli_call *call);
+int cli_export(cli_call *call);
 int cli_issuers(cli_call *call);
 int cli_crl(cli_call *call);
 int cli_events(cli_call *call);

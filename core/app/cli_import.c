@@ -10,14 +10,23 @@
 
 enum { FILE_MAX = 10 * 1024 * 1024 };
 
-static rl_err read_file(const char *path, rl_buf *out, rl_error *e)
+static rl_err open_file(const char *path, FILE **out, rl_error *e)
+{
+    *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    return *out ? RL_OK : rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
+}
+
+static void close_file(FILE *f)
+{
+    if (f != stdin)
+        fclose(f);
+}
+
+static rl_err read_file(FILE *f, const char *path, rl_buf *out, rl_error *e)
 {
     char chunk[16 * 1024];
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     rl_err err = RL_OK;
     size_t n;
-    if (!f)
-        return rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
     out->limit = FILE_MAX;
     while (err == RL_OK && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
         err = rl_buf_append(out, chunk, n);
@@ -25,9 +34,15 @@ static rl_err read_file(const char *path, rl_buf *out, rl_error *e)
         rl_fail(e, err, "import", "'%s' is larger than the %d octets allowed", path, FILE_MAX);
     else if (ferror(f))
         err = rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
-    if (f != stdin)
-        fclose(f);
     return err;
+}
+
+/* An export begins like no other file: with JSON. */
+static bool is_export(FILE *f)
+{
+    int c = getc(f);
+    ungetc(c, f);
+    return c == '{';
 }
 
 /* ---- certificates ---- */
@@ -130,11 +145,11 @@ static rl_err read_content(rl_span text, json_t *request, rl_error *e)
     return is_list(text) ? set_data(request, "import-crl", text, e) : read_certificates(text, request, e);
 }
 
-static rl_err read_request(const char *path, json_t *request, rl_error *e)
+static rl_err read_request(FILE *f, const char *path, json_t *request, rl_error *e)
 {
     rl_buf text = {0};
     rl_error why = {0};
-    rl_err err = read_file(path, &text, e);
+    rl_err err = read_file(f, path, &text, e);
     if (err == RL_OK && (err = read_content(rl_buf_span(&text), request, &why)) != RL_OK)
         rl_fail(e, err, "import", "'%s': %s", path, why.message);
     rl_buf_free(&text);
@@ -144,7 +159,12 @@ static rl_err read_request(const char *path, json_t *request, rl_error *e)
 rl_err cli_read_certs(const char *path, json_t **out, rl_error *e)
 {
     json_t *request = json_object();
-    rl_err err = read_request(path, request, e);
+    FILE *f;
+    rl_err err = open_file(path, &f, e);
+    if (err == RL_OK) {
+        err = read_request(f, path, request, e);
+        close_file(f);
+    }
     if (err == RL_OK && !json_object_get(request, "certificates"))
         err = rl_fail(e, RL_EBADMSG, "import", "'%s': no certificate in it, PEM or DER", path);
     *out = err == RL_OK ? json_incref(json_object_get(request, "certificates")) : NULL;
@@ -178,6 +198,10 @@ static void print_file(const json_t *reply)
 {
     size_t i;
     const json_t *c;
+    if (json_object_get(reply, "withoutKey")) {
+        cli_print_taken(reply);
+        return;
+    }
     if (rl_json_str(reply, "number")) {
         print_list(reply);
         return;
@@ -194,18 +218,27 @@ static void print_file(const json_t *reply)
 }
 
 /* One file is one request, and one transaction. */
-static rl_err import_file(cli_call *call, const char *path, json_t **reply, rl_error *e)
+static rl_err import_content(cli_call *call, FILE *f, const char *path, json_t **reply, rl_error *e)
 {
     rl_error why = {0};
     json_t *request = json_pack("{s:s}", "command", "import");
     if (rl_json_str(call->options, "issuer"))
         json_object_set(request, "issuer", json_object_get(call->options, "issuer"));
-    rl_err err = read_request(path, request, e);
+    rl_err err = read_request(f, path, request, e);
     if (err == RL_OK && (err = cli_ask(call, request, reply, &why)) != RL_OK)
         rl_fail(e, err, "import", "'%s': %s", path, why.message);
     if (err == RL_OK)
         json_object_set_new(*reply, "file", json_string(path));
     json_decref(request);
+    return err;
+}
+
+static rl_err import_file(cli_call *call, const char *path, json_t **reply, rl_error *e)
+{
+    FILE *f;
+    RL_TRY(open_file(path, &f, e));
+    rl_err err = is_export(f) ? cli_take_over(call, f, path, reply, e) : import_content(call, f, path, reply, e);
+    close_file(f);
     return err;
 }
 

@@ -77,17 +77,10 @@ static json_t *time_json(int64_t t)
 
 json_t *rl_app_why_json(uint32_t why)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } names[] = {{RL_WHY_MANUAL, "manual"},      {RL_WHY_DELETED, "deleted"},
-                 {RL_WHY_WIPED, "wiped"},        {RL_WHY_ENDPOINT_LIST, "endpointList"},
-                 {RL_WHY_DISABLED, "disabled"},  {RL_WHY_NOT_COMPLIANT, "notCompliant"},
-                 {RL_WHY_USER_RISK, "userRisk"}, {RL_WHY_FOREIGN_CRL, "foreignCrl"}};
     json_t *out = json_array();
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (why & names[i].bit)
-            json_array_append_new(out, json_string(names[i].name));
+    for (unsigned i = 0; i < RL_WHY_BITS; i++)
+        if (why & 1u << i)
+            json_array_append_new(out, json_string(rl_why_name(1u << i)));
     return out;
 }
 
@@ -353,6 +346,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"ca", cmd_ca},
                     {"crl", crl},
                     {"issuers", rl_command_issuers},
+                    {"export", rl_command_export},
                     {"import", rl_command_import},
                     {"import-crl", rl_command_import_crl},
                     {"import-index", rl_command_import_index},

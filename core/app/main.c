@@ -44,7 +44,18 @@ static const cli_option import_options[] = {
      "already stays as it is.\n\n"
      "A revocation list (PEM or DER) is applied to the certificates of the known CA that signed it, as a polled one\n"
      "is: REVLINE_SYNC_CRL_URLS. An index.txt of OpenSSL's ca command makes known what that CA has issued, and\n"
-     "revokes what it has revoked.\n"}};
+     "revokes what it has revoked.\n\n"
+     "What revline export wrote becomes the database of a data folder that has none: issuers, certificates with all\n"
+     "that is known of their status, what they are bound to, held changes, and the directories' objects; each source\n"
+     "then begins with a full round. The history (delta, audit) is not taken over. Private keys are in no export: "
+     "copy\n"
+     "the files *.key from the other data folder first. An issuer whose key is not there becomes another CA's.\n"}};
+static const cli_option export_options[] = {
+    {NULL, NULL,
+     "One JSON object a line on standard output, in a fixed order, so that two databases can be compared with diff.\n"
+     "The last line, of type end, says how many there were. A running server goes on serving: it makes a copy of that\n"
+     "moment in the folder export of its data folder, which is read and deleted. Private keys are not in it, nor are\n"
+     "signed OCSP answers. revline import takes it into a new data folder.\n"}};
 static const cli_option list_options[] = {
     {"status", "STATUS", "only good, hold or revoked"},
     {"limit", "N", "at most N (default 50, at most 1000)"},
@@ -117,8 +128,9 @@ static const cli_command commands[] = {
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
     {"crl", "[ISSUER]", 0, 1, "the current revocation list, in PEM", crl_options, cli_crl},
-    {"import", "FILE...", 1, CLI_OPERANDS_MAX, "take in other CAs' certificates, revocation lists, index.txt",
-     import_options, cli_import},
+    {"import", "FILE...", 1, CLI_OPERANDS_MAX,
+     "take in other CAs' certificates, revocation lists, index.txt; an export", import_options, cli_import},
+    {"export", "", 0, 0, "the whole database as JSON lines", export_options, cli_export},
     {"sync", "[SOURCE|all]", 0, 2, "how the sources are; run one or all now", sync_options, cli_sync},
     {"events", "", 0, 0, "follow the changes of certificates, a JSON object a line", events_options, cli_events},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,

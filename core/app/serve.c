@@ -118,6 +118,7 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
     if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
         rl_ocsp_limit(app->ocsp, rl_sync_told_until, app->sync);
+    RL_TRY(rl_export_prepare(app->settings, e));
     RL_TRY(rl_control_start(app, control, e));
     RL_TRY(rl_app_tls_open(app, e));
     return start_http(app, e);

@@ -11,8 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define KEY_FILE "file:" /* of a key reference: the rest is a file's name in the data folder */
-#define RA_KEY   "scep-ra.key"
+#define RA_KEY "scep-ra.key"
 /* Where the RA's certificate is found again. Transactions of requests are printable, so none can have this name. */
 #define RA_TRANSACTION "\x01scep-ra"
 
@@ -100,8 +99,8 @@ static rl_err add_root(rl_store *store, const rl_settings *s, rl_issuer_id id, c
     char reference[32];
     rl_signer *signer;
     struct root root = {0};
-    snprintf(reference, sizeof(reference), KEY_FILE "ca-%u.key", id);
-    RL_TRY(ca_key_file(s, reference + strlen(KEY_FILE), s->ca.key, &signer, e));
+    snprintf(reference, sizeof(reference), CA_KEY_FILE "ca-%u.key", id);
+    RL_TRY(ca_key_file(s, reference + strlen(CA_KEY_FILE), s->ca.key, &signer, e));
     rl_err err = make_root(s, id, signer, subject, &root, e);
     if (err == RL_OK && !(root.issuer.key_ref = strdup(reference)))
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
@@ -138,17 +137,27 @@ static rl_err read_stored(rl_store *store, struct stored *stored, rl_error *e)
     return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
 }
 
+static rl_err check_room(const struct stored *stored, rl_error *e)
+{
+    return stored->last < RL_CA_ISSUERS_MAX
+               ? RL_OK
+               : rl_fail(e, RL_ERANGE, "ca", "there are %d issuers already, and no more are possible",
+                         RL_CA_ISSUERS_MAX);
+}
+
 rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
 {
     struct stored stored = {0};
     X509_NAME *subject = NULL;
     rl_err err = read_stored(store, &stored, e);
-    if (err == RL_OK && stored.last)
+    if (err == RL_OK && stored.subject)
         err = rl_fail(e, RL_EEXISTS, "ca", "there is a CA already in '%s'", s->data_dir);
+    if (err == RL_OK)
+        err = check_room(&stored, e);
     if (err == RL_OK)
         err = rl_name_parse(s->ca.subject, &subject, e);
     if (err == RL_OK)
-        err = add_root(store, s, 1, subject, e);
+        err = add_root(store, s, stored.last + 1, subject, e);
     X509_NAME_free(stored.subject);
     X509_NAME_free(subject);
     return err;
@@ -161,8 +170,8 @@ rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subjec
     rl_err err = read_stored(store, &stored, e);
     if (err == RL_OK && !stored.subject)
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
-    if (err == RL_OK && stored.last >= RL_CA_ISSUERS_MAX)
-        err = rl_fail(e, RL_ERANGE, "ca", "there are %d issuers already, and no more are possible", RL_CA_ISSUERS_MAX);
+    if (err == RL_OK)
+        err = check_room(&stored, e);
     if (err == RL_OK && subject)
         err = rl_name_parse(subject, &other, e);
     if (err == RL_OK)
@@ -271,10 +280,10 @@ static rl_err load_key(const rl_ca *ca, rl_issuer *i, const char *reference, rl_
 {
     if (!reference || !reference[0])
         return RL_OK; /* a foreign issuer's */
-    if (strncmp(reference, KEY_FILE, strlen(KEY_FILE)) != 0)
+    if (strncmp(reference, CA_KEY_FILE, strlen(CA_KEY_FILE)) != 0)
         return rl_fail(e, RL_EUNSUPPORTED, "ca", "issuer %u keeps its key in '%s': only files are known", i->id,
                        reference);
-    rl_err err = ca_key_file(ca->settings, reference + strlen(KEY_FILE), RL_KEY_AUTO, &i->signer, e);
+    rl_err err = ca_key_file(ca->settings, reference + strlen(CA_KEY_FILE), RL_KEY_AUTO, &i->signer, e);
     if (err != RL_OK)
         return err == RL_ENOTFOUND ? RL_EIO : err; /* RL_ENOTFOUND would say that there is no CA */
     if (X509_check_private_key(i->cert, rl_signer_pkey(i->signer)) != 1)

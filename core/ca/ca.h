@@ -27,9 +27,9 @@ typedef struct rl_issuer {
     uint8_t key_hash[RL_HASH_COUNT][RL_HASH_MAX];
 } rl_issuer;
 
-/* First start: makes a root (key file `data_dir`/ca-1.key, 0600) as the settings say and stores issuer 1 and its
- * certificate. A crash between key file and store is mended at the next call. RL_EEXISTS when there is an issuer
- * already. */
+/* First start: makes a root (key file `data_dir`/ca-ID.key, 0600) as the settings say and stores it as an issuer,
+ * number 1 unless there are foreign ones, and its certificate. A crash between key file and store is mended at the next
+ * call. RL_EEXISTS when there is an issuer of our own already. */
 rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e);
 /* A new key (`data_dir`/ca-ID.key) and root for a CA that exists, which issues from the next opening on. The subject is
  * the present one's, or `subject`; the rest is as the settings say. Not while an rl_ca is open. */
@@ -81,6 +81,27 @@ typedef struct rl_ca_indexed {
  * whole before the first of several transactions; doing it again changes nothing. RL_EBADMSG with the line, RL_EINVAL
  * for an issuer of our own. Blocks. */
 rl_err rl_ca_import_index(rl_ca *ca, const rl_issuer *issuer, rl_span text, rl_ca_indexed *out, rl_error *e);
+
+/* ---- takeover.c: an export (store/export.h) becomes this data folder's database ---- */
+typedef struct rl_ca_takeover rl_ca_takeover;
+typedef struct rl_ca_taken {
+    size_t issuers, certificates, objects;
+    /* Issuers whose key is not in the data folder: they are foreign ones here. */
+    rl_issuer_id without_key[RL_CA_ISSUERS_MAX];
+    size_t without_key_n;
+    /* Foreign issuers whose responder's key is not there: they have to certify another. */
+    rl_issuer_id without_delegate[RL_CA_ISSUERS_MAX];
+    size_t without_delegate_n;
+} rl_ca_taken;
+/* RL_EEXISTS when the data folder has a database. `s` is borrowed. */
+rl_err rl_ca_takeover_begin(const rl_settings *s, rl_ca_takeover **out, rl_error *e);
+/* The next line, without its end. RL_EBADMSG, RL_EUNSUPPORTED as rl_line_read, and for lines that contradict each
+ * other. */
+rl_err rl_ca_takeover_line(rl_ca_takeover *t, rl_span text, rl_error *e);
+/* Puts the database in its place. RL_EBADMSG when the export is not whole. */
+rl_err rl_ca_takeover_finish(rl_ca_takeover *t, rl_ca_taken *out, rl_error *e);
+/* Unless it was finished, nothing is left of it. NULL is allowed. */
+void rl_ca_takeover_free(rl_ca_takeover *t);
 
 /* ---- delegate.c: what a foreign issuer lets our responder say ----
  * Its key is in `data_dir`/ocsp-ID.key, the certificate that the foreign CA gave it in the issuer's record. */

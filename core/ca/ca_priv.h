@@ -26,6 +26,7 @@ struct rl_ca {
 };
 
 /* ---- ca.c ---- */
+#define CA_KEY_FILE "file:" /* of a key reference: the rest is a file's name in the data folder */
 /* Takes over the issuers that were stored since: those up to `last`. */
 rl_err ca_grow(rl_ca *ca, rl_issuer_id last, rl_error *e);
 /* The key in a file of the data folder; made as `type` when there is none, RL_ENOTFOUND for RL_KEY_AUTO. */
