@@ -303,6 +303,13 @@ static void take_generated_challenge(struct load *l)
     free_secret(text, strlen(text));
 }
 
+static void check_tls(struct load *l)
+{
+    const rl_settings *s = l->s;
+    if (s->http.tls_cert && s->http.tls_key && s->http.tls_key[0] && !s->http.tls_cert[0])
+        complain(l, "REVLINE_TLS_KEY", s->http.tls_key, "is set without REVLINE_TLS_CERT");
+}
+
 static void derive_base_url(struct load *l)
 {
     rl_settings *s = l->s;
@@ -435,6 +442,7 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
         load_row(&l, &s->priv->rows[i]);
     check_names(&l);
     take_generated_challenge(&l);
+    check_tls(&l);
     derive_base_url(&l);
     derive_cloud(&l);
     return l.err;

@@ -125,8 +125,10 @@ enum {
 typedef struct rl_settings {
     char *data_dir;
     struct {
-        char *listen;   /* host:port, [v6]:port */
-        char *base_url; /* no trailing slash; derived from the listener when not set */
+        char *listen;                    /* host:port, [v6]:port */
+        char *https_listen, *est_listen; /* likewise, "" = none; the second one asks for client certificates */
+        char *tls_cert, *tls_key;        /* paths of PEM files; no certificate: the own CA issues one */
+        char *base_url;                  /* no trailing slash; derived from the listener when not set */
         int64_t workers;
         int64_t header_limit; /* octets of request line and headers */
         int64_t ocsp_body_limit, scep_body_limit;

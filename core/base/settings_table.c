@@ -100,6 +100,16 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Folder of the database, the keys and the control socket."},
     {"REVLINE_HTTP_LISTEN", RL_T_ADDRESS, AT(http.listen), "0.0.0.0:8080", .group = "Server",
      .help = "Where plain HTTP is served: OCSP, SCEP, CA certificate, probes, metrics."},
+    {"REVLINE_HTTPS_LISTEN", RL_T_ADDRESS, AT(http.https_listen), "", .group = "Server",
+     .help = "Where the same is served over TLS, and what is only served there; empty: nowhere."},
+    {"REVLINE_EST_LISTEN", RL_T_ADDRESS, AT(http.est_listen), "", .group = "Server",
+     .help = "Where it is served over TLS to clients that are asked for a certificate, which they need not have: for "
+             "EST clients that renew by their certificate; browsers would show a prompt here. Empty: nowhere."},
+    {"REVLINE_TLS_CERT", RL_T_STRING, AT(http.tls_cert), "", .max = "1024", .group = "Server",
+     .help = "PEM file of the server certificate, the chain behind it; read again when it changes and on SIGHUP. "
+             "Empty: the own CA issues one for the host names of REVLINE_BASE_URL, the listeners and this machine."},
+    {"REVLINE_TLS_KEY", RL_T_STRING, AT(http.tls_key), "", .max = "1024", .group = "Server",
+     .help = "PEM file of its private key; empty: in the file of the certificate."},
     {"REVLINE_BASE_URL", RL_T_URL, AT(http.base_url), "", "from the listener", .alias = "AppConfig__BaseUrl",
      .group = "Server", .help = "How clients reach this server: goes into the certificates' AIA extension."},
     {"REVLINE_WORKERS", RL_T_INT, AT(http.workers), "", "number of cores", "1", "256", .group = "Server",

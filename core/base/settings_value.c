@@ -162,7 +162,7 @@ static rl_err parse_string(const rl_setting_row *row, rl_span text, char **field
             text.n--;
         RL_TRY(check_url(text));
     }
-    if (row->type == RL_T_ADDRESS)
+    if (row->type == RL_T_ADDRESS && (text.n || !may_be_empty))
         RL_TRY(check_address(text));
     if (row->type == RL_T_STRING && (text.n || !may_be_empty))
         RL_TRY(in_range(row, (int64_t)text.n));
@@ -411,7 +411,8 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
     else
         snprintf(out, cap, "%s", kinds[row->type]);
     n = strlen(out);
-    if (n < cap && row->def[0] == 0 && (row->type == RL_T_STRING || row->type == RL_T_URL || rl_setting_is_list(row)))
+    if (n < cap && row->def[0] == 0 &&
+        (row->type == RL_T_STRING || row->type == RL_T_URL || row->type == RL_T_ADDRESS || rl_setting_is_list(row)))
         snprintf(out + n, cap - n, ", or empty");
 }
 
