@@ -13,6 +13,7 @@ static const struct upstream {
 } upstreams[] = {
     [RL_UPSTREAM_ANY] = {"the upstream", "the setting that has its URL"},
     [RL_UPSTREAM_GRAPH] = {"Microsoft Graph", "REVLINE_GRAPH_URL"},
+    [RL_UPSTREAM_INTUNE] = {"Intune", "REVLINE_INTUNE_URL"},
     [RL_UPSTREAM_JAMF] = {"Jamf Pro", "REVLINE_JAMF_URL"},
     [RL_UPSTREAM_CRL] = {"the other CA's server", "REVLINE_SYNC_CRL_URLS"},
 };
@@ -33,6 +34,9 @@ static const struct row {
     {RL_FAILED_STATUS, 404, 404, RL_UPSTREAM_GRAPH,
      "Check {url}: it must be the address of Microsoft Graph in your cloud. Otherwise nothing is to do: the source "
      "tries again by itself."},
+    {RL_FAILED_STATUS, 401, 403, RL_UPSTREAM_INTUNE,
+     "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the login that goes with it, and that the application has "
+     "{permission} with admin consent."},
     {RL_FAILED_STATUS, 401, 401, RL_UPSTREAM_JAMF,
      "Check that the API client or the account is enabled in Jamf Pro and has the privilege {permission}."},
     {RL_FAILED_STATUS, 403, 403, RL_UPSTREAM_JAMF,

@@ -12,7 +12,7 @@ typedef enum {
     RL_FAILED_CONTENT, /* a good status, but nothing that may be believed */
 } rl_failure_kind;
 
-typedef enum { RL_UPSTREAM_ANY, RL_UPSTREAM_GRAPH, RL_UPSTREAM_JAMF, RL_UPSTREAM_CRL } rl_upstream;
+typedef enum { RL_UPSTREAM_ANY, RL_UPSTREAM_GRAPH, RL_UPSTREAM_INTUNE, RL_UPSTREAM_JAMF, RL_UPSTREAM_CRL } rl_upstream;
 
 typedef struct rl_failure {
     rl_failure_kind kind;

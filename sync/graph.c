@@ -25,7 +25,6 @@ typedef struct graph_source {
     rl_sync_source base;
     const rl_graph_kind *kind;
     bool other; /* its other path: Graph refused the first */
-    bool told;  /* that it does without */
 
     rl_cursor_record cursor; /* as stored */
     bool cursor_read;
@@ -277,9 +276,8 @@ static bool may_do_without(const graph_source *s)
 
 static void do_without(graph_source *s)
 {
-    if (!s->told)
+    if (!atomic_exchange(&s->base.without, true))
         log_info("sync.without", "source", s->base.name, "permission", s->kind->permission);
-    s->told = true;
     s->base.full = false;
     s->base.attempts = 0;
     rl_source_done(&s->base, 0);
@@ -415,6 +413,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     rl_source_count(&s->base, 1, s->page.n, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);
+    atomic_store(&s->base.without, false);
     if (s->page.complete && may_do_without(s)) /* it does not have to: from now on other rules apply */
         rl_sync_wake(s->base.sync, "reweigh", true);
     err = move_on(s);

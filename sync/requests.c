@@ -134,6 +134,10 @@ static void on_answer(const rl_http_response *r, void *arg)
     if (s->base.sync->closing)
         return;
     rl_source_answered(&s->base, r);
+    if (r->err == RL_EDENIED) /* the look-up of the service, or a token */
+        s->base.failure = (rl_failure){.kind = RL_FAILED_STATUS, .status = 403};
+    else if (r->err == RL_ENOTFOUND || r->err == RL_EBADMSG)
+        s->base.failure = (rl_failure){.kind = RL_FAILED_CONTENT};
     if (r->err != RL_OK)
         fail(s, r->message, r->retry_after_ms);
     else if (r->status != 200)
@@ -239,6 +243,8 @@ rl_err rl_requests_make(rl_sync *sync)
     s->base.kind = &kind;
     s->base.interval = settings->sync.requests_interval;
     s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL" : rl_graph_needs(settings);
+    s->base.upstream = RL_UPSTREAM_INTUNE;
+    s->base.permission = "Application.Read.All of Microsoft Graph and a role of the Intune API";
     s->job.source = NAME;
     s->job.origin = "sync:" NAME;
     s->job.tenant = settings->azure.tenant_id;

@@ -57,13 +57,14 @@ struct rl_sync_source {
     rl_sync *sync;
     rl_source_state state;
     uv_timer_t timer;
-    uint64_t hold_until; /* loop time: an upstream's Retry-After; nobody's wish goes before it */
-    rl_failure failure;  /* of the try under way, if it fails now */
-    uint64_t serving;    /* asks that the round under way answers */
-    unsigned attempts;   /* failures since the source made headway: it resets them */
-    unsigned restarts;   /* failures since a round was completed that sent us back to the beginning */
-    bool restart;        /* the next round compares everything, whatever is stored */
-    bool again;          /* the next round follows at once */
+    uint64_t hold_until;  /* loop time: an upstream's Retry-After; nobody's wish goes before it */
+    rl_failure failure;   /* of the try under way, if it fails now */
+    uint64_t serving;     /* asks that the round under way answers */
+    unsigned attempts;    /* failures since the source made headway: it resets them */
+    unsigned restarts;    /* failures since a round was completed that sent us back to the beginning */
+    _Atomic bool without; /* it may not be read, and need not be: AADAndIntuneOpportunistic; any thread reads it */
+    bool restart;         /* the next round compares everything, whatever is stored */
+    bool again;           /* the next round follows at once */
 
     /* The round, for the log; begin resets them. */
     bool full;

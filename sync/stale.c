@@ -17,7 +17,7 @@ int64_t rl_stale_at(const rl_settings *s, rl_duration interval, int64_t last_suc
 /* Only what is a directory has certificates to decide about. */
 static bool is_watched(const rl_sync_source *s)
 {
-    return s->governs && !s->needs;
+    return s->governs && !s->needs && !atomic_load(&s->without);
 }
 
 bool rl_stale_concerns(const rl_sync_source *s, const rl_cert_record *cert)
@@ -77,9 +77,7 @@ void rl_stale_look(rl_sync *sync)
     int64_t now = rl_wall_s(), next = LOOK_S;
     for (size_t i = 0; i < sync->n; i++) {
         rl_sync_source *s = sync->sources[i];
-        if (!is_watched(s))
-            continue;
-        int64_t left = stale_at(s) - now;
+        int64_t left = is_watched(s) ? stale_at(s) - now : INT64_MAX;
         bool stale = left <= 0, before = s->status.stale; /* only this thread writes it */
         if (!stale && left < next)
             next = left;

@@ -109,7 +109,7 @@ static void finish(question *q, const rl_http_response *r)
 
 static void finish_failed(question *q, rl_err err, const char *message, int64_t retry_after_ms)
 {
-    rl_http_response r = {.err = err, .retry_after_ms = retry_after_ms};
+    rl_http_response r = {.err = err, .failure = RL_HTTP_BROKEN, .retry_after_ms = retry_after_ms};
     snprintf(r.message, sizeof(r.message), "%s", message);
     finish(q, &r);
 }
@@ -237,6 +237,7 @@ static void looked_up(rl_intune *i)
 static void list_refused(rl_intune *i, const rl_http_response *r)
 {
     char message[256];
+    rl_err refused = r->status == 401 || r->status == 403 ? RL_EDENIED : RL_EIO;
     if (r->status == 401 && !i->list_retried) {
         rl_error e = {0};
         rl_token_drop(i->graph, i->graph_number);
@@ -249,7 +250,7 @@ static void list_refused(rl_intune *i, const rl_http_response *r)
     snprintf(message, sizeof(message), "Graph answered %ld when it was asked for Intune's services%s%s%s", r->status,
              r->status == 403 ? ": the application lacks the permission Application.Read.All" : "",
              r->request_id[0] ? ", request-id " : "", r->request_id);
-    look_up_failed(i, RL_EDENIED, message, r->retry_after_ms);
+    look_up_failed(i, refused, message, r->retry_after_ms);
 }
 
 static void on_list(const rl_http_response *r, void *arg)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import time
 
 import pytest
 from cryptography import x509
@@ -267,6 +268,20 @@ def test_opportunistic_without_permission_is_as_aad(graph, synced):
     server.start()
     catch_up(server)
     assert [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"]
+
+
+def test_what_opportunistic_does_without_is_not_stale(graph, synced):
+    """Or else OCSP would answer tryLater for ever."""
+    graph.switch("fail", FORBIDDEN, on="managedDevices")
+    server = synced(**OPPORTUNISTIC, REVLINE_SYNC_STALE_AFTER="3s", REVLINE_SYNC_STALE_POLICY="trylater")
+    device = graph.add("devices", "pc")
+    certificate, _ = server.sign("5c6d0000-0000-4000-8000-000000000001", "static-aad")  # waits for its device in both
+    moment = time.monotonic() + 5
+    eventually(lambda: time.monotonic() > moment, "it would be stale by now")
+    assert "sync.stale source=intune-device" not in server.log()
+    graph.update("devices", device["id"], accountEnabled=False)
+    catch_up(server)
+    assert server.ocsp(certificate) == "good"
 
 
 def test_opportunistic_with_permission_that_is_taken_back(graph, synced):

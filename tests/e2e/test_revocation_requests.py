@@ -273,6 +273,7 @@ def test_a_look_up_that_is_refused(graph, synced, fail, text):
     graph.switch("fail", fail, on="intune.services")
     server = synced(**ASKED)
     eventually(lambda: text in (server.sync(SOURCE)["lastError"] or ""), "it is told")
+    assert ("Application.Read.All" in server.sync(SOURCE)["advice"]) == (fail["status"] == 403)
 
 
 # ---- settings ----

@@ -291,7 +291,7 @@ static void test_a_look_up_that_fails_ends_all_that_wait(void **state)
     ask(w, RL_INTUNE_PKI_CONNECTOR);
     ask(w, RL_INTUNE_SCEP_VALIDATION);
     until(w, 2);
-    assert_int_equal(w->err, RL_EDENIED);
+    assert_int_equal(w->err, RL_EIO);
     assert_non_null(strstr(w->message, "503"));
     assert_int_equal(count(w, &w->questions), 0);
     set_list(w, 0, false);

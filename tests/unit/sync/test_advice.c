@@ -37,6 +37,9 @@ static void a_refusal_names_the_permission_and_where_it_is_given(void **state)
     assert_advice(f, ADVISES("Read Computers", "Jamf Pro"));
     f.status = 401;
     assert_advice(f, ADVISES("Read Computers"));
+    f = (rl_failure){
+        .kind = RL_FAILED_STATUS, .status = 403, .upstream = RL_UPSTREAM_INTUNE, .permission = "Application.Read.All"};
+    assert_advice(f, ADVISES("Application.Read.All", "AZURE_CLIENT_ID"));
     f = (rl_failure){.kind = RL_FAILED_STATUS, .status = 403, .upstream = RL_UPSTREAM_CRL};
     assert_advice(f, ADVISES("REVLINE_SYNC_CRL_URLS", "public"));
 }
