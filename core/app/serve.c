@@ -79,6 +79,14 @@ static void print_profile(const char *path, void *url)
     printf("  SCEP            %s%s\n", (const char *)url, path);
 }
 
+static void print_tls(const rl_app *app, const char *what, unsigned port)
+{
+    const char *host = strstr(app->settings->http.base_url, "://") + 3;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
+    if (port != 0)
+        printf("  %-15s https://%.*s:%u\n", what, (int)n, host, port);
+}
+
 static void print_banner(const rl_app *app)
 {
     const rl_settings *s = app->settings;
@@ -95,6 +103,8 @@ static void print_banner(const rl_app *app)
            "  Probe           %s/probe\n"
            "  Metrics         %s/metrics\n",
            url, url, url);
+    print_tls(app, "HTTPS", rl_http_server_https_port(app->http));
+    print_tls(app, "EST, HTTPS", rl_http_server_est_port(app->http));
     if (s->generated_challenge_path)
         printf("  SCEP challenge  %s (kept in %s)\n", s->scep.profiles[RL_ENROLL_STATIC].challenge,
                s->generated_challenge_path);

@@ -20,7 +20,7 @@
 #include "base/log.h"
 
 enum {
-    NAMES_MAX = 4, /* the base URL's, two listeners', the machine's */
+    NAMES_MAX = 4,    /* the base URL's, two listeners', the machine's */
     NAME_MAX_N = 254, /* a host name and its end */
     OWN_CHECK_S = 60, /* the own certificate is looked at so often: it may have been revoked */
 };
@@ -146,18 +146,20 @@ static bool own_is_good(const rl_app *app, const char *path, int64_t *due)
 {
     names wanted;
     int64_t end;
-    FILE *f = fopen(path, "re");
-    X509 *cert = f != NULL ? PEM_read_X509(f, NULL, NULL, (void *)"") : NULL;
-    if (f != NULL)
-        fclose(f);
+    BIO *file = BIO_new_file(path, "r");
+    EVP_PKEY *key = file != NULL ? PEM_read_bio_PrivateKey(file, NULL, NULL, (void *)"") : NULL;
+    X509 *cert = key != NULL ? PEM_read_bio_X509(file, NULL, NULL, (void *)"") : NULL;
+    BIO_free(file);
     own_names(app->settings, &wanted);
-    bool good = cert != NULL && rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK && covers(cert, &wanted) &&
+    bool good = cert != NULL && X509_check_private_key(cert, key) == 1 &&
+                rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK && covers(cert, &wanted) &&
                 is_of_present_ca(app, cert) && is_good_in_store(app, cert);
     if (good) {
         *due = end - own_validity(app->settings) / 3000;
         good = rl_wall_s() < *due;
     }
     X509_free(cert);
+    EVP_PKEY_free(key);
     ERR_clear_error();
     return good;
 }

@@ -257,7 +257,7 @@ bool http_pending_sealed(rl_http_conn *c, rl_span ciphertext);
 bool http_tls_begin(rl_http_conn *c, bool asks);
 void http_tls_free(rl_http_conn *c); /* also of a plain one */
 /* Goes on with the handshake, then opens what was read into the exchange's buffer. True when there is something to
- * parse. The connection may be gone, or have failed and be `last`. */
+ * parse, or to wait for. The connection may be gone, or have failed and be `last`. */
 bool http_tls_fill(rl_http_conn *c);
 /* Seals and sends the batch; *sent is how much of it, the rest is for later. False when the connection broke. */
 bool http_tls_send(rl_http_conn *c, size_t *sent);

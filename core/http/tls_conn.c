@@ -351,8 +351,11 @@ bool http_tls_fill(rl_http_conn *c)
     if (!may_open(c) || (!t->established && !handshake(c)))
         return false;
     bool more = open_all(c);
-    if (!c->gone && !t->broken && !send_sealed(c)) /* an answer to the client's key update */
+    /* The answer to a client's key update, which it may not take. */
+    if (!c->gone && !t->broken && (!send_sealed(c) || !http_flush(c)))
         http_conn_close(c);
+    if (c->pending != NULL)
+        more = true;
     if (!more && !c->gone && !c->last && SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN)
         more = said_bye(c);
     if (t->in.n == 0) {

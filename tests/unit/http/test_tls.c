@@ -1,5 +1,6 @@
 /* What is TLS's own: versions, who the client is, sessions, the end of a connection, what is no handshake, and changes
  * of the certificate. That requests are answered as in clear is for the other tests, which run over TLS as well. */
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 
@@ -374,6 +375,36 @@ static void test_key_updates_change_nothing(void **state)
     client_close(&c);
 }
 
+/* Each update asks for one in return, which nobody takes: it is an answer that is left unread. */
+static void test_a_client_that_wants_key_updates_and_does_not_read_is_cut(void **state)
+{
+    const int small = 4096;
+    fixture *f = fixture_new();
+    client c;
+    bool cut = false;
+    (void)state;
+    if (f->tls == NULL)
+        fixture_use_tls(f);
+    f->settings.http.body_timeout = 200;
+    fixture_start(f);
+    client_open(&c, f);
+    setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    assert_int_equal(fcntl(c.fd, F_SETFL, O_NONBLOCK), 0);
+    struct pollfd p = {.fd = c.fd, .events = POLLOUT};
+    while (!cut) { /* no key update waits for the one before, so a client that is not cut goes on for ever */
+        assert_int_equal(SSL_key_update(c.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        while (!cut && SSL_do_handshake(c.ssl) != 1)
+            cut = poll(&p, 1, CLIENT_PATIENCE_S * 1000) != 1 || (p.revents & (POLLERR | POLLHUP)) != 0;
+    }
+    assert_true(p.revents & (POLLERR | POLLHUP));
+    ERR_clear_error();
+    client_close(&c);
+    client_open(&c, f);
+    assert_usable(&c);
+    client_close(&c);
+    fixture_free(f);
+}
+
 /* ---- what is no handshake ---- */
 
 static void test_http_in_clear_is_told_so(void **state)
@@ -559,6 +590,7 @@ int main(void)
         WITH_TLS(test_many_records_in_one_segment_are_answered_in_order),
         WITH_TLS(test_a_client_that_reads_late_gets_everything),
         WITH_TLS(test_key_updates_change_nothing),
+        cmocka_unit_test(test_a_client_that_wants_key_updates_and_does_not_read_is_cut),
         WITH_TLS(test_http_in_clear_is_told_so),
         WITH_TLS(test_old_versions_and_other_protocols_are_refused),
         WITH_TLS(test_renegotiation_is_refused),
