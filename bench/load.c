@@ -178,6 +178,7 @@ static const char help[] =
     "  --seconds S         measured time (3)\n"
     "  --warmup S          time before it that is not counted (0.5)\n"
     "  --seed N            of the random draws (1)\n"
+    "  --tls               over TLS, whatever the server's certificate\n"
     "  --once              every request of the file once, in order, instead of measuring for a time\n"
     "  --answer-of N       the server answers the file's request N (from 0) whatever is asked: floor, nginx\n"
     "  --pid PID           the server's process: its CPU time and resident memory\n"
@@ -197,11 +198,11 @@ static unsigned number(const char *text, unsigned min, unsigned max)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option names[] = {{"host", 1, 0, 'h'},        {"port", 1, 0, 'p'},      {"requests", 1, 0, 'r'},
-                                          {"connections", 1, 0, 'c'}, {"pipeline", 1, 0, 'l'},  {"threads", 1, 0, 't'},
-                                          {"seconds", 1, 0, 's'},     {"warmup", 1, 0, 'w'},    {"seed", 1, 0, 'x'},
-                                          {"once", 0, 0, 'o'},        {"answer-of", 1, 0, 'a'}, {"pid", 1, 0, 'i'},
-                                          {"json", 0, 0, 'j'},        {"help", 0, 0, '?'},      {0, 0, 0, 0}};
+    static const struct option names[] = {
+        {"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},    {"requests", 1, 0, 'r'}, {"connections", 1, 0, 'c'},
+        {"pipeline", 1, 0, 'l'}, {"threads", 1, 0, 't'}, {"seconds", 1, 0, 's'},  {"warmup", 1, 0, 'w'},
+        {"seed", 1, 0, 'x'},     {"tls", 0, 0, 'e'},     {"once", 0, 0, 'o'},     {"answer-of", 1, 0, 'a'},
+        {"pid", 1, 0, 'i'},      {"json", 0, 0, 'j'},    {"help", 0, 0, '?'},     {0, 0, 0, 0}};
     int o;
     while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (o) {
@@ -231,6 +232,10 @@ static void parse(int argc, char **argv)
             break;
         case 'x':
             plan.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'e':
+            if (!(plan.tls = SSL_CTX_new(TLS_client_method())))
+                die("--tls", "cannot be set up");
             break;
         case 'o':
             plan.once = true;
@@ -262,6 +267,7 @@ int main(int argc, char **argv)
     parse(argc, argv);
     load_requests(opt.requests);
     int code = run();
+    SSL_CTX_free(plan.tls);
     free(plan.requests);
     free(plan.file);
     return code;

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <openssl/ssl.h>
+
 #include "histogram.h"
 
 enum { PIPELINE_MAX = 64, CONNECTIONS_MAX = 4096, THREADS_MAX = 64, REQUEST_MAX = 16 * 1024 };
@@ -26,6 +28,7 @@ struct plan {
     unsigned connections, pipeline, threads;
     uint64_t seed;
     long answer_of; /* the server answers this request whatever is asked; -1: what was asked */
+    SSL_CTX *tls;   /* NULL: in clear */
     bool once;      /* every request once, in order, instead of at random until the window closes */
     uint8_t *file;  /* the requests file: what `requests` points into */
     struct request *requests;

@@ -4,6 +4,7 @@ Every server runs on one core and the load generator on another. The servers tak
 order changes from one repetition to the next, so what else the machine does meets them alike; a ratio is always that
 of figures from the same repetition. A figure is the median over the repetitions.
 """
+import argparse
 import contextlib
 import json
 import os
@@ -24,6 +25,8 @@ WORKLOADS = [
     ("GET", "get", 1, CACHED),
     ("POST, 16 pipelined", "post", 16, CACHED),
     ("GET, 16 pipelined", "get", 16, CACHED),
+    ("POST over TLS", "post", 1, ["Revline", "Revline, TLS"]),
+    ("POST over TLS, 16 pipelined", "post", 16, ["Revline", "Revline, TLS"]),
     ("POST, new connections", "post", 1, ["openssl ocsp"]),
 ]
 CONNECTIONS = {"openssl ocsp": 4}  # it answers one connection at a time
@@ -32,9 +35,10 @@ ONE_ANSWER = ("floor", "nginx")   # whatever is asked
 
 def start_servers(stack, options, data, folder):
     """All servers by workload file and name; idle ones cost nothing."""
-    revline = prepare.Revline(options.revline, data, tools.PIN_SERVER)
+    revline = prepare.Revline(options.revline, data, tools.PIN_SERVER, REVLINE_HTTPS_LISTEN="127.0.0.1:0")
     stack.callback(revline.stop)
     started = {(file, "Revline"): revline for file in ("post", "get")}
+    started["post", "Revline, TLS"] = argparse.Namespace(pid=revline.pid, port=revline.tls_port)
     heads = {}
     for file in ("post", "get"):
         requests, one, all_ = (os.path.join(place, name) for place, name in
@@ -54,7 +58,7 @@ def start_servers(stack, options, data, folder):
 
 
 def measure_once(options, data, server, name, file, pipeline, seed):
-    more = ["--answer-of", "0"] if name in ONE_ANSWER else []
+    more = ["--answer-of", "0"] if name in ONE_ANSWER else ["--tls"] if name == "Revline, TLS" else []
     return tools.load(options, server.port, os.path.join(data, f"{file}.req"), "--pid", str(server.pid), "--pipeline",
                       str(pipeline), "--connections", str(CONNECTIONS.get(name, 64)), "--seconds",
                       str(options.seconds), "--warmup", "0.3", "--seed", str(seed), *more)

@@ -31,7 +31,8 @@ class Revline:
                                             stdout=log, stderr=log)
         self.pid = self.process.pid
         try:
-            self.port = self._wait_ready()
+            ready = self._wait_ready()
+            self.port, self.tls_port = int(ready["http_port"]), int(ready["https_port"])
         except BaseException:
             self.stop()
             raise
@@ -42,7 +43,7 @@ class Revline:
             with open(self.log, encoding="utf-8", errors="replace") as log:
                 for line in log:
                     if '"serve.ready"' in line and line.endswith("\n"):
-                        return int(json.loads(line)["http_port"])
+                        return json.loads(line)
             time.sleep(0.005)
         with open(self.log, encoding="utf-8", errors="replace") as log:
             raise SystemExit("revline does not start:\n" + log.read())

@@ -5,7 +5,10 @@
  * outside of it. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,6 +22,7 @@ enum { EVENTS = 256, READ_MAX = 256 * 1024, REST_MAX = 64 * 1024, LOST_AFTER_NS 
 
 struct conn {
     int fd;
+    SSL *ssl;                    /* NULL: in clear */
     bool waits;                  /* for room to write */
     unsigned asked, answered;    /* of the running batch */
     uint32_t want[PIPELINE_MAX]; /* which requests these are */
@@ -53,6 +57,48 @@ static uint32_t draw(struct worker *w)
 }
 
 /* ---- connections ---- */
+/* The handshake is made while everything waits: it is not what is measured. */
+static bool secure(struct worker *w, struct conn *c)
+{
+    if (!w->plan->tls)
+        return true;
+    if (!(c->ssl = SSL_new(w->plan->tls)) || SSL_set_fd(c->ssl, c->fd) != 1)
+        return false;
+    SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    return SSL_connect(c->ssl) == 1 && fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
+static void hang_up(struct conn *c)
+{
+    SSL_free(c->ssl);
+    c->ssl = NULL;
+    close(c->fd);
+}
+
+/* As send(2) and recv(2) without waiting. */
+static ssize_t result(SSL *ssl, int n)
+{
+    int error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl, n);
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+    return n > 0 ? n : error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+static ssize_t put(struct conn *c, const uint8_t *p, size_t n)
+{
+    if (!c->ssl)
+        return send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ERR_clear_error();
+    return result(c->ssl, SSL_write(c->ssl, p, (int)n));
+}
+
+static ssize_t get(struct conn *c, uint8_t *p, size_t n)
+{
+    if (!c->ssl)
+        return recv(c->fd, p, n, MSG_DONTWAIT);
+    ERR_clear_error();
+    return result(c->ssl, SSL_read(c->ssl, p, (int)n)); /* one record: what follows is still the socket's */
+}
+
 static bool dial(struct worker *w, struct conn *c)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(w->plan->port)};
@@ -64,7 +110,7 @@ static bool dial(struct worker *w, struct conn *c)
     c->asked = c->answered = 0;
     c->out_n = c->rest_n = 0;
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof(a)) != 0 ||
-        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 || !secure(w, c) ||
         epoll_ctl(w->poller, EPOLL_CTL_ADD, c->fd, &ev) != 0) {
         w->figures.faults[FAULT_CONNECT]++;
         w->failed = true;
@@ -84,7 +130,7 @@ static void watch(struct worker *w, struct conn *c, bool waits)
 /* Writes, and keeps what did not fit for later. False when the connection is gone. */
 static bool write_some(struct worker *w, struct conn *c, const uint8_t *p, size_t n)
 {
-    ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = put(c, p, n);
     if (sent < 0 && errno != EAGAIN)
         return false;
     size_t done = sent < 0 ? 0 : (size_t)sent;
@@ -123,7 +169,7 @@ static bool ask(struct worker *w, struct conn *c, int64_t now)
 static void redial(struct worker *w, struct conn *c)
 {
     int64_t now = now_ns();
-    close(c->fd);
+    hang_up(c);
     w->figures.reconnects++;
     if (dial(w, c) && !ask(w, c, now)) {
         w->figures.faults[FAULT_CLOSED]++;
@@ -182,7 +228,7 @@ static void readable(struct worker *w, struct conn *c)
 {
     if (c->rest_n > 0)
         memcpy(w->in, c->rest, c->rest_n);
-    ssize_t got = recv(c->fd, w->in + c->rest_n, READ_MAX, MSG_DONTWAIT);
+    ssize_t got = get(c, w->in + c->rest_n, READ_MAX);
     int64_t now = now_ns();
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -247,6 +293,7 @@ static void *work(void *arg)
     struct worker *w = arg;
     struct epoll_event events[EVENTS];
     int n = 1;
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     for (unsigned i = 0; i < w->conns_n; i++)
         if (dial(w, &w->conns[i]) && !ask(w, &w->conns[i], now_ns()))
             w->figures.faults[FAULT_CLOSED]++;
@@ -293,7 +340,7 @@ void worker_join(struct worker *w, struct figures *sum)
     pthread_join(w->thread, NULL);
     add(sum, &w->figures);
     for (unsigned i = 0; i < w->conns_n; i++) {
-        close(w->conns[i].fd);
+        hang_up(&w->conns[i]);
         free(w->conns[i].out);
         free(w->conns[i].rest);
     }
