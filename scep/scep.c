@@ -11,11 +11,8 @@
 #include "scep/scep_priv.h"
 
 static const char *const paths[RL_ENROLL_NAMED] = {
-    [RL_ENROLL_STATIC] = "/static",
-    [RL_ENROLL_STATIC_AAD] = "/static/aad",
-    [RL_ENROLL_JAMF] = "/jamf",
-    [RL_ENROLL_DC] = "/dc",
-    [RL_ENROLL_INTUNE] = "/certsrv/mscep/mscep.dll",
+    [RL_ENROLL_STATIC] = "/static", [RL_ENROLL_STATIC_AAD] = "/static/aad",          [RL_ENROLL_JAMF] = "/jamf",
+    [RL_ENROLL_DC] = "/dc",         [RL_ENROLL_INTUNE] = "/certsrv/mscep/mscep.dll",
 };
 
 /* Of the pool's threads: an enrollment waits for the store's sync. */

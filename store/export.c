@@ -215,6 +215,14 @@ static json_t *cursor_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     return out;
 }
 
+static json_t *queue_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
+{
+    (void)s;
+    *err = RL_OK;
+    return json_pack("{s:s,s:s#,s:o}", "type", "queue", "name", (const char *)key.p, (int)key.n, "value",
+                     octets_json(value.p, value.n));
+}
+
 static json_t *delta_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
 {
     rl_delta_record r;
@@ -307,7 +315,7 @@ rl_err rl_store_export(rl_store *s, bool (*fn)(const json_t *line, void *ctx), v
     } families[] = {{CF_META, meta_line},       {CF_ISSUER, issuer_line}, {CF_HELD, change_line},
                     {CF_CERT, cert_line},       {CF_HELD, held_line},     {CF_REVOKED, revoked_line},
                     {CF_BINDING, binding_line}, {CF_OBJECT, object_line}, {CF_CURSOR, cursor_line},
-                    {CF_DELTA, delta_line},     {CF_AUDIT, audit_line}};
+                    {CF_QUEUE, queue_line},     {CF_DELTA, delta_line},   {CF_AUDIT, audit_line}};
     struct walk w = {.s = s, .fn = fn, .ctx = ctx};
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
         rl_err err = walk_family(&w, families[i].cf, families[i].make);

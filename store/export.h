@@ -37,6 +37,7 @@ typedef struct rl_line {
         RL_LINE_BINDING,
         RL_LINE_OBJECT,
         RL_LINE_CURSOR,
+        RL_LINE_QUEUE,
         RL_LINE_END,
     } kind;
     rl_issuer_id issuer;           /* ISSUER */
@@ -45,10 +46,10 @@ typedef struct rl_line {
     rl_change_record change;       /* CHANGE */
     rl_cert_id id;                 /* CERT, BINDING */
     rl_cert_record cert;           /* CERT */
-    rl_buf der;                    /* CERT: empty when only the serial number is known */
+    rl_buf der;                    /* CERT: empty when only the serial number is known; QUEUE: what to say */
     rl_binding name;               /* BINDING, OBJECT: source and object id */
     rl_object_record object;       /* OBJECT */
-    char source[RL_OBJECT_ID_MAX]; /* CURSOR */
+    char source[RL_OBJECT_ID_MAX]; /* CURSOR; QUEUE: its name */
     rl_cursor_record cursor;       /* CURSOR */
 } rl_line;
 /* Reads one line. A certificate's status must be the one that its reasons give. RL_EBADMSG naming the member that is

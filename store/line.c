@@ -328,6 +328,13 @@ static void take_cursor(reader *r, rl_line *l)
     c->last_full = time_of(r, "lastFull");
 }
 
+static void take_queue(reader *r, rl_line *l)
+{
+    l->kind = RL_LINE_QUEUE;
+    take_word(r, "name", l->source, sizeof(l->source));
+    take_octets(r, "value", true, &l->der);
+}
+
 static void take_history(reader *r, rl_line *l)
 {
     (void)r;
@@ -348,7 +355,8 @@ static rl_err take_line(const json_t *o, rl_line *out, rl_error *e)
     } types[] = {{"certificate", take_cert}, {"object", take_object}, {"binding", take_binding},
                  {"delta", take_history},    {"audit", take_history}, {"revoked", take_history},
                  {"held", take_history},     {"issuer", take_issuer}, {"change", take_change},
-                 {"cursor", take_cursor},    {"meta", take_meta},     {"end", take_end}};
+                 {"cursor", take_cursor},    {"meta", take_meta},     {"end", take_end},
+                 {"queue", take_queue}};
     const char *type = rl_json_str(o, "type");
     reader r = {.o = o, .e = e};
     for (size_t i = 0; type && i < sizeof(types) / sizeof(types[0]); i++) {

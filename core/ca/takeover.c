@@ -161,6 +161,8 @@ static rl_err put_line(rl_store_txn *txn, rl_line *l)
         return rl_txn_put_object(txn, l->name.source, l->name.id, &l->object);
     case RL_LINE_CURSOR:
         return put_cursor(txn, l);
+    case RL_LINE_QUEUE:
+        return rl_txn_queue_put(txn, l->source, rl_buf_span(&l->der));
     case RL_LINE_HISTORY:
     case RL_LINE_END:
         break;

@@ -395,8 +395,8 @@ static void scepmans_other_names_are_ignored_and_listed(void **state)
     assert_string_equal(l.s.ignored, "AppConfig__CRL__Source AppConfig__EnableCertificateStorage");
     assert_int_equal(rl_settings_print(&l.s, &out), RL_OK);
     assert_int_equal(rl_buf_append(&out, "", 1), RL_OK);
-    assert_non_null(
-        strstr((char *)out.p, "Set, but of no meaning here: AppConfig__CRL__Source AppConfig__EnableCertificateStorage\n"));
+    assert_non_null(strstr(
+        (char *)out.p, "Set, but of no meaning here: AppConfig__CRL__Source AppConfig__EnableCertificateStorage\n"));
     rl_buf_free(&out);
     unload(&l);
 }
