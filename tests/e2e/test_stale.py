@@ -54,7 +54,8 @@ def test_try_later_for_what_the_silent_directory_decides_and_back_at_once(fleet,
     assert fleet.answers() == FRESH  # and in the cache now
     graph.switch("fail", {"status": 503}, on="devices")
     eventually(lambda: fleet.answers() == STALE, "tryLater for the devices' alone, cached answers have ended too")
-    assert is_stale(server) and not server.sync("entra-user")["stale"]
+    eventually(lambda: is_stale(server), "the source is shown as stale")
+    assert not server.sync("entra-user")["stale"]
     probe = json.loads(server.http("GET", "/probe")[2])
     assert probe["status"] == "degraded" and probe["parts"]["sync"]["entra-device"]["stale"]
     assert server.metrics()['revline_sync_stale{source="entra-device"}'] == 1
