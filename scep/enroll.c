@@ -145,16 +145,14 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     rl_issued_clear(&issued);
 }
 
-/* The challenge or one of the old ones, each compared whole. */
-static bool challenge_holds(const scep_profile *p, const scep_request *r)
+bool scep_challenge_holds(const rl_profile_rules *rules, const char *given)
 {
-    const rl_profile_rules *rules = p->certificate.rules;
-    if (!r->challenge || !rules->challenge || !rules->challenge[0])
+    if (!given || !rules->challenge || !rules->challenge[0])
         return false;
-    bool holds = rl_secret_eq(rl_span_str(rules->challenge), rl_span_str(r->challenge));
+    bool holds = rl_secret_eq(rl_span_str(rules->challenge), rl_span_str(given));
     for (const char *at = rules->old_challenges; at && *at; at += strspn(at, " ")) {
         size_t n = strcspn(at, " ");
-        holds |= n > 0 && rl_secret_eq(rl_span_of(at, n), rl_span_str(r->challenge));
+        holds |= n > 0 && rl_secret_eq(rl_span_of(at, n), rl_span_str(given));
         at += n;
     }
     return holds;
@@ -165,7 +163,7 @@ static bool challenge_holds(const scep_profile *p, const scep_request *r)
 static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_cert_id *old,
                         const rl_cert_id **renews, scep_refusal *why)
 {
-    bool given = r->challenge && r->challenge[0], holds = challenge_holds(p, r);
+    bool given = r->challenge && r->challenge[0], holds = scep_challenge_holds(p->certificate.rules, r->challenge);
     if (p->id == RL_PROFILE_INTUNE && given)
         return RL_OK; /* Intune judges the whole request */
     if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {

@@ -28,10 +28,42 @@ bool scep_signer_is_ours(const rl_scep *s, const scep_request *r)
     return own_issuer(s, r) != NULL;
 }
 
+static bool is_bound(const rl_cert_record *cert, rl_source object, rl_source name)
+{
+    return rl_cert_binding(cert, object) || rl_cert_binding(cert, name);
+}
+
+static rl_cert_kind jamf_kind(const rl_cert_record *cert)
+{
+    bool computer = rl_cert_binding(cert, RL_SOURCE_JAMF_COMPUTER) != NULL;
+    if (is_bound(cert, RL_SOURCE_JAMF_USER, RL_SOURCE_JAMF_USER_NAME))
+        return computer ? RL_KIND_JAMF_USER_WITH_COMPUTER : RL_KIND_JAMF_USER_WITH_DEVICE;
+    return computer ? RL_KIND_JAMF_COMPUTER : RL_KIND_JAMF_DEVICE;
+}
+
+/* Whose it is, in the words of the setting. False: of no enrollment profile. */
+static bool kind_of(const rl_scep *s, const rl_cert_record *cert, rl_cert_kind *kind)
+{
+    rl_profile_id id;
+    rl_profile p;
+    if (rl_profile_find(s->settings, cert->profile, &id) != RL_OK || (unsigned)id >= RL_ENROLL_MAX ||
+        !rl_profile_get(s->settings, id, &p))
+        return false;
+    *kind = id == RL_PROFILE_DC                                               ? RL_KIND_DC
+            : p.bind == RL_BIND_JAMF                                          ? jamf_kind(cert)
+            : p.bind == RL_BIND_NONE                                          ? RL_KIND_STATIC
+            : is_bound(cert, RL_SOURCE_ENTRA_USER, RL_SOURCE_ENTRA_USER_NAME) ? RL_KIND_INTUNE_USER
+                                                                              : RL_KIND_INTUNE_DEVICE;
+    return true;
+}
+
 bool scep_renewal_allowed(const rl_scep *s, const scep_profile *p, const rl_cert_record *old)
 {
-    (void)s;
-    return p->certificate.rules->renewals && strcmp(old->profile, p->certificate.name) == 0;
+    const rl_profile_rules *rules = p->certificate.rules;
+    rl_cert_kind kind;
+    if (!rules->renewals || strcmp(old->profile, p->certificate.name) == 0)
+        return rules->renewals;
+    return kind_of(s, old, &kind) && (rules->renewal_kinds & (1u << kind));
 }
 
 /* ---- the same names ---- */

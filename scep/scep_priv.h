@@ -74,6 +74,10 @@ void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message
 rl_err scep_intune_enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_issued *issued,
                           scep_refusal *why, rl_error *e);
 
+/* Whether it is the profile's challenge or one of its old ones, each compared whole and in constant time. NULL is not.
+ */
+bool scep_challenge_holds(const rl_profile_rules *rules, const char *given);
+
 /* ---- authority.c: what is told of the CA ---- */
 /* Who decrypts and signs, and the ready bodies. */
 rl_err scep_authority_open(rl_scep *s, rl_error *e);

@@ -11,6 +11,7 @@
 #include "http/server.h"
 #include "ocsp/crl_publish.h"
 #include "ocsp/ocsp.h"
+#include "scep/est.h"
 #include "scep/scep.h"
 #include "sync/sync.h"
 
@@ -22,6 +23,7 @@ typedef struct rl_app {
     rl_crls *crls;
     rl_events *events;
     rl_scep *scep;
+    rl_est *est;
     rl_sync *sync;
     rl_http_server *http;
     struct rl_app_tls *tls; /* NULL without a TLS listener */

@@ -1,0 +1,484 @@
+/* EST (RFC 7030, RFC 8951): the same profiles as SCEP's, by TLS. `/.well-known/est/{label}/{operation}`; the label is a
+ * profile's name, without one it is `static`, and for a renewal the profile of the certificate that is renewed.
+ *
+ * Who enrolls is authorised by the profile's challenge, as the password of HTTP Basic; who renews, by the certificate
+ * of its TLS connection, which has to be one of ours that is good now. */
+#include "scep/est.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "scep/scep_priv.h"
+
+#define EST_ROOT "/.well-known/est/"
+
+enum { WAITING = 4, LINE = 64 };
+
+struct rl_est {
+    rl_scep *scep;
+    rl_http_pool *pool;
+    rl_metric *results[4][3]; /* by operation, by result */
+};
+
+typedef enum { EST_ENROLL, EST_REENROLL, EST_KEYGEN, EST_OTHER } est_operation;
+static const char *const operations[] = {"simpleenroll", "simplereenroll", "serverkeygen"};
+enum { EST_ISSUED, EST_REFUSED, EST_FAILED };
+
+/* ---- base64 as on the wire: RFC 8951 §3.1 ---- */
+/* In lines, as PEM has it: old clients read no longer ones. */
+static rl_err append_base64(rl_span in, rl_buf *out)
+{
+    size_t cap = in.n * 2 + 8;
+    char *text = malloc(cap);
+    rl_err err = text ? rl_base64_encode(in, false, text, cap) : RL_ENOMEM;
+    for (size_t at = 0, n = err == RL_OK ? strlen(text) : 0; err == RL_OK && at < n; at += LINE) {
+        err = rl_buf_append(out, text + at, n - at < LINE ? n - at : LINE);
+        if (err == RL_OK)
+            err = rl_buf_append(out, "\r\n", 2);
+    }
+    if (text)
+        explicit_bzero(text, cap);
+    free(text);
+    return err;
+}
+
+/* Base64 with any white space in it, with PEM's first and last line or not; or plain DER. */
+static rl_err read_request(rl_http_request *req, X509_REQ **csr, rl_error *e)
+{
+    rl_span body = req->body;
+    uint8_t *clean = rl_arena_alloc(req->arena, body.n + 1);
+    size_t n = 0;
+    if (!clean)
+        return rl_fail(e, RL_ENOMEM, "est", "out of memory");
+    if (body.n > 0 && (body.p[0] == 0x30 || body.p[0] == '-'))
+        return rl_csr_from_any(body, csr, e);
+    for (size_t i = 0; i < body.n; i++)
+        if (body.p[i] != '\r' && body.p[i] != '\n' && body.p[i] != ' ' && body.p[i] != '\t')
+            clean[n++] = body.p[i];
+    if (n == 0 || rl_base64_decode(rl_span_of(clean, n), false, clean, n, &n) != RL_OK)
+        return rl_fail(e, RL_EBADMSG, "est", "the body is no certificate request (PKCS#10) in base64");
+    return rl_csr_from_any(rl_span_of(clean, n), csr, e);
+}
+
+/* ---- who ---- */
+static const scep_profile *find_profile(const rl_est *est, rl_span label)
+{
+    if (label.n == 0)
+        label = RL_SPAN_LIT("static");
+    for (size_t i = 0; i < est->scep->endpoints_n; i++)
+        if (rl_span_eq(label, rl_span_str(est->scep->endpoints[i].profile.certificate.name)))
+            return &est->scep->endpoints[i].profile;
+    return NULL;
+}
+
+/* The password of HTTP Basic (RFC 7617), into the arena; NULL when there is none. The user's name does not matter. */
+static char *basic_password(rl_http_request *req)
+{
+    rl_span value = rl_http_header(req, "Authorization");
+    size_t n;
+    if (value.n < 7 || !rl_span_ieq((rl_span){value.p, 6}, RL_SPAN_LIT("Basic ")))
+        return NULL;
+    value = (rl_span){value.p + 6, value.n - 6};
+    char *text = rl_arena_zalloc(req->arena, value.n + 1);
+    if (!text || rl_base64_decode(value, false, (uint8_t *)text, value.n, &n) != RL_OK || memchr(text, 0, n))
+        return NULL;
+    text[n] = 0;
+    char *colon = strchr(text, ':');
+    return colon ? colon + 1 : NULL;
+}
+
+/* ---- one request ---- */
+typedef struct est_job {
+    rl_est *est;
+    const scep_profile *profile; /* NULL, of a renewal: that of the certificate */
+    est_operation operation;
+    const char *password;
+    int status;
+    const char *headers; /* static */
+    rl_buf body;
+    char why[RL_ERROR_MESSAGE_MAX];
+    char boundary[33];
+} est_job;
+
+static void refuse(est_job *job, int status, const char *why)
+{
+    job->status = status;
+    snprintf(job->why, sizeof(job->why), "%s", why);
+    for (char *c = job->why; *c; c++)
+        if (*c < 0x20 || *c > 0x7e) /* names come from the request, in whatever encoding */
+            *c = '?';
+}
+
+static void refuse_for(est_job *job, rl_err err, const rl_error *e)
+{
+    bool blame =
+        err == RL_EINVAL || err == RL_EBADMSG || err == RL_ERANGE || err == RL_EUNSUPPORTED || err == RL_EDENIED;
+    bool later = err == RL_ENOMEM || err == RL_EBUSY || err == RL_ECANCELED || err == RL_ETIMEDOUT;
+    if (!blame)
+        log_error("est.failed", "error", e->message[0] ? e->message : rl_err_name(err));
+    refuse(job,
+           err == RL_EDENIED ? 403
+           : blame           ? 400
+           : later           ? 503
+                             : 500,
+           blame ? (e->message[0] ? e->message : rl_err_name(err)) : "the server cannot answer now, try again");
+}
+
+/* The profile in which the certificate was issued. */
+static const scep_profile *profile_of(const rl_est *est, X509 *cert)
+{
+    const rl_issuer *issuer = rl_ca_signer_of(est->scep->ca, cert);
+    rl_cert_record record;
+    rl_serial serial;
+    if (!issuer || rl_x509_serial(cert, &serial) != RL_OK)
+        return NULL;
+    rl_cert_id id = {.issuer = issuer->id, .serial_n = serial.n};
+    memcpy(id.serial, serial.b, serial.n);
+    if (rl_store_cert(est->scep->store, &id, &record) != RL_OK)
+        return NULL;
+    const scep_profile *p = find_profile(est, rl_span_str(record.profile));
+    rl_cert_clear(&record);
+    return p;
+}
+
+/* RFC 7030 §3.3.2, §4.2.2: the certificate of the connection is renewed. */
+static bool may_renew(est_job *job, rl_span der, X509_REQ *csr)
+{
+    scep_request r = {.csr = csr};
+    scep_refusal why;
+    rl_cert_id old;
+    rl_error e = {0};
+    bool may = false;
+    if (der.n == 0) {
+        refuse(job, 401, "a renewal needs the TLS client certificate that is renewed (REVLINE_EST_LISTEN)");
+        return false;
+    }
+    if (rl_x509_from_der(der, &r.signer, &e) != RL_OK) {
+        refuse(job, 403, "the client certificate cannot be read");
+        return false;
+    }
+    if (!job->profile)
+        job->profile = profile_of(job->est, r.signer);
+    rl_err err = job->profile ? scep_renewal_check(job->est->scep, job->profile, &r, false, &old, &why) : RL_EDENIED;
+    if (!job->profile)
+        refuse(job, 403, "the client certificate is none of an enrollment profile that is on here");
+    else if (err == RL_EDENIED)
+        refuse(job, 403, why.text);
+    else if (err != RL_OK)
+        refuse_for(job, err, &e);
+    may = err == RL_OK;
+    X509_free(r.signer);
+    return may;
+}
+
+static bool may_enroll(est_job *job)
+{
+    const rl_profile_rules *rules = job->profile->certificate.rules;
+    if (rules->challenge && scep_challenge_holds(rules, job->password))
+        return true;
+    refuse(job, 401,
+           job->password ? "the password is not the profile's challenge"
+                         : "enrollment needs HTTP Basic with the profile's challenge as password");
+    return false;
+}
+
+/* ---- answers ---- */
+static rl_err put_certificate(const rl_issued *issued, rl_buf *out, rl_error *e)
+{
+    rl_buf der = {0};
+    const rl_span cert = rl_span_of(issued->der, issued->der_n);
+    rl_err err = scep_certs_only(&cert, 1, &der, e);
+    if (err == RL_OK)
+        err = append_base64(rl_buf_span(&der), out);
+    rl_buf_free(&der);
+    return err;
+}
+
+#define CERTS_TYPE "application/pkcs7-mime; smime-type=certs-only"
+#define BASE64     "Content-Transfer-Encoding: base64\r\n"
+
+/* RFC 7030 §4.4.2: key and certificate, once and nowhere else. */
+static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued, rl_error *e)
+{
+    unsigned char *der = NULL;
+    uint8_t random[16];
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    int n = info ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : -1;
+    PKCS8_PRIV_KEY_INFO_free(info);
+    arc4random_buf(random, sizeof(random));
+    rl_err err = n > 0 ? rl_hex(rl_span_of(random, 16), job->boundary, sizeof(job->boundary))
+                       : rl_fail_openssl(e, "est", "the key cannot be encoded");
+    if (err == RL_OK)
+        err = rl_buf_printf(&job->body, "--%s\r\nContent-Type: application/pkcs8\r\n" BASE64 "\r\n", job->boundary);
+    if (err == RL_OK)
+        err = append_base64(rl_span_of(der, (size_t)n), &job->body);
+    if (err == RL_OK)
+        err = rl_buf_printf(&job->body, "--%s\r\nContent-Type: " CERTS_TYPE "\r\n" BASE64 "\r\n", job->boundary);
+    if (err == RL_OK)
+        err = put_certificate(issued, &job->body, e);
+    if (err == RL_OK)
+        err = rl_buf_printf(&job->body, "--%s--\r\n", job->boundary);
+    OPENSSL_clear_free(der, n > 0 ? (size_t)n : 0);
+    return err;
+}
+
+/* The request again, for a key that we make: of the kind that the profile prefers. */
+static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, EVP_PKEY **key, rl_error *e)
+{
+    unsigned kinds = job->profile->certificate.rules->keys;
+    STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(asked);
+    *csr = X509_REQ_new();
+    *key = kinds & RL_KEYS_P256   ? EVP_EC_gen("P-256")
+           : kinds & RL_KEYS_P384 ? EVP_EC_gen("P-384")
+           : kinds & RL_KEYS_P521 ? EVP_EC_gen("P-521")
+                                  : EVP_RSA_gen(kinds & RL_KEYS_RSA2048   ? 2048
+                                                : kinds & RL_KEYS_RSA3072 ? 3072
+                                                                          : 4096);
+    bool ok = *csr && *key && X509_REQ_set_subject_name(*csr, X509_REQ_get_subject_name(asked)) == 1 &&
+              X509_REQ_set_pubkey(*csr, *key) == 1 &&
+              (sk_X509_EXTENSION_num(exts) <= 0 || X509_REQ_add_extensions(*csr, exts) == 1) &&
+              X509_REQ_sign(*csr, *key, EVP_sha256()) > 0;
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    return ok ? RL_OK : rl_fail_openssl(e, "est", "a key cannot be made");
+}
+
+static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error *e)
+{
+    const bool keygen = job->operation == EST_KEYGEN;
+    X509_REQ *made = NULL;
+    EVP_PKEY *key = NULL;
+    rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : RL_OK;
+    const rl_issue_request ask = {.profile = job->profile->id, .csr = keygen ? made : asked, .requester = "est"};
+    if (err == RL_OK)
+        err = rl_ca_issue(job->est->scep->ca, &ask, issued, e);
+    if (err == RL_OK)
+        err = keygen ? put_with_key(job, key, issued, e) : put_certificate(issued, &job->body, e);
+    EVP_PKEY_free(key);
+    X509_REQ_free(made);
+    return err;
+}
+
+static bool work(rl_http_request *req, void *arg)
+{
+    est_job *job = arg;
+    X509_REQ *csr = NULL;
+    rl_issued issued = {0};
+    rl_error e = {0};
+    rl_err err = read_request(req, &csr, &e);
+    bool may = err == RL_OK && (job->operation == EST_REENROLL ? may_renew(job, rl_http_client_certificate(req), csr)
+                                                               : may_enroll(job));
+    if (err == RL_OK && may && (err = certify(job, csr, &issued, &e)) == RL_OK) {
+        char text[2 * RL_STORE_SERIAL_MAX + 1] = "";
+        rl_hex(rl_span_of(issued.id.serial, issued.id.serial_n), text, sizeof(text));
+        log_info("est.issued", "profile", job->profile->certificate.name, "operation", operations[job->operation],
+                 "serial", text, "peer", req->peer);
+        job->status = 200;
+    } else if (err != RL_OK) {
+        refuse_for(job, err, &e);
+    }
+    if (job->status != 200)
+        log_client_warn("est.refused", "profile", job->profile ? job->profile->certificate.name : "", "operation",
+                        operations[job->operation], "reason", job->why, "peer", req->peer);
+    rl_issued_clear(&issued);
+    X509_REQ_free(csr);
+    ERR_clear_error();
+    return true;
+}
+
+static void done(rl_http_request *req, void *arg)
+{
+    est_job *job = arg;
+    char headers[256];
+    int result = job->status == 200 ? EST_ISSUED : job->status < 500 ? EST_REFUSED : EST_FAILED;
+    rl_metric_add(job->est->results[job->operation][result], 1);
+    if (job->status == 401) {
+        snprintf(headers, sizeof(headers),
+                 "Content-Type: text/plain; charset=utf-8\r\nWWW-Authenticate: Basic realm=\"est\"\r\n");
+        rl_buf_printf(&job->body, "%s\n", job->why);
+        rl_http_reply(req, 401, rl_span_str(headers), rl_buf_span(&job->body));
+    } else if (job->status != 200) {
+        rl_http_error(req, job->status, job->why);
+    } else {
+        if (job->operation == EST_KEYGEN)
+            snprintf(headers, sizeof(headers),
+                     "Content-Type: multipart/mixed; boundary=%s\r\nCache-Control: no-store\r\n", job->boundary);
+        else
+            snprintf(headers, sizeof(headers), "Content-Type: " CERTS_TYPE "\r\n" BASE64 "Cache-Control: no-store\r\n");
+        rl_http_reply(req, 200, rl_span_str(headers), rl_buf_span(&job->body));
+    }
+    if (job->body.p)
+        explicit_bzero(job->body.p, job->body.n);
+    rl_buf_free(&job->body);
+}
+
+static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_operation operation)
+{
+    est_job *job = rl_arena_zalloc(req->arena, sizeof(*job));
+    if (!job) {
+        rl_http_error(req, 500, "out of memory");
+        return;
+    }
+    *job = (est_job){.est = est, .profile = p, .operation = operation, .password = basic_password(req), .status = 500};
+    rl_err err = rl_http_work(req, est->pool, work, done, job);
+    if (err == RL_OK)
+        return;
+    rl_metric_add(est->results[operation][EST_FAILED], 1);
+    rl_http_reply(req, 503, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"),
+                  RL_SPAN_LIT("too many EST requests at once, try again\n"));
+}
+
+/* ---- what is told of the CA ---- */
+/* RFC 7030 §4.1: the issuer's certificate and those above it. */
+static void ca_certificates(rl_http_request *req, const rl_est *est)
+{
+    rl_span chain[SCEP_CHAIN_MAX];
+    rl_buf der = {0}, text = {0};
+    rl_error e = {0};
+    size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, chain);
+    if (scep_certs_only(chain, n, &der, &e) == RL_OK && append_base64(rl_buf_span(&der), &text) == RL_OK)
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkcs7-mime\r\n" BASE64), rl_buf_span(&text));
+    else
+        rl_http_error(req, 500, "the CA certificates cannot be encoded");
+    rl_buf_free(&der);
+    rl_buf_free(&text);
+}
+
+static rl_err append_attribute(int type, int value_type, const void *value, rl_buf *out)
+{
+    X509_ATTRIBUTE *a = X509_ATTRIBUTE_create(type, value_type, (void *)(uintptr_t)value);
+    unsigned char *der = NULL;
+    int n = a ? i2d_X509_ATTRIBUTE(a, &der) : -1;
+    rl_err err = n > 0 ? rl_buf_append(out, der, (size_t)n) : RL_ENOMEM;
+    OPENSSL_free(der);
+    X509_ATTRIBUTE_free(a);
+    return err;
+}
+
+/* RFC 7030 §4.5.2: the kinds of keys that the profile certifies, each with its least size or its curve. */
+static rl_err key_attributes(unsigned kinds, rl_buf *out)
+{
+    static const struct {
+        unsigned kind;
+        int curve;
+    } curves[] = {{RL_KEYS_P256, NID_X9_62_prime256v1}, {RL_KEYS_P384, NID_secp384r1}, {RL_KEYS_P521, NID_secp521r1}};
+    if (kinds & (RL_KEYS_RSA2048 | RL_KEYS_RSA3072 | RL_KEYS_RSA4096)) {
+        ASN1_INTEGER *bits = ASN1_INTEGER_new();
+        rl_err err = bits && ASN1_INTEGER_set(bits, kinds & RL_KEYS_RSA2048   ? 2048
+                                                    : kinds & RL_KEYS_RSA3072 ? 3072
+                                                                              : 4096) == 1
+                         ? append_attribute(NID_rsaEncryption, V_ASN1_INTEGER, bits, out)
+                         : RL_ENOMEM;
+        if (err != RL_OK)
+            return err;
+    }
+    for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++)
+        if (kinds & curves[i].kind)
+            RL_TRY(append_attribute(NID_X9_62_id_ecPublicKey, V_ASN1_OBJECT, OBJ_nid2obj(curves[i].curve), out));
+    return RL_OK;
+}
+
+static void csr_attributes(rl_http_request *req, const scep_profile *p)
+{
+    rl_buf inner = {0}, der = {0}, text = {0};
+    rl_err err = key_attributes(p->certificate.rules->keys, &inner);
+    if (err == RL_OK) { /* four short attributes at most: a length of one octet, or of two */
+        uint8_t head[3] = {0x30, (uint8_t)inner.n, 0};
+        size_t n = 2;
+        if (inner.n > 127) {
+            head[1] = 0x81;
+            head[2] = (uint8_t)inner.n;
+            n = 3;
+        }
+        err = rl_buf_append(&der, head, n);
+    }
+    if (err == RL_OK)
+        err = rl_buf_append(&der, inner.p, inner.n);
+    if (err == RL_OK)
+        err = append_base64(rl_buf_span(&der), &text);
+    if (err == RL_OK)
+        rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/csrattrs\r\n" BASE64), rl_buf_span(&text));
+    else
+        rl_http_error(req, 500, "out of memory");
+    rl_buf_free(&inner);
+    rl_buf_free(&der);
+    rl_buf_free(&text);
+}
+
+/* ---- routes ---- */
+static est_operation operation_of(rl_span name)
+{
+    for (unsigned i = 0; i < EST_OTHER; i++)
+        if (rl_span_eq(name, rl_span_str(operations[i])))
+            return (est_operation)i;
+    return EST_OTHER;
+}
+
+static void handle(rl_http_request *req, void *ctx)
+{
+    rl_est *est = ctx;
+    const uint8_t *slash = req->rest.n ? memchr(req->rest.p, '/', req->rest.n) : NULL;
+    rl_span label = {req->rest.p, slash ? (size_t)(slash - req->rest.p) : 0};
+    rl_span name = slash ? (rl_span){slash + 1, req->rest.n - label.n - 1} : req->rest;
+    const scep_profile *p = find_profile(est, label);
+    est_operation operation = operation_of(name);
+    bool post = req->method == RL_HTTP_POST, cacerts = rl_span_eq(name, RL_SPAN_LIT("cacerts"));
+    if (label.n > 0 && !p)
+        rl_http_error(req, 404, "there is no such profile, or it is off");
+    else if (operation != EST_OTHER && !post)
+        rl_http_error(req, 405, "this operation is a POST");
+    else if (operation != EST_OTHER && !p && (operation != EST_REENROLL || slash))
+        rl_http_error(req, 404, "the profile is off");
+    else if (operation != EST_OTHER)
+        start(req, est, operation == EST_REENROLL && !slash ? NULL : p, operation);
+    else if (!post && cacerts)
+        ca_certificates(req, est);
+    else if (!post && p && rl_span_eq(name, RL_SPAN_LIT("csrattrs")))
+        csr_attributes(req, p);
+    else
+        rl_http_error(req, 404, "operations are cacerts, simpleenroll, simplereenroll, csrattrs and serverkeygen");
+}
+
+rl_err rl_est_open(rl_scep *scep, const rl_settings *s, rl_est **out, rl_error *e)
+{
+    static const char *const results[] = {"issued", "refused", "failed"};
+    char labels[96];
+    rl_est *est = calloc(1, sizeof(*est));
+    if (!est)
+        return rl_fail(e, RL_ENOMEM, "est", "out of memory");
+    est->scep = scep;
+    for (unsigned o = 0; o < EST_OTHER; o++)
+        for (unsigned r = 0; r < 3; r++) {
+            snprintf(labels, sizeof(labels), "operation=\"%s\",result=\"%s\"", operations[o], results[r]);
+            est->results[o][r] =
+                rl_counter("revline_est_requests_total", labels, "EST requests by operation and result.");
+        }
+    rl_err err = rl_http_pool_new("est", WAITING, s->scep.concurrent_limit, &est->pool, e);
+    if (err != RL_OK)
+        free(est);
+    else
+        *out = est;
+    return err;
+}
+
+void rl_est_close(rl_est *est)
+{
+    if (!est)
+        return;
+    rl_http_pool_free(est->pool);
+    free(est);
+}
+
+size_t rl_est_routes(rl_est *est, rl_http_route *routes, size_t cap)
+{
+    if (cap == 0)
+        return 0;
+    routes[0] = (rl_http_route){.methods = RL_HTTP_GET | RL_HTTP_POST | RL_HTTP_TLS_ONLY,
+                                .path = EST_ROOT,
+                                .prefix = true,
+                                .handler = handle,
+                                .ctx = est,
+                                .body_limit = (size_t)est->scep->settings->http.scep_body_limit};
+    return 1;
+}

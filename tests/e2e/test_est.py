@@ -1,0 +1,233 @@
+"""EST with curl: enrollment by the profile's challenge, renewal by the certificate itself."""
+
+import base64
+import email
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+import scep_client
+from asn1crypto import core
+from asn1crypto import csr as asn1_csr
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
+from harness import AAD_CHALLENGE, CHALLENGE, DER, PEM, Revline, client_key, make_csr, openssl
+
+EST = {"REVLINE_HTTPS_LISTEN": "127.0.0.1:0", "REVLINE_EST_LISTEN": "127.0.0.1:0", "REVLINE_SCEP_PROFILES": "wifi",
+       "REVLINE_SCEP_WIFI_CHALLENGE": "wifi-challenge", "REVLINE_SCEP_WIFI_KEYS": "rsa3072,ec-p384", "REVLINE_SCEP_WIFI_RENEWALS": "false"}
+
+
+@pytest.fixture(scope="module")
+def shared(templates, tmp_path_factory):
+    folder = pathlib.Path(tmp_path_factory.mktemp("est")) / "data"
+    shutil.copytree(templates("ec-p256"), folder)
+    folder.chmod(0o700)
+    server = Revline(folder, {"REVLINE_CA_KEY": "ec-p256", **EST}).start()
+    yield server
+    server.stop()
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def certificates(self):
+        assert self.status == 200, (self.status, self.body)
+        assert self.headers["content-type"].startswith("application/pkcs7-mime")
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(self.body))
+
+
+def est(server, operation, folder, data=None, password=None, listener="https", client=None, method=None):
+    """One request by curl, which verifies our TLS certificate. `client`: (certificate, key) of the connection."""
+    url = "https://127.0.0.1:%d/.well-known/est/%s" % (server.tls_port(listener), operation)
+    command = ["curl", "-sS", "--cacert", server.ca_file(), "-D", str(folder / "head"), "-o", str(folder / "body"), "-w", "%{http_code}"]
+    if data is not None:
+        (folder / "request").write_bytes(data)
+        command += ["-H", "Content-Type: application/pkcs10", "--data-binary", "@" + str(folder / "request")]
+    if password is not None:
+        (folder / "netrc").write_text("machine 127.0.0.1 login device password %s\n" % password)
+        command += ["--netrc-file", str(folder / "netrc")]
+    if client:
+        (folder / "client.pem").write_bytes(client[0].public_bytes(PEM) + client[1].private_bytes(
+            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        command += ["--cert", str(folder / "client.pem")]
+    if method:
+        command += ["-X", method]
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=60, check=True)
+    head = (folder / "head").read_text().strip().split("\r\n\r\n")[-1].split("\n")[1:]
+    headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in head if ":" in line)}
+    return Answer(int(done.stdout), headers, (folder / "body").read_bytes() if (folder / "body").exists() else b"")
+
+
+def csr_der(key, cn, **more):
+    return x509.load_pem_x509_csr(make_csr(key, cn, **more).encode()).public_bytes(DER)
+
+
+def serial_of(certificate):
+    text = "%X" % certificate.serial_number
+    return text if len(text) % 2 == 0 else "0" + text
+
+
+def lines(octets):
+    return base64.encodebytes(octets)
+
+
+def enrolled(server, folder, cn="est-1", label="", password=CHALLENGE, key=None, **more):
+    key = key or client_key()
+    answer = est(server, label + "simpleenroll", folder, lines(csr_der(key, cn, **more)), password)
+    (certificate,) = answer.certificates
+    return certificate, key
+
+
+def test_the_ca_certificates(shared, tmp_path):
+    assert est(shared, "cacerts", tmp_path).certificates == [shared.ca]
+    assert est(shared, "static/cacerts", tmp_path).certificates == [shared.ca]
+
+
+def test_in_clear_there_is_none(shared):
+    for method, path in (("GET", "cacerts"), ("POST", "simpleenroll")):
+        status, _, body = shared.http(method, "/.well-known/est/" + path, b"" if method == "POST" else None)
+        assert status == 403 and b"TLS" in body
+
+
+@pytest.mark.parametrize("form", [lines, base64.b64encode, lambda d: d, lambda d: lines(d).replace(b"\n", b"\r\n"),
+                                  lambda d: b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines(d) + b"-----END CERTIFICATE REQUEST-----\n"],
+                         ids=["lines", "one line", "der", "crlf", "pem"])
+def test_enrollment(shared, tmp_path, form):
+    key = client_key()
+    (certificate,) = est(shared, "simpleenroll", tmp_path, form(csr_der(key, "est-device")), CHALLENGE).certificates
+    assert certificate.public_key().public_numbers() == key.public_key().public_numbers()
+    (tmp_path / "c.pem").write_bytes(certificate.public_bytes(PEM))
+    openssl("verify", "-x509_strict", "-CAfile", shared.ca_file(), str(tmp_path / "c.pem"))
+    shown = shared.control("show", serial=serial_of(certificate))
+    assert (shown["profile"], shown["requester"], shown["subject"]) == ("static", "est", "CN=est-device")
+    assert shared.ocsp(certificate) == "good"
+
+
+def test_labels_are_profiles(shared, tmp_path):
+    request = lines(csr_der(client_key(), "no device"))
+    assert est(shared, "nothing/simpleenroll", tmp_path, request, CHALLENGE).status == 404
+    assert est(shared, "jamf/simpleenroll", tmp_path, request, CHALLENGE).status == 404  # it is off
+    assert est(shared, "static-aad/simpleenroll", tmp_path, request, CHALLENGE).status == 401  # another profile's challenge
+    answer = est(shared, "static-aad/simpleenroll", tmp_path, request, AAD_CHALLENGE)
+    assert answer.status == 400 and b"Entra" in answer.body
+    certificate, _ = enrolled(shared, tmp_path, "7f9a2b14-0000-4000-8000-000000000001", "static-aad/", AAD_CHALLENGE)
+    assert shared.ocsp(certificate) == "good"
+    answer = est(shared, "wifi/simpleenroll", tmp_path, request, "wifi-challenge")  # its key is P-256
+    assert answer.status == 400 and b"accepts none" in answer.body
+
+
+@pytest.mark.parametrize("password", [None, "", "wrong-challenge", CHALLENGE + "x", CHALLENGE[:-1]])
+def test_a_wrong_password_gets_nothing(shared, tmp_path, password):
+    before = len(shared.all_certificates())
+    answer = est(shared, "simpleenroll", tmp_path, lines(csr_der(client_key(), "thief")), password)
+    assert answer.status == 401 and answer.headers["www-authenticate"].startswith("Basic")
+    assert len(shared.all_certificates()) == before
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense!", base64.b64encode(b"nonsense"), b"\x30\x03\x02\x01\x01", b"=" * 1000])
+def test_what_is_no_request_is_refused(shared, tmp_path, body):
+    assert est(shared, "simpleenroll", tmp_path, body, CHALLENGE).status == 400
+
+
+def test_operations_and_methods(shared, tmp_path):
+    assert est(shared, "simpleenroll", tmp_path).status == 405
+    assert est(shared, "cacerts", tmp_path, b"").status == 404
+    assert est(shared, "fullcmc", tmp_path, b"x").status == 404
+    assert est(shared, "static/simpleenroll/more", tmp_path, b"x").status == 404
+    assert est(shared, "cacerts", tmp_path, method="DELETE").status == 405
+
+
+# ---- renewal ----
+def test_renewal_by_the_certificate(shared, tmp_path):
+    certificate, key = enrolled(shared, tmp_path, "renewed-1")
+    new = client_key()
+    answer = est(shared, "simplereenroll", tmp_path, lines(csr_der(new, "renewed-1")), listener="est", client=(certificate, key))
+    (second,) = answer.certificates
+    assert second.serial_number != certificate.serial_number and second.subject == certificate.subject
+    assert second.public_key().public_numbers() == new.public_key().public_numbers()
+    same_key = est(shared, "static/simplereenroll", tmp_path, lines(csr_der(key, "renewed-1")), listener="est", client=(certificate, key))
+    assert len(same_key.certificates) == 1
+
+
+def test_renewal_needs_the_certificate(shared, tmp_path):
+    request = lines(csr_der(client_key(), "nobody"))
+    certificate, key = enrolled(shared, tmp_path, "nobody")
+    for more in ({"listener": "est"}, {"listener": "https"}, {"listener": "https", "client": (certificate, key)},
+                 {"listener": "est", "password": CHALLENGE}):
+        assert est(shared, "simplereenroll", tmp_path, request, **more).status == 401
+
+
+def test_renewal_is_for_the_same_names_by_the_same_profile(shared, tmp_path):
+    certificate, key = enrolled(shared, tmp_path, "mine")
+    def renewed(operation, cn, **more):
+        return est(shared, operation, tmp_path, lines(csr_der(key, cn, **more)), listener="est", client=(certificate, key))
+    assert b"names of the signer" in renewed("simplereenroll", "somebody else").body
+    assert renewed("simplereenroll", "mine", upn="admin@contoso.example").status == 403
+    assert renewed("static-aad/simplereenroll", "mine").status == 403
+    assert renewed("simplereenroll", "mine").status == 200
+
+
+def test_renewal_needs_a_certificate_that_is_good_now(shared, tmp_path):
+    certificate, key = enrolled(shared, tmp_path, "held")
+    serial = serial_of(certificate)
+    request = lines(csr_der(key, "held"))
+    shared.control("revoke", serial=serial, reason="certificateHold")
+    answer = est(shared, "simplereenroll", tmp_path, request, listener="est", client=(certificate, key))
+    assert answer.status == 403 and b"on hold" in answer.body
+    shared.control("unrevoke", serial=serial)
+    assert est(shared, "simplereenroll", tmp_path, request, listener="est", client=(certificate, key)).status == 200
+    shared.control("revoke", serial=serial, reason="keyCompromise")
+    answer = est(shared, "simplereenroll", tmp_path, request, listener="est", client=(certificate, key))
+    assert answer.status == 403 and b"revoked" in answer.body
+
+
+def test_renewal_by_a_strangers_certificate(shared, tmp_path):
+    stranger = scep_client.make_signer(common_name="mine")
+    answer = est(shared, "simplereenroll", tmp_path, lines(csr_der(stranger.key, "mine")), listener="est",
+                 client=(stranger.certificate, stranger.key))
+    assert answer.status == 403
+
+
+# ---- the rest ----
+def test_a_key_made_by_the_server(shared, tmp_path):
+    answer = est(shared, "serverkeygen", tmp_path, lines(csr_der(client_key(), "keyless")), CHALLENGE)
+    assert answer.status == 200, answer.body
+    message = email.message_from_bytes(b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.body)
+    key_part, certificate_part = message.get_payload()
+    assert key_part.get_content_type() == "application/pkcs8"
+    key = serialization.load_der_private_key(key_part.get_payload(decode=True), None)
+    (certificate,) = pkcs7.load_der_pkcs7_certificates(certificate_part.get_payload(decode=True))
+    assert certificate.public_key().public_numbers() == key.public_key().public_numbers()
+    assert certificate.subject.rfc4514_string() == "CN=keyless" and shared.ocsp(certificate) == "good"
+    assert answer.headers["cache-control"] == "no-store"
+    assert est(shared, "serverkeygen", tmp_path, lines(csr_der(client_key(), "keyless")), "wrong").status == 401
+
+
+def test_what_keys_are_certified(shared, tmp_path):
+    def said(label):
+        answer = est(shared, label + "csrattrs", tmp_path)
+        assert answer.status == 200 and answer.headers["content-type"] == "application/csrattrs"
+        attributes = asn1_csr.CRIAttributes.load(base64.b64decode(answer.body).replace(b"\x30", b"\x31", 1))  # there a SET
+        return [(a["type"].dotted, a["values"].contents) for a in attributes]
+    assert said("wifi/") == [("1.2.840.113549.1.1.1", core.Integer(3072).dump()),
+                             ("1.2.840.10045.2.1", core.ObjectIdentifier("1.3.132.0.34").dump())]
+    assert said("")[0] == ("1.2.840.113549.1.1.1", core.Integer(2048).dump()) and len(said("")) == 4
+
+
+def test_other_profiles_certificates_are_renewed_where_a_setting_says_so(make_server, tmp_path):
+    """SCEPman's ReenrollmentAllowedCertificateTypes."""
+    server = make_server(**EST, AppConfig__DCValidation__RequestPassword="dc-challenge",
+                         AppConfig__DCValidation__ReenrollmentAllowedCertificateTypes="IntuneDevice,Static")
+    device = "7f9a2b14-0000-4000-8000-000000000002"
+    for label, password, cn, more, status in (("", CHALLENGE, "host", {}, 200), ("static-aad/", AAD_CHALLENGE, device, {}, 200),
+                                              ("static-aad/", AAD_CHALLENGE, "Ada", {"upn": "ada@contoso.example"}, 403)):
+        certificate, key = enrolled(server, tmp_path, cn, label, password, **more)
+        answer = est(server, "dc/simplereenroll", tmp_path, lines(csr_der(key, cn, **more)), listener="est", client=(certificate, key))
+        assert answer.status == status, (cn, answer.body)
+    certificate, key = enrolled(server, tmp_path, "host", "dc/", "dc-challenge")
+    answer = est(server, "static/simplereenroll", tmp_path, lines(csr_der(key, "host")), listener="est", client=(certificate, key))
+    assert answer.status == 403
