@@ -151,8 +151,9 @@ static rl_err check_schema(rl_store *s, rl_error *e)
     return RL_OK;
 }
 
-/* The number in the last eight octets of a family's last key, plus one. */
-static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, rl_error *e)
+/* The number in the last eight octets of a family's last key, plus one; `first`, unless NULL: the one in its first
+ * eight, 0 when there is no key. */
+static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, uint64_t *first, rl_error *e)
 {
     char *error = NULL;
     size_t n;
@@ -162,6 +163,8 @@ static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, rl_error *e)
     if (rocksdb_iter_valid(it)) {
         const char *key = rocksdb_iter_key(it, &n);
         *next = n >= 8 ? rl_get_u64(key + n - 8) + 1 : 0;
+        if (first && n >= 8)
+            *first = rl_get_u64(key);
     }
     rocksdb_iter_get_error(it, &error);
     rocksdb_iter_destroy(it);
@@ -188,9 +191,9 @@ static rl_err open_whole(rl_store *s, rl_error *e)
     if (err == RL_OK)
         err = check_schema(s, e);
     if (err == RL_OK)
-        err = next_sequence(s, CF_DELTA, &s->delta_next, e);
+        err = next_sequence(s, CF_DELTA, &s->delta_next, NULL, e);
     if (err == RL_OK)
-        err = next_sequence(s, CF_AUDIT, &s->audit_next, e);
+        err = next_sequence(s, CF_AUDIT, &s->audit_next, &s->audit_newest, e);
     if (err == RL_OK)
         atomic_store(&s->last_delta, s->delta_next - 1);
     else

@@ -85,7 +85,8 @@ struct rl_store {
 
     /* The writer thread's own. */
     uint64_t delta_next, audit_next;
-    uint64_t mend_at; /* while `failed`: when to try again to open the database anew, monotonic ms */
+    uint64_t audit_newest; /* time of the newest audit record when the database was opened, Unix ms */
+    uint64_t mend_at;      /* while `failed`: when to try again to open the database anew, monotonic ms */
     int mend_doublings;
     rl_error cause;           /* and why it is not open anew yet */
     rl_store_event *doubtful; /* of the write that failed: it may be on the disk */

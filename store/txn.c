@@ -370,12 +370,13 @@ rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const ch
     rl_key k;
     rl_err err;
     /* After a clock that was set back and a restart the number at the family's end is not the highest: an entry that is
-     * there already keeps its key. */
+     * there already keeps its key. Only one of before the start can be, so it is not looked for at a later time. */
     do {
-        char *there;
+        int64_t now = rl_wall_ms();
+        char *there = NULL;
         rl_span unused;
-        k = rl_key_audit(rl_wall_ms(), t->audit_next++);
-        err = get(t, CF_AUDIT, &k, &there, &unused);
+        k = rl_key_audit(now, t->audit_next++);
+        err = now > (int64_t)t->store->audit_newest ? RL_ENOTFOUND : get(t, CF_AUDIT, &k, &there, &unused);
         rocksdb_free(there);
     } while (err == RL_OK);
     if (err != RL_ENOTFOUND)
