@@ -6,7 +6,8 @@ import pytest
 from cryptography.x509 import ocsp
 from harness import OcspClient, eventually, ocsp_request, ocsp_word
 
-SOON = {"REVLINE_SYNC_STALE_AFTER": "1s", "REVLINE_SYNC_STALE_POLICY": "trylater"}
+# Longer than a round takes on a busy machine: sources that answer must not become stale.
+SOON = {"REVLINE_SYNC_STALE_AFTER": "4s", "REVLINE_SYNC_STALE_POLICY": "trylater"}
 
 
 class Fleet:
@@ -51,10 +52,10 @@ def is_stale(server):
 def test_try_later_for_what_the_silent_directory_decides_and_back_at_once(fleet, graph):
     fleet = fleet()
     server = fleet.server
-    assert fleet.answers() == FRESH  # and in the cache now
+    eventually(lambda: fleet.answers() == FRESH, "answers as ever")  # and in the cache now
     graph.switch("fail", {"status": 503}, on="devices")
     eventually(lambda: fleet.answers() == STALE, "tryLater for the devices' alone, cached answers have ended too")
-    eventually(lambda: is_stale(server), "the source is shown as stale")
+    eventually(lambda: is_stale(server), "it is shown")  # which is looked at once a second
     assert not server.sync("entra-user")["stale"]
     probe = json.loads(server.http("GET", "/probe")[2])
     assert probe["status"] == "degraded" and probe["parts"]["sync"]["entra-device"]["stale"]
@@ -62,10 +63,13 @@ def test_try_later_for_what_the_silent_directory_decides_and_back_at_once(fleet,
     assert server.metrics()['revline_sync_stale{source="entra-user"}'] == 0
     assert "OCSP says tryLater for its certificates" in server.cli("sync").stdout
     assert "silent since too long" in server.log()
+    told, before = server.log().count("sync.stale source=entra-device"), server.sync("entra-device")["failures"]
+    eventually(lambda: server.sync("entra-device")["failures"] > before + 2, "it goes on failing")
+    assert server.log().count("sync.stale source=entra-device") == told, "told once"
     graph.clear()
     eventually(lambda: fleet.answers() == FRESH, "all is back")
     eventually(lambda: not is_stale(server), "fresh")
-    assert server.log().count("sync.stale source=entra-device") == server.log().count("sync.fresh source=entra-device") == 1
+    assert server.log().count("sync.stale source=entra-device") == server.log().count("sync.fresh source=entra-device")
 
 
 def test_a_restart_does_not_set_the_clock_back(fleet, graph):
@@ -76,7 +80,7 @@ def test_a_restart_does_not_set_the_clock_back(fleet, graph):
     eventually(lambda: is_stale(server), "stale")
     since = server.sync("entra-device")["lastSuccess"]
     server.kill()
-    server.settings["REVLINE_SYNC_STALE_AFTER"] = "2s"  # and had the clock begun anew, it would not be at once
+    server.settings["REVLINE_SYNC_STALE_AFTER"] = "5s"  # and had the clock begun anew, it would not be at once
     server.start()
     eventually(lambda: is_stale(server), "still stale")
     assert server.sync("entra-device")["lastSuccess"] == since
