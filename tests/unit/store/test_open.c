@@ -76,8 +76,8 @@ static void a_database_that_another_process_holds_is_busy(void **state)
 }
 
 static const char *const families[] = {"default", "issuer", "cert",     "der",   "binding", "object", "revoked",
-                                       "delta",   "cursor", "response", "audit", "meta",    "held"};
-enum { FAMILIES = 13, META = 11 };
+                                       "delta",   "cursor", "response", "audit", "meta",    "held",   "queue"};
+enum { FAMILIES = 14, META = 11 };
 
 /* Writes meta's schema version, or adds a family, behind the store's back. */
 static void meddle(const char *dir, const char *schema, size_t n, const char *family)
