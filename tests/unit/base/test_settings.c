@@ -198,6 +198,12 @@ static void each_type_takes_what_it_should_and_nothing_else(void **state)
         {"REVLINE_HTTP_LISTEN=host:", false},
         {"REVLINE_HTTP_LISTEN=host:65536", false},
         {"REVLINE_HTTP_LISTEN=", false},
+        {"REVLINE_HTTPS_LISTEN=", true},
+        {"REVLINE_HTTPS_LISTEN=[::]:443", true},
+        {"REVLINE_EST_LISTEN=", true},
+        {"REVLINE_EST_LISTEN=8443", false},
+        {"REVLINE_TLS_CERT=/etc/revline/tls.pem", true},
+        {"REVLINE_TLS_KEY=/etc/revline/tls.pem", false}, /* without a certificate */
         {"REVLINE_BASE_URL=http://pki.example.com", true},
         {"REVLINE_BASE_URL=https://[::1]:8443/base", true},
         {"REVLINE_BASE_URL=", true},

@@ -274,16 +274,26 @@ typedef struct client {
     int status;
 } client;
 
-static inline void client_connect(client *c, unsigned port)
+static inline void client_socket(client *c)
 {
     const struct timeval patience = {.tv_sec = CLIENT_PATIENCE_S};
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *c = (client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .buf = malloc(ANSWER_CAP + 1)};
     assert_true(c->fd >= 0 && c->buf != NULL);
     assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience), 0);
+}
+
+static inline void client_dial(const client *c, unsigned port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(c->fd, (struct sockaddr *)&a, sizeof a), 0);
+}
+
+static inline void client_connect(client *c, unsigned port)
+{
+    client_socket(c);
+    client_dial(c, port);
 }
 
 static inline void client_handshake(client *c)

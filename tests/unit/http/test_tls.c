@@ -378,7 +378,7 @@ static void test_key_updates_change_nothing(void **state)
 /* Each update asks for one in return, which nobody takes: it is an answer that is left unread. */
 static void test_a_client_that_wants_key_updates_and_does_not_read_is_cut(void **state)
 {
-    const int small = 4096;
+    const int small = 4096, segment = 536; /* for small buffers in the kernel, on both sides */
     fixture *f = fixture_new();
     client c;
     bool cut = false;
@@ -386,9 +386,14 @@ static void test_a_client_that_wants_key_updates_and_does_not_read_is_cut(void *
     if (f->tls == NULL)
         fixture_use_tls(f);
     f->settings.http.body_timeout = 200;
+    f->settings.http.header_timeout = f->settings.http.idle_timeout = 10 * CLIENT_PATIENCE_S * 1000; /* not by these */
     fixture_start(f);
-    client_open(&c, f);
+    client_socket(&c);
     setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    setsockopt(c.fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    client_dial(&c, https(f));
+    c.ssl = client_ssl(c.fd);
+    client_handshake(&c);
     assert_int_equal(fcntl(c.fd, F_SETFL, O_NONBLOCK), 0);
     struct pollfd p = {.fd = c.fd, .events = POLLOUT};
     while (!cut) { /* no key update waits for the one before, so a client that is not cut goes on for ever */
