@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "server_fixture.h"
 
@@ -221,6 +222,38 @@ static void test_sessions_outlive_the_certificate(void **state)
     check_resumed(https(f), NULL, session, 0, true, NULL);
     SSL_SESSION_free(session);
     identity_free(&other);
+}
+
+static _Atomic uint64_t later_s;
+
+static uint64_t later(void *ctx)
+{
+    struct timespec t;
+    (void)ctx;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return ((uint64_t)t.tv_sec + later_s) * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void test_ticket_keys_change_every_hour_and_open_for_three(void **state)
+{
+    static const rl_clock clock = {.mono_ns = later};
+    const fixture *f = *state;
+    later_s = 0;
+    rl_clock_set(&clock);
+    SSL_SESSION *first = session_of(https(f), NULL, 0);
+    later_s = 3660;
+    check_resumed(https(f), NULL, first, 0, true, NULL);
+    SSL_SESSION *second = session_of(https(f), NULL, 0); /* with another key */
+    later_s = 3 * 3600 - 60;
+    check_resumed(https(f), NULL, first, 0, true, NULL);
+    later_s = 3 * 3600 + 60;
+    check_resumed(https(f), NULL, first, 0, false, NULL);
+    check_resumed(https(f), NULL, second, 0, true, NULL);
+    later_s = 4 * 3600 + 120;
+    check_resumed(https(f), NULL, second, 0, false, NULL);
+    rl_clock_set(NULL);
+    SSL_SESSION_free(first);
+    SSL_SESSION_free(second);
 }
 
 /* ---- changes of the certificate ---- */
@@ -589,6 +622,7 @@ int main(void)
         WITH_TLS(test_routes_for_tls_only_are_forbidden_in_clear),
         WITH_TLS(test_a_resumed_session_is_the_same_clients),
         WITH_TLS(test_sessions_outlive_the_certificate),
+        WITH_TLS(test_ticket_keys_change_every_hour_and_open_for_three),
         WITH_TLS(test_new_connections_get_the_new_certificate),
         WITH_TLS(test_the_server_says_that_nothing_was_cut_off),
         WITH_TLS(test_what_was_asked_before_the_clients_bye_is_answered),
