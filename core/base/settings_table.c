@@ -101,7 +101,7 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_HTTP_LISTEN", RL_T_ADDRESS, AT(http.listen), "0.0.0.0:8080", .group = "Server",
      .help = "Where plain HTTP is served: OCSP, SCEP, CA certificate, probes, metrics."},
     {"REVLINE_HTTPS_LISTEN", RL_T_ADDRESS, AT(http.https_listen), "", .group = "Server",
-     .help = "Where the same is served over TLS, and what is only served there; empty: nowhere."},
+     .help = "Where the same is served over TLS, and what is not served in clear; empty: nowhere."},
     {"REVLINE_EST_LISTEN", RL_T_ADDRESS, AT(http.est_listen), "", .group = "Server",
      .help = "Where it is served over TLS to clients that are asked for a certificate, which they need not have: for "
              "EST clients that renew by their certificate; browsers would show a prompt here. Empty: nowhere."},
@@ -122,7 +122,8 @@ const rl_setting_row rl_setting_rows[] = {
      .group = "Server", .help = "Largest body of a SCEP request; above it 413."},
     {"REVLINE_HTTP_HEADER_TIMEOUT", RL_T_DURATION, AT(http.header_timeout), "10s", .min = "100ms", .max = "10m",
      .group = "Server",
-     .help = "From a new connection, or a later request's first octet, until the request's headers are complete."},
+     .help = "From a new connection, or a later request's first octet, until the request's headers are complete; and "
+             "as long for a TLS handshake before that."},
     {"REVLINE_HTTP_BODY_TIMEOUT", RL_T_DURATION, AT(http.body_timeout), "30s", .min = "100ms", .max = "1h",
      .group = "Server",
      .help = "From the headers until the body is complete; also how long a client may leave an answer unread."},

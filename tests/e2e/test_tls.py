@@ -174,6 +174,14 @@ def test_the_own_certificate_is_trusted_through_the_own_ca(shared):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("base, host", [(None, "127.0.0.1"), ("http://[::1]:8080", "[::1]"), ("http://pki.example.com/x", "pki.example.com")])
+def test_the_banner_has_the_urls(tls_server, base, host):
+    server = tls_server(start=False, REVLINE_BASE_URL=base).start("--banner")
+    for what, listener in (("HTTPS", "https"), ("EST, HTTPS", "est")):
+        line = "  %-15s https://%s:%d" % (what, host, server.tls_port(listener))
+        eventually(lambda line=line: line in server.log().splitlines(), line)
+
+
 def test_gnutls_is_a_client_too(shared):
     done = subprocess.run([program("gnutls-cli"), "--x509cafile", shared.ca_file(), "--port", str(shared.tls_port()), "127.0.0.1"],
                           input=GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), env=environment(), capture_output=True, timeout=60)
