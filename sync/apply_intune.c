@@ -212,13 +212,15 @@ rl_err rl_managed_gone(rl_store_txn *t, rl_page_job *job, const char *id, const 
 }
 
 /* ---- users at risk ---- */
-static rl_err put_risk(rl_store_txn *t, rl_page_job *job, const char *id, rl_risk risk)
+/* Without `said` what is known stays. */
+static rl_err put_risk(rl_store_txn *t, rl_page_job *job, const char *id, const rl_risk *said)
 {
     rl_object_record old = {0};
     rl_err err = rl_txn_object(t, RL_SOURCE_USER_RISK, id, &old);
     if (err == RL_ENOTFOUND)
         err = RL_OK; /* all zero: was not at risk */
     RL_TRY(err);
+    rl_risk risk = said ? *said : old.risk;
     const rl_object_record o = {.exists = risk != RL_RISK_NONE,
                                 .enabled = true,
                                 .risk = risk,
@@ -232,11 +234,12 @@ static rl_err put_risk(rl_store_txn *t, rl_page_job *job, const char *id, rl_ris
 
 rl_err rl_user_risk_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
 {
-    return put_risk(t, job, item->id, item->risk);
+    return put_risk(t, job, item->id, item->risk_said ? &item->risk : NULL);
 }
 
 rl_err rl_user_risk_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o)
 {
+    const rl_risk none = RL_RISK_NONE;
     (void)o;
-    return put_risk(t, job, id, RL_RISK_NONE);
+    return put_risk(t, job, id, &none);
 }

@@ -104,16 +104,28 @@ static rl_err read_enrolled(const json_t *v, size_t i, rl_graph_item *item, rl_e
     return RL_OK;
 }
 
+static bool is_among(const char *text, const char *const *words)
+{
+    while (*words && strcasecmp(text, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
+/* Nothing is said by null, by a level that is hidden from who has no licence, or by a word that Graph may yet invent.
+ */
 static rl_err read_risk(const json_t *v, size_t i, rl_graph_item *item, rl_error *e)
 {
+    static const char *const risky[] = {"atRisk", "confirmedCompromised", NULL}, *const over[] = {
+                                                                                     "none", "confirmedSafe",
+                                                                                     "remediated", "dismissed", NULL};
     const char *level, *state;
     RL_TRY(read_text(json_object_get(v, "riskLevel"), i, "riskLevel", &level, e));
     RL_TRY(read_text(json_object_get(v, "riskState"), i, "riskState", &state, e));
     if (!level || !state)
         return RL_OK;
-    item->risk_said = true;
-    if (strcasecmp(state, "atRisk") == 0 || strcasecmp(state, "confirmedCompromised") == 0)
+    if (is_among(state, risky))
         item->risk = rl_risk_parse(level);
+    item->risk_said = item->risk != RL_RISK_NONE || is_among(state, over) || strcasecmp(level, "none") == 0;
     return RL_OK;
 }
 

@@ -327,6 +327,25 @@ static void test_the_story_of_a_user_at_risk(void **state)
     assert_int_equal(risks(w, ""), 0);
 }
 
+/* Who is still listed keeps the hold while the list tells no level, or one of another year. */
+static void test_a_risk_that_is_not_said_stays(void **state)
+{
+    struct world *w = *state;
+    issue(w->f.store, 1, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    entra(w, RL_ENTRA_USER, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\"}");
+    assert_int_equal(risks(w, RISKY("u1", "high", "atRisk")), 1);
+    assert_int_equal(risks(w, "{\"id\":\"u1\",\"riskLevel\":null,\"riskState\":null}"), 0);
+    assert_int_equal(risks(w, "{\"id\":\"u1\"}"), 0);
+    assert_int_equal(risks(w, RISKY("u1", "hidden", "atRisk")), 0);
+    assert_int_equal(risks(w, RISKY("u1", "unknownFutureValue", "atRisk")), 0);
+    assert_int_equal(risks(w, RISKY("u1", "high", "unknownFutureValue")), 0);
+    assert_status(w->f.store, 1, "hold");
+    assert_int_equal(risks(w, RISKY("u1", "none", "atRisk")), 1);
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(risks(w, RISKY("u1", "hidden", "atRisk")), 0);
+    assert_status(w->f.store, 1, "good");
+}
+
 static void test_a_risk_known_before_the_user_counts(void **state)
 {
     struct world *w = *state;
@@ -424,6 +443,7 @@ int main(void)
         STORE_TEST(test_an_id_that_is_in_both_is_gone_when_both_say_so),
         STORE_TEST(test_a_list_applied_again_changes_nothing),
         STORE_TEST(test_the_story_of_a_user_at_risk),
+        STORE_TEST(test_a_risk_that_is_not_said_stays),
         STORE_TEST(test_a_risk_known_before_the_user_counts),
         STORE_TEST(test_in_any_order_the_last_words_make_the_status),
         STORE_TEST(test_a_new_certificate_is_weighed),
