@@ -30,10 +30,15 @@ static rl_err past_half_life(const rl_issued *issued, bool *past)
  * follows from the old one, so that its own retransmissions find it too. Who renews by certificate says what it
  * follows (`renews`), and gets one successor of that and no more. */
 static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
-                    rl_issued *issued, rl_error *e)
+                    rl_challenge_use *once, rl_issued *issued, rl_error *e)
 {
     char key[SCEP_TRANSACTION_KEY + 1];
-    const rl_issue_request ask = {.profile = p->id, .csr = r->csr, .requester = "scep", .transaction = key};
+    const rl_issue_request ask = {.profile = p->id,
+                                  .csr = r->csr,
+                                  .requester = "scep",
+                                  .transaction = key,
+                                  .also = once->name[0] ? rl_challenge_spend : NULL,
+                                  .also_ctx = once};
     rl_cert_id after;
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
@@ -118,14 +123,14 @@ static rl_err answer_issued(const rl_scep *s, const scep_request *r, const rl_is
 }
 
 static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
-                   scep_refusal *why, const char *peer, scep_outcome *out)
+                   rl_challenge_use *once, scep_refusal *why, const char *peer, scep_outcome *out)
 {
     const bool renewal = renews != NULL;
     rl_issued issued = {0};
     rl_error e = {0};
     const bool by_intune = p->id == RL_PROFILE_INTUNE && !renewal;
     *why = (scep_refusal){.text = ""};
-    rl_err err = by_intune ? scep_intune_enroll(s, p, r, &issued, why, &e) : issue(s, p, r, renews, &issued, &e);
+    rl_err err = by_intune ? scep_intune_enroll(s, p, r, &issued, why, &e) : issue(s, p, r, renews, once, &issued, &e);
     if (err == RL_EDENIED && why->text[0]) {
         answer_refusal(p, r, why, peer, out);
     } else if (blame(err, &e, why)) {
@@ -158,17 +163,24 @@ bool scep_challenge_holds(const rl_profile_rules *rules, const char *given)
     return holds;
 }
 
-/* A PKCSReq by the challenge; a RenewalReq, and a PKCSReq without challenge that a certificate of ours has signed
- * (RFC 8894 §2.3), by that certificate: then `renews` says which. RL_EDENIED with `why`. */
+/* A PKCSReq by the challenge, or by a one-time challenge, which `once` has then; a RenewalReq, and a PKCSReq without
+ * challenge that a certificate of ours has signed (RFC 8894 §2.3), by that certificate: then `renews` says which.
+ * RL_EDENIED with `why`. */
 static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_cert_id *old,
-                        const rl_cert_id **renews, scep_refusal *why)
+                        const rl_cert_id **renews, rl_challenge_use *once, scep_refusal *why)
 {
+    char key[SCEP_TRANSACTION_KEY + 1];
     bool given = r->challenge && r->challenge[0], holds = scep_challenge_holds(p->certificate.rules, r->challenge);
     if (p->id == RL_PROFILE_INTUNE && given)
         return RL_OK; /* Intune judges the whole request */
     if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
         *renews = old;
         return scep_renewal_check(s, p, r, holds, old, why);
+    }
+    if (!holds && given && scep_transaction_key(p, r, NULL, key) == RL_OK) {
+        holds = rl_challenge_holds(s->store, p->certificate.name, r->challenge, X509_REQ_get_subject_name(r->csr), key,
+                                   once);
+        once->name[0] = holds ? once->name[0] : 0;
     }
     if (holds)
         return RL_OK;
@@ -182,9 +194,10 @@ static void certify(const rl_scep *s, const scep_profile *p, const scep_request 
     const rl_error none = {0};
     const rl_cert_id *renews = NULL;
     rl_cert_id old;
-    rl_err err = authorise(s, p, r, &old, &renews, why);
+    rl_challenge_use once = {.name = ""};
+    rl_err err = authorise(s, p, r, &old, &renews, &once, why);
     if (err == RL_OK)
-        enroll(s, p, r, renews, why, peer, out);
+        enroll(s, p, r, renews, &once, why, peer, out);
     else if (err == RL_EDENIED)
         answer_refusal(p, r, why, peer, out);
     else

@@ -95,6 +95,7 @@ typedef struct est_job {
     const scep_profile *profile; /* NULL, of a renewal: that of the certificate */
     est_operation operation;
     const char *password;
+    rl_challenge_use once;
     int status;
     const char *headers; /* static */
     rl_buf body;
@@ -173,11 +174,15 @@ static bool may_renew(est_job *job, rl_span der, X509_REQ *csr)
     return may;
 }
 
-static bool may_enroll(est_job *job)
+static bool may_enroll(est_job *job, const X509_REQ *csr)
 {
     const rl_profile_rules *rules = job->profile->certificate.rules;
     if (rules->challenge && scep_challenge_holds(rules, job->password))
         return true;
+    if (rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
+                           X509_REQ_get_subject_name(csr), "", &job->once))
+        return true;
+    job->once.name[0] = 0;
     refuse(job, 401,
            job->password ? "the password is not the profile's challenge"
                          : "enrollment needs HTTP Basic with the profile's challenge as password");
@@ -250,7 +255,11 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
     X509_REQ *made = NULL;
     EVP_PKEY *key = NULL;
     rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : RL_OK;
-    const rl_issue_request ask = {.profile = job->profile->id, .csr = keygen ? made : asked, .requester = "est"};
+    const rl_issue_request ask = {.profile = job->profile->id,
+                                  .csr = keygen ? made : asked,
+                                  .requester = "est",
+                                  .also = job->once.name[0] ? rl_challenge_spend : NULL,
+                                  .also_ctx = &job->once};
     if (err == RL_OK)
         err = rl_ca_issue(job->est->scep->ca, &ask, issued, e);
     if (err == RL_OK)
@@ -268,7 +277,7 @@ static bool work(rl_http_request *req, void *arg)
     rl_error e = {0};
     rl_err err = read_request(req, &csr, &e);
     bool may = err == RL_OK && (job->operation == EST_REENROLL ? may_renew(job, rl_http_client_certificate(req), csr)
-                                                               : may_enroll(job));
+                                                               : may_enroll(job, csr));
     if (err == RL_OK && may && (err = certify(job, csr, &issued, &e)) == RL_OK) {
         char text[2 * RL_STORE_SERIAL_MAX + 1] = "";
         rl_hex(rl_span_of(issued.id.serial, issued.id.serial_n), text, sizeof(text));

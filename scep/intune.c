@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "http/intune_services.h"
+#include "scep/challenge.h"
 
 enum {
     BACKOFF_BASE_MS = 1000,
@@ -285,7 +286,8 @@ static void *run(void *arg)
 static bool take_queued(const char *name, rl_span value, void *ctx)
 {
     (void)value;
-    push_later(ctx, name);
+    if (strncmp(name, RL_CHALLENGE_PREFIX, strlen(RL_CHALLENGE_PREFIX)) != 0)
+        push_later(ctx, name);
     return true;
 }
 

@@ -3,6 +3,7 @@
 #define RL_SCEP_PRIV_H
 
 #include "base/metrics.h"
+#include "scep/challenge.h"
 #include "scep/intune.h"
 #include "scep/message.h"
 #include "scep/scep.h"

@@ -9,6 +9,17 @@ rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value)
     return RL_OK;
 }
 
+static rl_err append(rl_span in, rl_buf *out)
+{
+    return rl_buf_append(out, in.p, in.n);
+}
+
+rl_err rl_txn_queued(rl_store_txn *t, const char *name, rl_buf *out)
+{
+    rl_key k;
+    GET_INTO(CF_QUEUE, rl_key_cursor(name, &k), append, out);
+}
+
 rl_err rl_txn_queue_delete(rl_store_txn *t, const char *name)
 {
     rl_key k;

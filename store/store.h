@@ -138,6 +138,7 @@ rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl
 /* Something to be told, under a name of 1 to RL_OBJECT_ID_MAX octets; replaces what is there. RL_ERANGE. */
 rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value);
 rl_err rl_txn_queue_delete(rl_store_txn *t, const char *name);
+rl_err rl_txn_queued(rl_store_txn *t, const char *name, rl_buf *out); /* appended */
 
 /* A certificate that did not exist: writes cert, der (unless empty: only its serial number is known), bindings, an
  * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */

@@ -25,6 +25,7 @@ typedef struct rl_app {
     rl_scep *scep;
     rl_est *est;
     rl_sync *sync;
+    rl_http_pool *api_pool; /* NULL: the API is off */
     rl_http_server *http;
     struct rl_app_tls *tls; /* NULL without a TLS listener */
     int64_t started;        /* Unix seconds */
@@ -68,6 +69,12 @@ int rl_export_lock(const rl_export_places *at);
 /* Makes the folder, and deletes a copy that a killed client has left. */
 rl_err rl_export_prepare(const rl_settings *s, rl_error *e);
 rl_err rl_command_export(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
+/* ---- api.c: the REST API, off without REVLINE_API_TOKEN ---- */
+rl_err rl_api_open(rl_app *app, rl_error *e);
+void rl_api_close(rl_app *app); /* after the HTTP server has stopped */
+size_t rl_api_routes(rl_app *app, rl_http_route *routes, size_t cap);
+rl_err rl_command_challenge(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
 /* ---- control.c: `data_dir`/control.sock, one JSON object a line each way ---- */
 typedef struct rl_control rl_control;

@@ -339,6 +339,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"sync", rl_command_sync},
                     {"sync-status", rl_command_sync_status},
                     {"sync-rules", cmd_sync_rules},
+                    {"challenge", rl_command_challenge},
                     {"sync-hold", rl_command_sync_hold},
                     {"sync-release", rl_command_sync_release},
                     {"sync-drop", rl_command_sync_drop},

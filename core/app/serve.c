@@ -59,6 +59,7 @@ static rl_err start_http(rl_app *app, rl_error *e)
     n += rl_crls_routes(app->crls, routes + n, ROUTES_MAX - n);
     n += rl_scep_routes(app->scep, routes + n, ROUTES_MAX - n);
     n += rl_est_routes(app->est, routes + n, ROUTES_MAX - n);
+    n += rl_api_routes(app, routes + n, ROUTES_MAX - n);
     n += rl_hooks_routes(app->sync, routes + n, ROUTES_MAX - n);
     n += rl_web_routes(app, routes + n, ROUTES_MAX - n);
     return rl_http_server_start(app->settings, rl_app_tls_http(app), routes, n, &app->http, e);
@@ -127,6 +128,7 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_scep_open(app->ca, app->store, app->settings, &app->scep, e));
     rl_scep_on_crl(app->scep, current_crl, app->crls);
     RL_TRY(rl_est_open(app->scep, app->settings, &app->est, e));
+    RL_TRY(rl_api_open(app, e));
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
     if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
         rl_ocsp_limit(app->ocsp, rl_sync_told_until, app->sync);
@@ -142,6 +144,7 @@ static void stop_parts(rl_app *app, rl_control *control)
         rl_http_server_stop(app->http, app->settings->http.stop_timeout);
     rl_app_tls_close(app);
     rl_control_stop(control);
+    rl_api_close(app);
     rl_est_close(app->est);
     if (app->scep)
         rl_scep_close(app->scep);

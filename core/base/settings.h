@@ -136,6 +136,9 @@ typedef struct rl_settings {
         int64_t max_connections, max_connections_per_address;
     } http;
     struct {
+        char *token; /* "" = off */
+    } api;
+    struct {
         rl_log_level level;
         rl_log_format format;
     } log;

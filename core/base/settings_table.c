@@ -139,6 +139,8 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "How long the log of changes is kept; 0 is for ever."},
     {"REVLINE_AUDIT_KEEP", RL_T_DURATION, AT(keep.audit), "400d", .min = "0", .max = "36500d", .group = "Server",
      .help = "How long the audit (who did what) is kept; 0 is for ever."},
+    {"REVLINE_API_TOKEN", RL_T_STRING, AT(api.token), "", .min = "16", .max = "256", .secret = true, .group = "Server",
+     .help = "The bearer token that /api asks for, which is served over TLS only; empty turns it off."},
     {"REVLINE_LOG_LEVEL", RL_T_ENUM, AT(log.level), "info", .choices = levels, .group = "Log",
      .help = "The least important lines that are written."},
     {"REVLINE_LOG_FORMAT", RL_T_ENUM, AT(log.format), "logfmt", .choices = formats, .group = "Log",

@@ -1,0 +1,168 @@
+/* One-time challenges; see challenge.h. */
+#include "scep/challenge.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "crypto/hash.h"
+
+enum { ENTRY_MAX = 16 * 1024, SUBJECT_MAX = 1024, EXPIRED_AT_ONCE = 1000 };
+
+/* A blank is in no profile's name. */
+static rl_err name_of(const char *profile, const char *challenge, char *out, size_t cap)
+{
+    uint8_t digest[RL_HASH_MAX];
+    rl_buf text = {0};
+    rl_err err = rl_buf_printf(&text, "%s %s", profile, challenge);
+    if (err == RL_OK)
+        err = rl_hash_digest(RL_SHA256, rl_buf_span(&text), digest);
+    if (text.p)
+        explicit_bzero(text.p, text.n);
+    rl_buf_free(&text);
+    size_t n = strlen(RL_CHALLENGE_PREFIX);
+    memcpy(out, RL_CHALLENGE_PREFIX, n + 1);
+    return err == RL_OK ? rl_hex(rl_span_of(digest, rl_hash_size(RL_SHA256)), out + n, cap - n) : err;
+}
+
+/* ---- making ---- */
+struct making {
+    const char *name;
+    rl_buf value;
+    char expired[EXPIRED_AT_ONCE][sizeof(RL_CHALLENGE_PREFIX) + 64];
+    size_t expired_n;
+    int64_t now;
+};
+
+static bool is_challenge(const char *name)
+{
+    return strncmp(name, RL_CHALLENGE_PREFIX, strlen(RL_CHALLENGE_PREFIX)) == 0;
+}
+
+static bool find_expired(const char *name, rl_span value, void *ctx)
+{
+    struct making *m = ctx;
+    json_t *root = NULL;
+    if (!is_challenge(name) || strlen(name) >= sizeof(m->expired[0]))
+        return true;
+    if (rl_json_parse(value, ENTRY_MAX, &root, NULL) != RL_OK || rl_json_int(root, "expires", 0) < m->now)
+        snprintf(m->expired[m->expired_n++], sizeof(m->expired[0]), "%s", name);
+    json_decref(root);
+    return m->expired_n < EXPIRED_AT_ONCE;
+}
+
+static rl_err put(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct making *m = arg;
+    rl_err err = rl_txn_queue_put(t, m->name, rl_buf_span(&m->value));
+    for (size_t i = 0; err == RL_OK && i < m->expired_n; i++)
+        err = rl_txn_queue_delete(t, m->expired[i]);
+    if (err == RL_OK)
+        err = rl_txn_audit(t, "api", "challenge.make", m->name);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "challenge", "it cannot be stored: %s", rl_err_name(err));
+}
+
+static rl_err write_entry(const char *profile, const char *subject, int64_t expires, const char *used, rl_buf *out)
+{
+    json_t *root = json_pack("{s:s,s:s?,s:I,s:s?}", "profile", profile, "subject", subject, "expires",
+                             (json_int_t)expires, "used", used);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    rl_err err = text ? rl_buf_append(out, text, strlen(text)) : RL_ENOMEM;
+    free(text);
+    json_decref(root);
+    return err;
+}
+
+static rl_err check(const rl_settings *s, const char *profile, const char *subject, int64_t life, rl_error *e)
+{
+    rl_profile_id id;
+    rl_profile p;
+    if (rl_profile_find(s, profile, &id) != RL_OK || (unsigned)id >= RL_ENROLL_MAX || id == RL_PROFILE_INTUNE ||
+        !rl_profile_get(s, id, &p) || !p.rules->challenge[0])
+        return rl_fail(e, RL_EINVAL, "challenge", "'%.40s' is no enrollment profile with a challenge that is on",
+                       profile);
+    if (subject && (!subject[0] || strlen(subject) > SUBJECT_MAX))
+        return rl_fail(e, RL_ERANGE, "challenge", "a subject has 1 to %d characters", SUBJECT_MAX);
+    if (life < RL_CHALLENGE_LIFE_MIN || life > RL_CHALLENGE_LIFE_MAX)
+        return rl_fail(e, RL_ERANGE, "challenge", "a challenge holds for 1m to 30d");
+    return RL_OK;
+}
+
+rl_err rl_challenge_make(rl_store *store, const rl_settings *s, const char *profile, const char *subject, int64_t life,
+                         char out[RL_CHALLENGE_SIZE], int64_t *expires, rl_error *e)
+{
+    uint8_t random[20];
+    char name[sizeof(RL_CHALLENGE_PREFIX) + 64];
+    RL_TRY(check(s, profile, subject, life, e));
+    struct making *m = calloc(1, sizeof(*m));
+    if (!m)
+        return rl_fail(e, RL_ENOMEM, "challenge", "out of memory");
+    m->name = name;
+    m->now = rl_wall_s();
+    *expires = m->now + life;
+    arc4random_buf(random, sizeof(random));
+    rl_err err = rl_hex(rl_span_of(random, sizeof(random)), out, RL_CHALLENGE_SIZE);
+    if (err == RL_OK)
+        err = name_of(profile, out, name, sizeof(name));
+    if (err == RL_OK)
+        err = write_entry(profile, subject, *expires, NULL, &m->value);
+    if (err == RL_OK)
+        err = rl_store_each_queued(store, find_expired, m);
+    err = err == RL_OK ? rl_store_run(store, put, m, e) : rl_fail(e, err, "challenge", "%s", rl_err_name(err));
+    explicit_bzero(random, sizeof(random));
+    rl_buf_free(&m->value);
+    free(m);
+    return err;
+}
+
+/* ---- using ---- */
+static bool is_for(const json_t *root, const X509_NAME *subject)
+{
+    const char *wanted = rl_json_str(root, "subject");
+    char *text = wanted ? rl_name_text(subject) : NULL;
+    bool same = !wanted || (text && strcmp(text, wanted) == 0);
+    free(text);
+    return same;
+}
+
+bool rl_challenge_holds(rl_store *store, const char *profile, const char *given, const X509_NAME *subject,
+                        const char *transaction, rl_challenge_use *use)
+{
+    rl_buf value = {0};
+    json_t *root = NULL;
+    *use = (rl_challenge_use){.name = ""};
+    if (!given || strlen(given) != RL_CHALLENGE_SIZE - 1 ||
+        name_of(profile, given, use->name, sizeof(use->name)) != RL_OK)
+        return false;
+    snprintf(use->transaction, sizeof(use->transaction), "%s", transaction);
+    bool holds = rl_store_queued(store, use->name, &value) == RL_OK &&
+                 rl_json_parse(rl_buf_span(&value), ENTRY_MAX, &root, NULL) == RL_OK &&
+                 rl_json_int(root, "expires", 0) >= rl_wall_s() && is_for(root, subject);
+    const char *used = rl_json_str(root, "used");
+    holds = holds && (!used || (transaction[0] && strcmp(used, transaction) == 0));
+    json_decref(root);
+    rl_buf_free(&value);
+    return holds;
+}
+
+rl_err rl_challenge_spend(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *arg)
+{
+    const rl_challenge_use *use = arg;
+    rl_buf value = {0}, next = {0};
+    json_t *root = NULL;
+    (void)id, (void)der;
+    rl_err err = rl_txn_queued(t, use->name, &value);
+    if (err == RL_OK)
+        err = rl_json_parse(rl_buf_span(&value), ENTRY_MAX, &root, NULL) == RL_OK ? RL_OK : RL_ECORRUPT;
+    if (err == RL_ENOTFOUND || (err == RL_OK && rl_json_str(root, "used")))
+        err = RL_EDENIED;
+    if (err == RL_OK)
+        err = write_entry(rl_json_str(root, "profile"), rl_json_str(root, "subject"), rl_json_int(root, "expires", 0),
+                          use->transaction[0] ? use->transaction : "none", &next);
+    if (err == RL_OK)
+        err = rl_txn_queue_put(t, use->name, rl_buf_span(&next));
+    json_decref(root);
+    rl_buf_free(&next);
+    rl_buf_free(&value);
+    return err;
+}
