@@ -24,6 +24,7 @@ class Scenario:
         self.rng = random.Random(seed)
         self.graph, self.jamf, self.files, self.folder = graph, jamf, files, pathlib.Path(folder)
         graph.switch("page_size", 3)
+        jamf.MOST_AT_ONCE = 10  # of two servers
         jamf.switch("page_cap", 3)
         self.touched, self.crl_number, self.crl_entries = set(), 0, {}
 

@@ -81,8 +81,10 @@ def jamf():
     """The Jamf Pro fake, likewise, in this process."""
     fake = fake_jamf.Jamf().start()
     yield fake
+    complaints = fake.violations()
     fake.reset()  # lets go whatever it holds
     fake.stop()
+    assert complaints == []
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ class Collection:
         self.objects = {}  # id -> properties
         self.deleted = {}  # id -> properties when it went, for restore
         self.log = []  # a position in the log is a point in time
+        self.strangers = {}  # id -> properties of what is not really there
         self.round_starts = []  # positions, for the lag switch
 
     def now(self):
@@ -89,6 +90,8 @@ class Collection:
 
     def current(self, object_id):
         """The entry as it is now, None when it vanished without a trace."""
+        if object_id in self.strangers:
+            return dict(self.strangers[object_id])
         if object_id in self.objects:
             return dict(self.objects[object_id])
         for change in reversed(self.log):

@@ -73,17 +73,23 @@ GRAPH_SWITCHES = {
     "lag": "changes show up that many rounds late",
     "empty_list": "a full round lists nothing",
     "leave_out": "ids that a full round does not list though they are there",
+    "strangers": "a full round lists that many objects nobody knows in place of those that are there",
+    "vanish": "{collection, id}: is deleted after the first page was sent",
     "no_device_sid": "devices have no onPremisesSecurityIdentifier: it answers 400 to who asks for it",
     "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
     # change notifications
     "deliver_to": "scheme://host:port of the server under test: subscriptions can be made, notifications go there",
     # tokens
+    "secret": "the client secret that is accepted instead: it was changed",
     "token_life": "seconds a token is valid",
     "token_uses": "calls that a token is good for",
     "expires_in_string": "expires_in is a string",
     # JSON
     "json": "unknown_members | null_members | escapes | surrogates | lone_surrogate | bom | huge_numbers | deep | "
             "duplicate_keys | empty_body | html | not_object | no_value | no_links | both_links | wrong_types",
+    "null_properties": "all that was asked for is null, but for the id",
+    "dates": "what every date says",
+    "new_words": "states are words of another year",
     "padding": "octets of an unknown member in each page",
     # identity
     "id_form": "'upper' or 'braces': form of GUIDs",
@@ -313,7 +319,8 @@ class Graph(Fake):
         certificate, federated = self.take("client_certificate", "token"), self.take("federated_token", "token")
         assertion = form.get("client_assertion")
         if assertion is None:
-            return None if form.get("client_secret") == CLIENT_SECRET else self.token_error(401, "invalid_client", 7000215)
+            right = self.take("secret", "token") or CLIENT_SECRET
+            return None if form.get("client_secret") == right else self.token_error(401, "invalid_client", 7000215)
         if form.get("client_assertion_type") != ASSERTION_TYPE or "client_secret" in form:
             self.violation(request, "an assertion comes with its type and without a secret")
         if federated is not None:
@@ -358,6 +365,8 @@ class Graph(Fake):
             return Answer(401, self.error("InvalidAuthenticationToken", "Access token is empty."))
         if "client-request-id" not in request.headers:
             self.violation(request, "no client-request-id")
+        if {"$count", "$search"} & set(request.query) and request.headers.get("consistencylevel") != "eventual":
+            self.violation(request, "an advanced query without ConsistencyLevel")
         with self.lock:
             known = self.tokens.get(token)
             if known is None:
@@ -439,6 +448,12 @@ class Graph(Fake):
             ids = []
         elif self.take("removed_first", route):
             ids = list(collection.deleted) + ids
+        for i in range(self.take("strangers", route) or 0):
+            ids = ids if i else []
+            ids.append(stable_id("stranger %d" % i))
+            collection.strangers.setdefault(ids[-1], {"id": ids[-1], "accountEnabled": True, "deviceId": stable_id("deviceId of stranger %d" % i),
+                                                      "userPrincipalName": "stranger%d@contoso.example" % i, "complianceState": "compliant",
+                                                      "managementState": "managed", "azureADDeviceId": NOT_REGISTERED})
         left_out = self.take("leave_out", route) or []
         ids = [i for i in ids if i not in left_out]
         return Round(name, self.ordered(ids, route), None, until, select)
@@ -485,6 +500,9 @@ class Graph(Fake):
         body = {"@odata.context": "http://%s/v1.0/$metadata#%s" % (request.host, round_.collection)}
         base, mark = self.link_base(request, route)
         path = base + request.path + "?" + mark
+        vanish = None if last else self.take("vanish", route)
+        if vanish:
+            self.collections[vanish["collection"]].delete(vanish["id"], "deleted")
         if not last:
             at = (round_, offset, step) if self.take("loop", route) else (round_, end, step + 1)
             body["@odata.nextLink"] = path + "skiptoken=" + self.remember(at, looping=at[1] == offset and size > 0)
@@ -520,12 +538,23 @@ class Graph(Fake):
                 shown = {p: v for p, v in shown.items() if p in changed}
             if self.take("absent_as_null", route):
                 shown = {p: shown.get(p) for p in round_.select}
+            shown = self.replaced(shown, route)
             entry = dict(shown, id=entry["id"])
         earlier = []
         if self.take("repeat_states", route):
             for old in collection.history(object_id, round_.until)[:-1]:
                 earlier.append(old if "@removed" in old else {p: old[p] for p in ["id", *round_.select] if p in old})
         return [self.identity(e, route) for e in earlier + [entry]]
+
+    def replaced(self, shown, route):
+        if self.take("null_properties", route):
+            return dict.fromkeys(shown)
+        date, words = self.take("dates", route), self.take("new_words", route)
+        if date:
+            shown = {p: date if p.endswith("DateTime") else v for p, v in shown.items()}
+        if words:
+            shown = {p: "unknownFutureValue" if p.endswith("State") else v for p, v in shown.items()}
+        return shown
 
     def identity(self, entry, route):
         form, upper = self.take("id_form", route), self.take("upn_upper", route)

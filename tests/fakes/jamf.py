@@ -53,6 +53,7 @@ NOT_FOUND = b"<html><head><title>Status page</title></head><body><p>Not Found</p
 
 class Jamf(Fake):
     SWITCHES = {**TRANSPORT_SWITCHES, **JAMF_SWITCHES}
+    MOST_AT_ONCE = 5  # what Jamf asks clients to keep to
     CONTROLS = Fake.CONTROLS + ("add", "update", "delete", "objects", "revoke_tokens")
 
     def _clear_all(self):

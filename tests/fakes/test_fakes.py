@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import pathlib
+import re
 import sys
 import threading
 import time
@@ -339,6 +340,101 @@ def test_risky_users_are_filtered_by_state(graph, client):
         graph.add("riskyUsers", state, riskState=state)
     page = client.page("/v1.0/identityProtection/riskyUsers?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27")
     assert [u["riskState"] for u in page["value"]] == ["atRisk", "confirmedCompromised"]
+
+
+# ---- limits, other protocols, other directories ----
+def test_a_rate_is_enforced(graph, client):
+    graph.switch("rate", {"most": 2, "seconds": 60}, on="users")
+    assert [client.get("/v1.0/%s/delta" % c)[0] for c in ("users", "devices", "users", "users")] == [200, 200, 200, 429]
+    assert 1 <= int(client.get("/v1.0/users/delta")[1]["Retry-After"]) <= 60
+    graph.switch("rate", {"most": 0, "seconds": 60, "quiet": True})
+    status, headers, _ = client.get("/v1.0/users/delta")
+    assert status == 429 and "Retry-After" not in headers
+
+
+def test_flaky_answers_come_by_their_seed(graph, client):
+    graph.switch("flaky", {"seed": 3, "share": 0.5})
+    statuses = [client.get("/v1.0/users/delta")[0] for _ in range(30)]
+    assert 5 < statuses.count(200) < 25 and set(statuses) <= {200, 500, 502, 503, 504}
+
+
+def test_retry_after_goes_by_the_fakes_own_clock(graph, client):
+    graph.switch("date_skew", 600)
+    graph.switch("fail", {"status": 503, "retry_after": "date+5"})
+    _, headers, _ = client.get("/v1.0/users/delta")
+    assert (parsedate_to_datetime(headers["Retry-After"]) - parsedate_to_datetime(headers["Date"])).total_seconds() == pytest.approx(5, abs=1)
+
+
+def test_interim_answers_and_other_protocols(graph, client):
+    graph.switch("interim", 100)
+    assert client.get("/v1.0/users/delta")[0] == 200
+    graph.clear()
+    for kind in ("tls_alert", "http2"):
+        graph.switch("nonsense", kind, times=1)
+        with pytest.raises(http.client.BadStatusLine):
+            client.get("/v1.0/users/delta")
+
+
+def test_more_requests_at_once_than_allowed_are_a_violation(graph):
+    graph.MOST_AT_ONCE = 2
+    graph.switch("hold")
+    threads = [threading.Thread(target=lambda: Client(graph).login()) for _ in range(3)]
+    for n, thread in enumerate(threads):
+        assert graph.violations() == []
+        thread.start()
+        graph.wait(n + 1, held=True)
+    graph.clear()
+    for thread in threads:
+        thread.join()
+    assert len(graph.violations()) == 1 and "more than 2" in graph.violations()[0]
+    Client(graph).login()
+    assert len(graph.violations()) == 1
+
+
+def test_an_advanced_query_needs_its_header(graph, client):
+    client.get("/v1.0/users?$count=true", ConsistencyLevel="eventual")
+    assert graph.violations() == []
+    client.get("/v1.0/users?$count=true")
+    assert len(graph.violations()) == 1
+
+
+def test_strangers_nulls_dates_and_words(graph, client):
+    """In the lists only: what is really there stays."""
+    phone = graph.add("managedDevices", "phone")
+    url = "/v1.0/deviceManagement/managedDevices?$select=id,complianceState,enrolledDateTime"
+    graph.switch("strangers", 2, times=1)
+    listed = client.page(url)["value"]
+    assert len(listed) == 2 and phone["id"] not in [item["id"] for item in listed]
+    graph.clear()
+    true = {"id": phone["id"], "complianceState": "compliant", "enrolledDateTime": phone["enrolledDateTime"]}
+    for switch, value, expected in (("null_properties", True, {"complianceState": None, "enrolledDateTime": None}),
+                                    ("dates", "0001-01-01T00:00:00Z", {"enrolledDateTime": "0001-01-01T00:00:00Z"}),
+                                    ("new_words", True, {"complianceState": "unknownFutureValue"}), ("lag", 0, {})):
+        graph.switch(switch, value)
+        assert client.page(url)["value"] == [{**true, **expected}]
+        graph.clear()
+
+
+def test_an_object_vanishes_behind_the_first_page(graph, client):
+    ids = graph.bulk("devices", 4)
+    graph.switch("page_size", 2)
+    graph.switch("vanish", {"collection": "devices", "id": ids[3]}, times=1)
+    entries, _, link = client.round()
+    assert [e["id"] for e in entries if "@removed" not in e] == ids[:3]
+    assert [e["id"] for e in client.round(link)[0] if "@removed" in e] == [ids[3]]
+
+
+def test_the_table_of_misbehaviours_is_true():
+    """README.md names every switch, and only switches and tests that are there."""
+    here = pathlib.Path(__file__).resolve().parent
+    text = (here / "README.md").read_text()
+    for name in {**Graph.SWITCHES, **fake_jamf.Jamf.SWITCHES}:
+        assert "`%s`" % name in text, "the switch %s is not in the table" % name
+    named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        found = [p for folder in ("e2e", "crash", "fakes") for p in (here.parent / folder).glob(file + ".py")]
+        assert found and "def %s(" % test in found[0].read_text(), "%s.py::%s" % (file, test)
 
 
 # ---- Jamf Pro ----

@@ -7,6 +7,7 @@ A fake derives from `Fake` and implements `answer(request) -> Answer`. Its publi
 import gzip
 import hashlib
 import json
+import random
 import socket
 import struct
 import threading
@@ -62,8 +63,15 @@ TRANSPORT_SWITCHES = {
     "gzip": "'asked': when Accept-Encoding names it; 'always': also when not",
     "drip": "seconds between the 20 pieces a body is sent in",
     "close": "the connection ends after the answer without having said so",
-    "date_skew": "seconds that the Date header is off",
+    "date_skew": "seconds that the Date header is off, and a Retry-After date with it",
+    "rate": "{most, seconds, quiet}: more requests in that time are answered 429, with Retry-After unless quiet",
+    "flaky": "{seed, share}: that share of the answers is 500, 502, 503 or 504",
+    "interim": "status of an interim answer that goes before: 100 or 103",
+    "nonsense": "'tls_alert' | 'http2': what another protocol would say is sent in place of the answer",
 }
+
+
+NONSENSE = {"tls_alert": bytes.fromhex("15030300020228"), "http2": bytes.fromhex("000006040000000000000300000064")}
 
 
 def redacted(text):
@@ -73,10 +81,12 @@ def redacted(text):
 
 class Fake:
     SWITCHES = TRANSPORT_SWITCHES
+    MOST_AT_ONCE = None  # requests that a well-behaved client has under way
     CONTROLS = ("reset", "switch", "clear", "applied", "requests", "wait", "violations")
 
     def __init__(self, port=0):
         self.lock = threading.RLock()
+        self.under_way = 0
         self.changed = threading.Condition(self.lock)
         self._clear_all()
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
@@ -90,6 +100,7 @@ class Fake:
 
     def _clear_all(self):
         self.switches, self.recording, self.broken_rules = {}, [], []
+        self.let_in, self.dice = [], None  # times of requests, of the rate switch; the flaky switch's random numbers
 
     def start(self):
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -201,6 +212,7 @@ class Fake:
         entry = self._record(request, route)
         self._hold(route, entry)
         fail, redirect = self.take("fail", route), self.take("redirect", route)
+        fail = fail or self.throttled(route) or self.unlucky(route)
         if fail is not None:
             answer = self.failure(fail, route)
         elif redirect is not None:
@@ -211,13 +223,44 @@ class Fake:
         self._hold(route, entry, "hold_answer")
         return answer, route
 
+    def begin(self, request):
+        with self.lock:
+            self.under_way += 1
+            if self.MOST_AT_ONCE and self.under_way > self.MOST_AT_ONCE:
+                self.violation(request, "more than %d requests at once" % self.MOST_AT_ONCE)
+
+    def end(self):
+        with self.lock:
+            self.under_way -= 1
+
+    def throttled(self, route):
+        limit, now = self.take("rate", route), time.monotonic()
+        if limit is None:
+            return None
+        with self.lock:
+            self.let_in = [at for at in self.let_in if at > now - limit["seconds"]]
+            if len(self.let_in) < limit["most"]:
+                self.let_in.append(now)
+                return None
+            wait = max(1, int(self.let_in[0] + limit["seconds"] - now + 0.999))
+        return {"status": 429, "code": "TooManyRequests", **({} if limit.get("quiet") else {"retry_after": wait})}
+
+    def unlucky(self, route):
+        flaky = self.take("flaky", route)
+        if flaky is None:
+            return None
+        with self.lock:
+            self.dice = self.dice or random.Random(flaky["seed"])
+            return {"status": self.dice.choice([500, 502, 503, 504])} if self.dice.random() < flaky["share"] else None
+
     def failure(self, fail, route):
         headers = {}
         after = fail.get("retry_after")
         if after is not None:
             after = str(after)
             if after.startswith("date"):
-                after = formatdate(time.time() + float(after[4:]), usegmt=True)
+                skew = self.switches["date_skew"].value if "date_skew" in self.switches else 0
+                after = formatdate(time.time() + skew + float(after[4:]), usegmt=True)
             headers["Retry-After"] = after
         if fail.get("html"):
             headers["Content-Type"] = "text/html"
@@ -256,8 +299,13 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.startswith("/_control/"):
             return self._send(fake.control(self.path[len("/_control/"):], body), "_control")
-        answer, route = fake.serve(Request(self, body))
-        return self._send(answer, route)
+        request = Request(self, body)
+        fake.begin(request)
+        try:
+            answer, route = fake.serve(request)
+            return self._send(answer, route)
+        finally:
+            fake.end()
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_GET
 
@@ -280,6 +328,11 @@ class Handler(BaseHTTPRequestHandler):
         head = (head + "".join("%s: %s\r\n" % h for h in headers.items()) + "\r\n").encode()
         if truncate:
             body = body[:len(body) // 2]
+        interim, nonsense = take("interim"), take("nonsense")
+        if interim:
+            head = b"HTTP/1.1 %d %s\r\nX-Interim: 1\r\n\r\n" % (interim, REASONS[interim].encode()) + head
+        if nonsense:
+            head, body, self.close_connection = NONSENSE[nonsense], b"", True
         try:
             self._transmit(head, body, reset, drip)
         except OSError:
