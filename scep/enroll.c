@@ -122,10 +122,17 @@ static rl_err answer_issued(const rl_scep *s, const scep_request *r, const rl_is
     return err;
 }
 
+static void serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
+{
+    rl_serial serial = {.n = id->serial_n};
+    memcpy(serial.b, id->serial, serial.n);
+    rl_serial_text(&serial, out);
+}
+
+/* The log has what a certificate renews: whoever revokes one that was stolen looks for what came of it. */
 static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
                    rl_challenge_use *once, scep_refusal *why, const char *peer, scep_outcome *out)
 {
-    const bool renewal = renews != NULL;
     rl_issued issued = {0};
     rl_error e = {0};
     const bool by_intune = p->id == RL_PROFILE_INTUNE && !renewal;
@@ -138,12 +145,12 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
     } else if (err != RL_OK || (err = answer_issued(s, r, &issued, &out->body, &e)) != RL_OK) {
         answer_failed(p, r, err, &e, peer, out);
     } else {
-        rl_serial serial = {.n = issued.id.serial_n};
-        char text[2 * RL_SERIAL_MAX + 1];
-        memcpy(serial.b, issued.id.serial, serial.n);
-        rl_serial_text(&serial, text);
-        log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text,
-                 "renewal", renewal, "repeated", issued.repeated, "peer", peer);
+        char text[2 * RL_SERIAL_MAX + 1], old[2 * RL_SERIAL_MAX + 1] = "-";
+        serial_text(&issued.id, text);
+        if (renews)
+            serial_text(renews, old);
+        log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text, "renews",
+                 old, "repeated", issued.repeated, "peer", peer);
         out->status = 200;
         out->result = issued.repeated ? SCEP_REPEATED : SCEP_ISSUED;
     }

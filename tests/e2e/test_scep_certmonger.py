@@ -89,8 +89,9 @@ def test_certmonger_enrolls_and_renews(make_server, certmonger, tmp_path, key_ty
     certmonger.getcert("rekey", "-i", "host", "-L", "")
     third = settled(second)
     assert third.public_key().public_numbers() != second.public_key().public_numbers()
-    issued = re.findall(r"event=scep\.issued .*renewal=(\w+) repeated=(\w+)", server.log())
-    assert issued == [("false", "false"), ("true", "false"), ("true", "false")]
+    issued = re.findall(r"event=scep\.issued .*serial=(\w+) renews=(\S+) repeated=false", server.log())
+    assert [(int(new, 16), old) for new, old in issued] == [
+        (first.serial_number, "-"), (second.serial_number, issued[0][0]), (third.serial_number, issued[1][0])]
     # On hold it does not renew.
     server.control("revoke", serial="%X" % third.serial_number, reason="certificateHold")
     certmonger.getcert("resubmit", "-i", "host", "-L", "")
