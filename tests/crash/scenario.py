@@ -172,7 +172,7 @@ def comparable(exported):
 
     - times of rounds: lastSeen, lastSuccess, lastFull, `at`, `since`; and revokedAt where a directory is the cause, since
       directories tell no date
-    - numbers that count rounds or commits: generations, but for whether an object is in its source's newest; crlNumber of our
+    - numbers that count rounds or commits: generations; crlNumber of our
       own list; sequences of delta and audit; ids of held changes
     - opaque links, and where in a round a source was when the server stopped
 
@@ -180,7 +180,6 @@ def comparable(exported):
     history, and what people did.
     """
     changes = {line["id"]: (line["source"], line["state"], line["certificates"]) for line in exported if line["type"] == "change"}
-    newest = {line["source"]: line["generation"] for line in exported if line["type"] == "cursor"}
     dated = {(line["issuer"], line["serial"]): set(line["why"]) <= {"manual", "foreignCrl"} for line in exported if line["type"] == "certificate"}
     out = {}
     for line in exported:
@@ -192,8 +191,7 @@ def comparable(exported):
             line.pop(name, None)
         if "revokedAt" in line and not (kind != "delta" and dated[key]):
             line["revokedAt"] = line["revokedAt"] is not None
-        if "generation" in line:
-            line["generation"] = kind == "object" and line["generation"] == newest.get(line["source"])
+        line.pop("generation", None)
         if kind == "certificate" and line["held"]:
             line["held"] = {**line["held"], "change": changes[line["held"]["change"]]}
         elif kind == "held":
