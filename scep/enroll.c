@@ -135,7 +135,7 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
 {
     rl_issued issued = {0};
     rl_error e = {0};
-    const bool by_intune = p->id == RL_PROFILE_INTUNE && !renewal;
+    const bool by_intune = p->id == RL_PROFILE_INTUNE && !renews;
     *why = (scep_refusal){.text = ""};
     rl_err err = by_intune ? scep_intune_enroll(s, p, r, &issued, why, &e) : issue(s, p, r, renews, once, &issued, &e);
     if (err == RL_EDENIED && why->text[0]) {
