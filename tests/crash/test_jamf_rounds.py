@@ -16,10 +16,13 @@ def test_killed_in_the_middle_of_a_round(jamf, make_server, on, after):
     macs = [jamf.add("computers", "mac-%d" % i) for i in range(12)]
     server.sync_round()
     serials = [server.sign(str(mac["id"]), "jamf", ou="computers")[1] for mac in macs]
-    start, seen = last_delta(server), len(jamf.requests())
-    jamf.switch("hold", on="computers." + on, after=after)
+    start = last_delta(server)
+    server.stop()  # so that the round which is held is the first that can see what is gone
     for gone in (3, 8):
         jamf.delete("computers", macs[gone]["id"])
+    seen = len(jamf.requests())
+    jamf.switch("hold", on="computers." + on, after=after)
+    server.start()
     jamf.wait(1, since=seen, on="computers." + on, held=True)
     listed = {c["serial"]: c["status"] for c in server.all_certificates()}
     assert {listed[serial] for serial in serials} == {"good"}, "nothing is deleted before the end"
