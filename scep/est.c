@@ -27,7 +27,7 @@ static const char *const operations[] = {"simpleenroll", "simplereenroll", "serv
 enum { EST_ISSUED, EST_REFUSED, EST_FAILED };
 
 /* ---- base64 as on the wire: RFC 8951 §3.1 ---- */
-/* In lines, as PEM has it: old clients read no longer ones. */
+/* In lines, as PEM has it: old clients read no longer ones, and base64(1) reads no carriage return. */
 static rl_err append_base64(rl_span in, rl_buf *out)
 {
     size_t cap = in.n * 2 + 8;
@@ -36,7 +36,7 @@ static rl_err append_base64(rl_span in, rl_buf *out)
     for (size_t at = 0, n = err == RL_OK ? strlen(text) : 0; err == RL_OK && at < n; at += LINE) {
         err = rl_buf_append(out, text + at, n - at < LINE ? n - at : LINE);
         if (err == RL_OK)
-            err = rl_buf_append(out, "\r\n", 2);
+            err = rl_buf_append(out, "\n", 1);
     }
     if (text)
         explicit_bzero(text, cap);
@@ -220,11 +220,11 @@ static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued,
     if (err == RL_OK)
         err = append_base64(rl_span_of(der, (size_t)n), &job->body);
     if (err == RL_OK)
-        err = rl_buf_printf(&job->body, "--%s\r\nContent-Type: " CERTS_TYPE "\r\n" BASE64 "\r\n", job->boundary);
+        err = rl_buf_printf(&job->body, "\r\n--%s\r\nContent-Type: " CERTS_TYPE "\r\n" BASE64 "\r\n", job->boundary);
     if (err == RL_OK)
         err = put_certificate(issued, &job->body, e);
     if (err == RL_OK)
-        err = rl_buf_printf(&job->body, "--%s--\r\n", job->boundary);
+        err = rl_buf_printf(&job->body, "\r\n--%s--\r\n", job->boundary);
     OPENSSL_clear_free(der, n > 0 ? (size_t)n : 0);
     return err;
 }
