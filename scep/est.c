@@ -97,7 +97,6 @@ typedef struct est_job {
     const char *password;
     rl_challenge_use once;
     int status;
-    const char *headers; /* static */
     rl_buf body;
     char why[RL_ERROR_MESSAGE_MAX];
     char boundary[33];
