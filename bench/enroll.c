@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/tcp.h>
 #include <openssl/cms.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
@@ -163,8 +164,10 @@ static bool is_success(const unsigned char *body, size_t n, const char *cn, cons
 static int dial(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(opt.port), .sin_addr.s_addr = htonl(0x7f000001)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    MUST(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    MUST(fd >= 0);
+    MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+         connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
     return fd;
 }
 

@@ -60,8 +60,35 @@ static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
 }
 
 /* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n. A hundred
- * tries, as the Baseline Requirements ask. */
+ * tries, as the Baseline Requirements ask. Of all numbers one in 120 is a square by each of these moduli; only of those
+ * the root is taken. */
 enum { FERMAT_TRIES = 100 };
+static const unsigned square_moduli[] = {64, 63, 65, 11};
+enum { SQUARE_MODULUS = 64 * 63 * 65 * 11 };
+
+static bool may_be_square(unsigned rest)
+{
+    for (size_t i = 0; i < sizeof(square_moduli) / sizeof(square_moduli[0]); i++) {
+        unsigned m = square_moduli[i], root = 0;
+        while (root < m && root * root % m != rest % m)
+            root++;
+        if (root == m)
+            return false;
+    }
+    return true;
+}
+
+/* Whether a² − n is a square. */
+static bool is_square_above(const BIGNUM *a, const BIGNUM *n, bool *found, BN_CTX *ctx)
+{
+    BN_CTX_start(ctx);
+    BIGNUM *rest = BN_CTX_get(ctx), *b = BN_CTX_get(ctx), *square = BN_CTX_get(ctx);
+    bool ok = square && BN_sqr(rest, a, ctx) == 1 && BN_sub(rest, rest, n) == 1 && square_root(rest, b, ctx) &&
+              BN_sqr(square, b, ctx) == 1;
+    *found = ok && BN_cmp(square, rest) == 0;
+    BN_CTX_end(ctx);
+    return ok;
+}
 
 static rl_err has_close_primes(const BIGNUM *n, bool *found)
 {
@@ -69,13 +96,16 @@ static rl_err has_close_primes(const BIGNUM *n, bool *found)
     if (!ctx)
         return RL_ENOMEM;
     BN_CTX_start(ctx);
-    BIGNUM *a = BN_CTX_get(ctx), *rest = BN_CTX_get(ctx), *b = BN_CTX_get(ctx), *square = BN_CTX_get(ctx);
-    bool ok = square && square_root(n, a, ctx);
+    BIGNUM *a = BN_CTX_get(ctx);
+    bool ok = a && square_root(n, a, ctx);
+    uint64_t m = SQUARE_MODULUS, n_rest = BN_mod_word(n, SQUARE_MODULUS),
+             a_rest = ok ? BN_mod_word(a, SQUARE_MODULUS) : 0;
     *found = false;
     for (unsigned i = 0; ok && !*found && i < FERMAT_TRIES; i++) {
-        ok = BN_add_word(a, 1) == 1 && BN_sqr(rest, a, ctx) == 1 && BN_sub(rest, rest, n) == 1 &&
-             square_root(rest, b, ctx) && BN_sqr(square, b, ctx) == 1;
-        *found = ok && BN_cmp(square, rest) == 0;
+        a_rest = (a_rest + 1) % m;
+        ok = BN_add_word(a, 1) == 1;
+        if (ok && may_be_square((unsigned)((a_rest * a_rest + m - n_rest) % m)))
+            ok = is_square_above(a, n, found, ctx);
     }
     BN_CTX_end(ctx);
     BN_CTX_free(ctx);
