@@ -73,6 +73,7 @@ struct rl_store {
     rocksdb_column_family_handle_t *cf[CF_COUNT];
     rocksdb_options_t *options[CF_COUNT];
     rocksdb_cache_t *cache;
+    rocksdb_cache_t *rows;
     rocksdb_compactionfilter_t *expired; /* drops signed answers that have ended */
     rocksdb_readoptions_t *read, *scan;  /* point reads; whole-order iteration */
     rocksdb_writeoptions_t *write;
