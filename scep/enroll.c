@@ -76,6 +76,7 @@ static void answer_refusal(const scep_profile *p, const scep_request *r, const s
 {
     rl_error e = {0};
     log_refused(p, r, scep_fail_info_name(why->info), why->text, peer);
+    out->guessed = why->guessed;
     rl_err err = scep_reply_failure(r, why, &out->body, &e);
     if (err == RL_OK) {
         out->status = 200;
@@ -182,7 +183,9 @@ static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_requ
         return RL_OK; /* Intune judges the whole request */
     if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
         *renews = old;
-        return scep_renewal_check(s, p, r, holds, old, why);
+        rl_err err = scep_renewal_check(s, p, r, holds, old, why);
+        why->guessed = err == RL_EDENIED && given && !holds;
+        return err;
     }
     if (!holds && given && scep_transaction_key(p, r, NULL, key) == RL_OK) {
         holds = rl_challenge_holds(s->store, p->certificate.name, r->challenge, X509_REQ_get_subject_name(r->csr), key,
@@ -191,7 +194,8 @@ static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_requ
     }
     if (holds)
         return RL_OK;
-    *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing"};
+    *why = (scep_refusal){
+        .info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing", .guessed = given};
     return RL_EDENIED;
 }
 
@@ -244,7 +248,7 @@ static bool is_timely(const scep_request *r)
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out)
 {
     scep_request r;
-    scep_refusal why;
+    scep_refusal why = {.text = ""};
     *out = (scep_outcome){.status = 500};
     rl_err err = scep_request_read(&s->self, message, &r, &why);
     if (err == RL_OK && !is_timely(&r)) {

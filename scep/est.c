@@ -97,6 +97,7 @@ typedef struct est_job {
     const char *password;
     rl_challenge_use once;
     int status;
+    bool guessed; /* refused for its password or certificate */
     rl_buf body;
     char why[RL_ERROR_MESSAGE_MAX];
     char boundary[33];
@@ -169,6 +170,7 @@ static bool may_renew(est_job *job, rl_span der, X509_REQ *csr)
     else if (err != RL_OK)
         refuse_for(job, err, &e);
     may = err == RL_OK;
+    job->guessed = err == RL_EDENIED;
     X509_free(r.signer);
     return may;
 }
@@ -182,6 +184,7 @@ static bool may_enroll(est_job *job, const X509_REQ *csr)
                            X509_REQ_get_subject_name(csr), "", &job->once))
         return true;
     job->once.name[0] = 0;
+    job->guessed = job->password != NULL;
     refuse(job, 401,
            job->password ? "the password is not the profile's challenge"
                          : "enrollment needs HTTP Basic with the profile's challenge as password");
@@ -301,6 +304,8 @@ static void done(rl_http_request *req, void *arg)
     char headers[256];
     int result = job->status == 200 ? EST_ISSUED : job->status < 500 ? EST_REFUSED : EST_FAILED;
     rl_metric_add(job->est->results[job->operation][result], 1);
+    if (job->guessed)
+        rl_guess_wrong(job->est->scep->guesses, req, RL_GUESS_EST);
     if (job->status == 401) {
         snprintf(headers, sizeof(headers),
                  "Content-Type: text/plain; charset=utf-8\r\nWWW-Authenticate: Basic realm=\"est\"\r\n");
@@ -323,6 +328,12 @@ static void done(rl_http_request *req, void *arg)
 
 static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_operation operation)
 {
+    unsigned wait = rl_guess_wait(est->scep->guesses, req, RL_GUESS_EST);
+    if (wait > 0) {
+        rl_metric_add(est->results[operation][EST_REFUSED], 1);
+        rl_guess_refuse(req, wait);
+        return;
+    }
     est_job *job = rl_arena_zalloc(req->arena, sizeof(*job));
     if (!job) {
         rl_http_error(req, 500, "out of memory");

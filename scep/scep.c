@@ -79,7 +79,8 @@ static rl_err open_intune(rl_scep *s, rl_error *e)
     return scep_intune_open(s->store, s->settings, &s->intune, e);
 }
 
-rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_scep **out, rl_error *e)
+rl_err rl_scep_open(rl_ca *ca, rl_store *store, rl_guesses *guesses, const rl_settings *settings, rl_scep **out,
+                    rl_error *e)
 {
     rl_scep *s = calloc(1, sizeof(*s));
     if (!s)
@@ -87,6 +88,7 @@ rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *settings, rl_
     s->ca = ca;
     s->settings = settings;
     s->store = store;
+    s->guesses = guesses;
     s->crl = no_crl;
     rl_err err = open_intune(s, e);
     for (unsigned i = 0; i < RL_ENROLL_MAX; i++)
@@ -146,12 +148,22 @@ static bool work(rl_http_request *req, void *arg)
 static void done(rl_http_request *req, void *arg)
 {
     pki_job *job = arg;
-    finish(req, job->endpoint->scep, job);
+    const rl_scep *s = job->endpoint->scep;
+    if (job->outcome.guessed)
+        rl_guess_wrong(s->guesses, req, RL_GUESS_SCEP);
+    finish(req, s, job);
     rl_buf_free(&job->outcome.body);
 }
 
+/* Whose challenges were wrong too often waits before anything is decrypted. */
 static void pki_operation(rl_http_request *req, scep_endpoint *endpoint, rl_span message)
 {
+    unsigned wait = rl_guess_wait(endpoint->scep->guesses, req, RL_GUESS_SCEP);
+    if (wait > 0) {
+        rl_metric_add(endpoint->scep->pki_results[SCEP_BUSY], 1);
+        rl_guess_refuse(req, wait);
+        return;
+    }
     pki_job *job = rl_arena_zalloc(req->arena, sizeof(*job));
     if (!job) {
         rl_http_error(req, 500, "out of memory");

@@ -3,12 +3,12 @@
 #define RL_SCEP_SCEP_H
 
 #include "ca/ca.h"
-#include "http/server.h"
+#include "http/guesses.h"
 
 typedef struct rl_scep rl_scep;
 
-/* `ca` and `store` are borrowed. */
-rl_err rl_scep_open(rl_ca *ca, rl_store *store, const rl_settings *s, rl_scep **out, rl_error *e);
+/* `ca`, `store` and `guesses`, which counts wrong challenges and may be NULL, are borrowed. */
+rl_err rl_scep_open(rl_ca *ca, rl_store *store, rl_guesses *guesses, const rl_settings *s, rl_scep **out, rl_error *e);
 void rl_scep_close(rl_scep *s);
 /* Routes of the profiles that are on (have a challenge); returns how many of `cap` were filled. */
 size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap);

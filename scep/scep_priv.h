@@ -38,6 +38,7 @@ enum { SCEP_CHAIN_MAX = 8 }; /* CA certificates from an issuer to its root */
 struct rl_scep {
     rl_ca *ca;
     rl_store *store;
+    rl_guesses *guesses;
     const rl_settings *settings;
     scep_identity self, older[RL_CA_ISSUERS_MAX];
     rl_span chain[SCEP_CHAIN_MAX]; /* of the issuing CA */
@@ -62,6 +63,7 @@ typedef struct scep_outcome {
     scep_result result;
     rl_buf body;
     const char *text;
+    bool guessed; /* what was refused had a wrong challenge */
 } scep_outcome;
 
 /* ---- enroll.c ---- */

@@ -8,6 +8,7 @@
 
 #include "app/events.h"
 #include "ca/ca.h"
+#include "http/guesses.h"
 #include "http/server.h"
 #include "ocsp/crl_publish.h"
 #include "ocsp/ocsp.h"
@@ -22,6 +23,7 @@ typedef struct rl_app {
     rl_ocsp *ocsp;
     rl_crls *crls;
     rl_events *events;
+    rl_guesses *guesses; /* NULL: nobody is slowed */
     rl_scep *scep;
     rl_est *est;
     rl_sync *sync;

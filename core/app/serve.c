@@ -125,7 +125,8 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_ocsp_open(app->store, app->ca, app->settings, &app->ocsp, e));
     RL_TRY(rl_crls_open(app->store, app->ca, app->settings, &app->crls, e));
     RL_TRY(rl_events_open(app->store, &app->events, e));
-    RL_TRY(rl_scep_open(app->ca, app->store, app->settings, &app->scep, e));
+    RL_TRY(rl_guesses_new(app->settings->http.guess_limit, app->settings->http.guess_window, &app->guesses, e));
+    RL_TRY(rl_scep_open(app->ca, app->store, app->guesses, app->settings, &app->scep, e));
     rl_scep_on_crl(app->scep, current_crl, app->crls);
     RL_TRY(rl_est_open(app->scep, app->settings, &app->est, e));
     RL_TRY(rl_api_open(app, e));
@@ -148,6 +149,7 @@ static void stop_parts(rl_app *app, rl_control *control)
     rl_est_close(app->est);
     if (app->scep)
         rl_scep_close(app->scep);
+    rl_guesses_free(app->guesses);
     rl_events_close(app->events);
     rl_crls_close(app->crls);
     if (app->ocsp)

@@ -134,6 +134,8 @@ typedef struct rl_settings {
         int64_t ocsp_body_limit, scep_body_limit;
         rl_duration header_timeout, body_timeout, idle_timeout, stop_timeout;
         int64_t max_connections, max_connections_per_address;
+        int64_t guess_limit; /* wrong secrets of one address within guess_window; 0 = no limit */
+        rl_duration guess_window;
     } http;
     struct {
         char *token; /* "" = off */

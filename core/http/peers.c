@@ -65,12 +65,17 @@ http_peer http_peer_of(const struct sockaddr *address)
     return IN6_IS_ADDR_V4MAPPED(v6) ? mapped : net;
 }
 
-static size_t home(const http_peers *p, http_peer peer)
+uint64_t http_peer_hash(http_peer peer, uint64_t seed)
 {
-    uint64_t h = peer ^ p->seed; /* the finalizer of splitmix64 */
+    uint64_t h = peer ^ seed; /* the finalizer of splitmix64 */
     h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
     h = (h ^ h >> 27) * 0x94d049bb133111ebu;
-    return (size_t)(h ^ h >> 31) & p->mask;
+    return h ^ h >> 31;
+}
+
+static size_t home(const http_peers *p, http_peer peer)
+{
+    return (size_t)http_peer_hash(peer, p->seed) & p->mask;
 }
 
 /* The peer's slot, or the empty one where it belongs. */

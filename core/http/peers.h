@@ -25,6 +25,8 @@ typedef enum {
 rl_err http_peers_new(size_t max, size_t per_address, http_peers **out, rl_error *e);
 void http_peers_free(http_peers *p);
 http_peer http_peer_of(const struct sockaddr *address);
+/* For tables of peers; `seed` is random. */
+uint64_t http_peer_hash(http_peer peer, uint64_t seed);
 http_entry http_peers_enter(http_peers *p, http_peer peer);
 /* With what http_peers_enter said. */
 void http_peers_leave(http_peers *p, http_peer peer, http_entry entry);

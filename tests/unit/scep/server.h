@@ -53,7 +53,7 @@ static inline void open_server(server *s)
     rl_err err = rl_ca_init(s->store, &s->settings, &e);
     assert_true(err == RL_OK || err == RL_EEXISTS);
     assert_int_equal(rl_ca_open(s->store, &s->settings, &s->ca, &e), RL_OK);
-    assert_int_equal(rl_scep_open(s->ca, s->store, &s->settings, &s->scep, &e), RL_OK);
+    assert_int_equal(rl_scep_open(s->ca, s->store, NULL, &s->settings, &s->scep, &e), RL_OK);
 }
 
 static inline void close_server(server *s)
