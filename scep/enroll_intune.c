@@ -8,14 +8,13 @@
 #include "base/clock.h"
 #include "scep/scep_priv.h"
 
-#define FAILURE "failure-" /* in front of a transaction's name in the queue */
-
 typedef struct job {
     const rl_scep *s;
     const scep_request *r;
     char name[SCEP_TRANSACTION_KEY + 1];
     unsigned char *csr; /* DER */
     rl_span csr_der;
+    size_t queued; /* octets of what Intune has to be told */
 } job;
 
 static rl_err refuse(scep_refusal *why, const char *text)
@@ -37,13 +36,14 @@ static void authority(const rl_settings *s, char *out, size_t cap)
 
 static rl_err queue_success(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx)
 {
-    const job *j = ctx;
+    job *j = ctx;
     char host[256];
     rl_buf value = {0};
     authority(j->s->settings, host, sizeof(host));
     rl_err err = scep_intune_success(j->r->transaction, j->csr_der, id, der, host, rl_wall_s(), &value);
     if (err == RL_OK)
         err = rl_txn_queue_put(t, j->name, rl_buf_span(&value));
+    j->queued = value.n;
     rl_buf_free(&value);
     return err;
 }
@@ -51,41 +51,62 @@ static rl_err queue_success(rl_store_txn *t, const rl_cert_id *id, rl_span der, 
 struct failure {
     const char *name;
     rl_buf value;
+    bool waits; /* from an earlier request of the transaction */
 };
 
 static rl_err queue_failure(rl_store_txn *t, void *arg, rl_error *e)
 {
-    const struct failure *f = arg;
-    (void)e;
-    return rl_txn_queue_put(t, f->name, rl_buf_span(&f->value));
+    struct failure *f = arg;
+    rl_buf there = {0};
+    rl_err err = rl_txn_queued(t, f->name, &there);
+    rl_buf_free(&there);
+    f->waits = err == RL_OK;
+    if (err == RL_ENOTFOUND)
+        err = rl_txn_queue_put(t, f->name, rl_buf_span(&f->value));
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "scep", "the failure cannot be queued: %s", rl_err_name(err));
 }
 
-/* It will never get a certificate: told in the background. */
-static void tell_failure(const job *j, const char *reason)
+/* It will never get a certificate: told in the background. `stranger`: Intune knows nothing of the request but that it
+ * has refused it; so many of these may be for nothing that above a limit they are not told. */
+static void tell_failure(const job *j, const char *reason, bool stranger)
 {
-    char name[sizeof(FAILURE) + SCEP_TRANSACTION_KEY], unused[SCEP_INTUNE_WHY];
+    char name[sizeof(SCEP_INTUNE_FAILURE) + SCEP_TRANSACTION_KEY];
     struct failure f = {.name = name};
     rl_error e = {0};
-    snprintf(name, sizeof(name), FAILURE "%s", j->name);
+    if (!scep_intune_has_room(j->s->intune, stranger)) {
+        log_client_warn("scep.intune_untold", "transaction", j->r->transaction, "reason", "too much waits to be told");
+        return;
+    }
+    snprintf(name, sizeof(name), SCEP_INTUNE_FAILURE "%s", j->name);
     rl_err err = scep_intune_failure(j->r->transaction, j->csr_der, reason, rl_wall_s(), &f.value);
     if (err == RL_OK)
         err = rl_store_run(j->s->store, queue_failure, &f, &e);
-    if (err == RL_OK)
-        scep_intune_tell(j->s->intune, name, false, unused);
-    else
+    if (err == RL_OK && !f.waits) {
+        scep_intune_queued(j->s->intune, name, f.value.n);
+        scep_intune_tell_later(j->s->intune, name);
+    } else if (err != RL_OK) {
         log_error("scep.intune", "error", e.message[0] ? e.message : rl_err_name(err));
+    }
     rl_buf_free(&f.value);
 }
 
 /* ---- the three steps ---- */
+/* Not begun when Intune could not be told of the end. */
 static rl_err validate(const job *j, scep_refusal *why)
 {
     char text[SCEP_INTUNE_WHY];
+    if (j->csr_der.n > SCEP_INTUNE_CSR_MAX)
+        return refuse(why, "the request is larger than one of Intune's profiles can be");
+    if (!scep_intune_has_room(j->s->intune, false)) {
+        log_client_warn("scep.intune_full", "transaction", j->r->transaction, "reason", "too much waits to be told");
+        return refuse(why, "Intune has too much to be told: try again later");
+    }
     switch (scep_intune_validate(j->s->intune, j->r->transaction, j->csr_der, text)) {
     case SCEP_INTUNE_YES:
         return RL_OK;
     case SCEP_INTUNE_NO:
-        tell_failure(j, text);
+        tell_failure(j, text, true);
+        why->guessed = true;
         return refuse(why, text);
     default:
         log_client_warn("scep.intune_away", "transaction", j->r->transaction, "error", text);
@@ -107,8 +128,10 @@ static rl_err issue(job *j, const scep_profile *p, rl_issued *issued, rl_error *
                                   .also = queue_success,
                                   .also_ctx = j};
     rl_err err = rl_ca_issue(j->s->ca, &ask, issued, e);
+    if (err == RL_OK && !issued->repeated)
+        scep_intune_queued(j->s->intune, j->name, j->queued);
     if (is_request_to_blame(err))
-        tell_failure(j, e->message);
+        tell_failure(j, e->message, false);
     return err;
 }
 
@@ -121,17 +144,19 @@ static bool is_revoked(const rl_scep *s, const rl_cert_id *id)
 
 static rl_err tell(const job *j, const rl_issued *issued, scep_refusal *why)
 {
-    const bool wait = j->s->settings->scep.intune_wait;
     char text[SCEP_INTUNE_WHY];
     if (issued->repeated && is_revoked(j->s, &issued->id))
         return refuse(why, "this transaction's certificate was revoked: begin another");
-    if (!wait && issued->repeated)
-        return RL_OK; /* was handed over the first time */
-    switch (scep_intune_tell(j->s->intune, j->name, wait, text)) {
+    if (!j->s->settings->scep.intune_wait) {
+        if (!issued->repeated)
+            scep_intune_tell_later(j->s->intune, j->name);
+        return RL_OK;
+    }
+    switch (scep_intune_tell(j->s->intune, j->name, issued->repeated, text)) {
     case SCEP_INTUNE_YES:
         return RL_OK;
     case SCEP_INTUNE_NO:
-        tell_failure(j, text);
+        tell_failure(j, text, false);
         return refuse(why, text);
     default:
         return refuse(why, "Intune cannot be told now: try again later");

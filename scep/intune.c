@@ -18,6 +18,8 @@ enum {
     BACKOFF_BASE_MS = 1000,
     ENTRY_NAME_MAX = 160,
     LATER_MAX = 100000,
+    PIECE = 4096,                 /* octets, of REVLINE_INTUNE_QUEUE_LIMIT */
+    STRANGERS = 10,               /* that part of it is for those */
     FORGET_AFTER = 7 * 24 * 3600, /* seconds that something is tried to be told */
 };
 
@@ -29,6 +31,7 @@ typedef struct ask {
     rl_buf body;
     char name[ENTRY_NAME_MAX]; /* in the queue; "" = a validation */
     bool waits, ended;
+    bool again; /* it is in `later` too */
     scep_intune_verdict verdict;
     int64_t retry_after_ms;
     char why[SCEP_INTUNE_WHY];
@@ -58,15 +61,54 @@ struct scep_intune {
     pthread_cond_t ended;
     ask *asks;
     bool closing;
+    int64_t queued[2]; /* pieces: of successes, of failures */
     uv_async_t wake;
     rl_metric *answers[2][3]; /* validations, notifications by verdict */
 };
+
+/* ---- how much is in the queue ---- */
+static bool is_failure(const char *name)
+{
+    return strncmp(name, SCEP_INTUNE_FAILURE, strlen(SCEP_INTUNE_FAILURE)) == 0;
+}
+
+static void count_queued(scep_intune *i, const char *name, int64_t pieces)
+{
+    pthread_mutex_lock(&i->lock);
+    i->queued[is_failure(name)] += pieces;
+    pthread_mutex_unlock(&i->lock);
+}
+
+void scep_intune_queued(scep_intune *i, const char *name, size_t n)
+{
+    count_queued(i, name, 1 + (int64_t)(n / PIECE));
+}
+
+bool scep_intune_has_room(scep_intune *i, bool stranger)
+{
+    const int64_t limit = i->settings->scep.intune_queue_limit;
+    pthread_mutex_lock(&i->lock);
+    bool room =
+        i->queued[0] + i->queued[1] < limit && (!stranger || i->queued[1] < (limit + STRANGERS - 1) / STRANGERS);
+    pthread_mutex_unlock(&i->lock);
+    return room;
+}
+
+static int64_t pieces_queued(void *ctx)
+{
+    scep_intune *i = ctx;
+    pthread_mutex_lock(&i->lock);
+    int64_t n = i->queued[0] + i->queued[1];
+    pthread_mutex_unlock(&i->lock);
+    return n;
+}
 
 /* ---- what follows from a verdict ---- */
 struct settling {
     const char *name;
     scep_intune_entry entry;
     bool revoke;
+    rl_buf was; /* what is taken out; empty: somebody else has done it */
 };
 
 /* Nobody has got it: so this is no loss to anybody. */
@@ -87,8 +129,11 @@ static rl_err withdraw(rl_store_txn *t, const rl_cert_id *id)
 
 static rl_err settle_in(rl_store_txn *t, void *arg, rl_error *e)
 {
-    const struct settling *s = arg;
-    rl_err err = rl_txn_queue_delete(t, s->name);
+    struct settling *s = arg;
+    s->was.n = 0;
+    rl_err err = rl_txn_queued(t, s->name, &s->was);
+    if (err == RL_OK || err == RL_ENOTFOUND)
+        err = rl_txn_queue_delete(t, s->name);
     if (err == RL_OK && s->revoke)
         err = withdraw(t, &s->entry.cert);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "intune", "the answer cannot be stored: %s", rl_err_name(err));
@@ -109,6 +154,9 @@ static rl_err settle(scep_intune *i, const char *name, scep_intune_verdict verdi
     else if (verdict == SCEP_INTUNE_NO)
         log_warn("scep.intune_refused", "what", s.entry.success ? "successNotification" : "failureNotification",
                  "reason", why, "revoked", s.revoke);
+    if (err == RL_OK && s.was.n > 0)
+        count_queued(i, name, -(1 + (int64_t)(s.was.n / PIECE)));
+    rl_buf_free(&s.was);
     rl_buf_free(&s.entry.body);
     rl_buf_free(&value);
     return err;
@@ -153,7 +201,7 @@ static void end(ask *a)
     rl_metric_add(i->answers[entry][a->verdict], 1);
     if (entry && a->verdict == SCEP_INTUNE_AWAY) {
         log_client_warn("scep.intune_away", "action", a->action, "error", a->why);
-        if (!i->stopping)
+        if (!i->stopping && !a->again)
             push_later(i, a->name);
     }
     if (a->waits) {
@@ -165,8 +213,11 @@ static void end(ask *a)
         return;
     }
     i->telling = false;
-    if (a->verdict != SCEP_INTUNE_AWAY)
-        settle(i, a->name, a->verdict, a->why);
+    if (a->verdict != SCEP_INTUNE_AWAY && settle(i, a->name, a->verdict, a->why) != RL_OK) {
+        a->verdict = SCEP_INTUNE_AWAY; /* to be told again: this database cannot say that it was */
+        if (!i->stopping)
+            push_later(i, a->name);
+    }
     set_pace(i, a);
     rl_buf_free(&a->body);
     free(a);
@@ -285,9 +336,10 @@ static void *run(void *arg)
 /* ---- opening and closing ---- */
 static bool take_queued(const char *name, rl_span value, void *ctx)
 {
-    (void)value;
-    if (strncmp(name, RL_CHALLENGE_PREFIX, strlen(RL_CHALLENGE_PREFIX)) != 0)
+    if (strncmp(name, RL_CHALLENGE_PREFIX, strlen(RL_CHALLENGE_PREFIX)) != 0) {
+        scep_intune_queued(ctx, name, value.n);
         push_later(ctx, name);
+    }
     return true;
 }
 
@@ -301,6 +353,8 @@ static void register_metrics(scep_intune *i)
             i->answers[a][v] = rl_counter("revline_scep_intune_answers_total", labels,
                                           "What Intune said of SCEP requests, and to notifications of their end.");
         }
+    rl_gauge_fn("revline_scep_intune_queue", "", "What waits to be told to Intune, in pieces of 4 KiB.", pieces_queued,
+                i);
 }
 
 rl_err scep_intune_open(rl_store *store, const rl_settings *s, scep_intune **out, rl_error *e)
@@ -315,7 +369,6 @@ rl_err scep_intune_open(rl_store *store, const rl_settings *s, scep_intune **out
     i->last = &i->first;
     pthread_mutex_init(&i->lock, NULL);
     pthread_cond_init(&i->ended, NULL);
-    register_metrics(i);
     uv_async_init(&i->loop, &i->wake, on_wake);
     uv_timer_init(&i->loop, &i->timer);
     i->wake.data = i->timer.data = i;
@@ -324,10 +377,13 @@ rl_err scep_intune_open(rl_store *store, const rl_settings *s, scep_intune **out
         rl_http_client_close(i->client, on_closed, NULL);
     if (err == RL_OK)
         err = rl_store_each_queued(store, take_queued, i);
+    if (err == RL_OK)
+        register_metrics(i);
     if (err == RL_OK && pthread_create(&i->thread, NULL, run, i) == 0) {
         *out = i;
         return RL_OK;
     }
+    rl_gauge_fn_drop(i);
     uv_close((uv_handle_t *)&i->wake, NULL);
     uv_close((uv_handle_t *)&i->timer, NULL);
     if (i->intune)
@@ -343,6 +399,7 @@ void scep_intune_close(scep_intune *i)
 {
     if (!i)
         return;
+    rl_gauge_fn_drop(i);
     pthread_mutex_lock(&i->lock);
     i->closing = true;
     uv_async_send(&i->wake);
@@ -399,22 +456,25 @@ scep_intune_verdict scep_intune_validate(scep_intune *i, const char *transaction
     return SCEP_INTUNE_AWAY;
 }
 
-scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool wait, char why[SCEP_INTUNE_WHY])
+void scep_intune_tell_later(scep_intune *i, const char *name)
 {
+    ask *a = calloc(1, sizeof(*a));
+    if (a)
+        snprintf(a->name, sizeof(a->name), "%s", name);
+    if (a && !hand_over(i, a))
+        free(a); /* it is in the queue, and told after the next start */
+}
+
+scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool again, char why[SCEP_INTUNE_WHY])
+{
+    ask a = {.again = again};
     why[0] = 0;
-    if (!wait) {
-        ask *a = calloc(1, sizeof(*a));
-        if (a)
-            snprintf(a->name, sizeof(a->name), "%s", name);
-        if (a && !hand_over(i, a))
-            free(a); /* it is in the queue, and told after the next start */
-        return SCEP_INTUNE_YES;
-    }
-    ask a = {0};
     if (!load(i, &a, name))
         return SCEP_INTUNE_YES; /* told already */
     scep_intune_verdict verdict = ask_and_wait(i, &a, why);
-    if (verdict != SCEP_INTUNE_AWAY && settle(i, name, verdict, why) != RL_OK)
+    if (verdict != SCEP_INTUNE_AWAY && settle(i, name, verdict, why) != RL_OK) {
         verdict = SCEP_INTUNE_AWAY;
+        scep_intune_tell_later(i, name);
+    }
     return verdict;
 }

@@ -15,19 +15,33 @@ typedef enum {
     SCEP_INTUNE_AWAY, /* it cannot be asked, or its answer is none */
 } scep_intune_verdict;
 
-enum { SCEP_INTUNE_WHY = 256 };
+enum {
+    SCEP_INTUNE_WHY = 256,
+    SCEP_INTUNE_CSR_MAX = 32 * 1024, /* in base64, with all else, it is less than RL_QUEUE_VALUE_MAX */
+};
 
 rl_err scep_intune_open(rl_store *store, const rl_settings *s, scep_intune **out, rl_error *e);
 /* Whoever waits gets SCEP_INTUNE_AWAY. NULL is allowed. */
 void scep_intune_close(scep_intune *i);
 
+/* Whether the queue has room for one more. `stranger`: of somebody whose request Intune has refused; anybody can be
+ * that, and may not take the room of certificates. What is under way is not counted yet: a few may come to be above the
+ * limit. */
+bool scep_intune_has_room(scep_intune *i, bool stranger);
+/* An entry of `n` octets is in the queue. */
+void scep_intune_queued(scep_intune *i, const char *name, size_t n);
+
 /* May this request (DER) get a certificate? Blocks. `why`: for the client, when not yes. */
 scep_intune_verdict scep_intune_validate(scep_intune *i, const char *transaction, rl_span csr,
                                          char why[SCEP_INTUNE_WHY]);
 
-/* Tells what is queued under this name. `wait`: blocks for the verdict, after which, but for AWAY, it is in the queue
- * no more; else that happens later. A refusal of a certificate that nobody has got yet revokes it. */
-scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool wait, char why[SCEP_INTUNE_WHY]);
+/* Tells what is queued under this name, some time. */
+void scep_intune_tell_later(scep_intune *i, const char *name);
+/* … and blocks for the verdict, after which, but for AWAY, it is in the queue no more; else that happens later. A
+ * refusal of a certificate that nobody has got yet revokes it. `again`: it was to be told before, and will be again. */
+scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool again, char why[SCEP_INTUNE_WHY]);
+
+#define SCEP_INTUNE_FAILURE "failure-" /* in front of a refused transaction's name in the queue */
 
 /* ---- intune_message.c: pure ---- */
 /* Bodies of the three actions, JSON. RL_ENOMEM. */

@@ -330,6 +330,7 @@ static void take_cursor(reader *r, rl_line *l)
 
 static void take_queue(reader *r, rl_line *l)
 {
+    _Static_assert((int)RL_QUEUE_VALUE_MAX <= (int)RL_LINE_CERT_MAX, "what is queued can be read again");
     l->kind = RL_LINE_QUEUE;
     take_word(r, "name", l->source, sizeof(l->source));
     take_octets(r, "value", true, &l->der);

@@ -4,6 +4,8 @@
 rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value)
 {
     rl_key k;
+    if (value.n == 0 || value.n > RL_QUEUE_VALUE_MAX)
+        return RL_ERANGE;
     RL_TRY(rl_key_cursor(name, &k));
     put(t, CF_QUEUE, &k, value.p, value.n);
     return RL_OK;

@@ -135,7 +135,9 @@ rl_err rl_txn_delete_change(rl_store_txn *t, uint64_t id);
 /* The first `cap` certificates that wait in it, behind `after`, or from the first on when that has no serial number. */
 rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl_cert_id *ids, size_t cap, size_t *n);
 
-/* Something to be told, under a name of 1 to RL_OBJECT_ID_MAX octets; replaces what is there. RL_ERANGE. */
+/* Something to be told, under a name of 1 to RL_OBJECT_ID_MAX octets; replaces what is there. RL_ERANGE: the name, or
+ * more than an export can carry. */
+enum { RL_QUEUE_VALUE_MAX = 64 * 1024 };
 rl_err rl_txn_queue_put(rl_store_txn *t, const char *name, rl_span value);
 rl_err rl_txn_queue_delete(rl_store_txn *t, const char *name);
 rl_err rl_txn_queued(rl_store_txn *t, const char *name, rl_buf *out); /* appended */

@@ -180,6 +180,7 @@ typedef struct rl_settings {
         bool intune_wait;  /* for its answer to the notification, before the device gets its certificate */
         bool allow_legacy; /* 3DES and SHA-1 */
         int64_t concurrent_limit;
+        int64_t intune_queue_limit; /* of what waits to be told to Intune, in pieces of 4 KiB */
     } scep;
     struct {
         rl_duration entra_interval, intune_interval, user_risk_interval, jamf_interval, full_interval;

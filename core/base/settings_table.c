@@ -254,6 +254,10 @@ const rl_setting_row rl_setting_rows[] = {
      .help =
          "A device gets its certificate when Intune has said that it knows of it; false: at once, and Intune is told "
          "in the background."},
+    {"REVLINE_INTUNE_QUEUE_LIMIT", RL_T_INT, AT(scep.intune_queue_limit), "50000", .min = "1", .max = "100000",
+     .group = "Profile intune",
+     .help = "How much may wait to be told to Intune, in pieces of 4 KiB, each notification at least one; above it no "
+             "request gets a certificate. Requests that Intune refuses may take a tenth of it."},
     PROFILE_ROWS("REVLINE_INTUNE", RL_ENROLL_INTUNE, INTUNE_ALIAS, "Profile intune", "365d", "clientAuth", DEVICE_EKUS,
                  "false"),
 

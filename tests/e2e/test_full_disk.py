@@ -4,11 +4,13 @@ is lost, and the same process writes again once the disk does. What fails is `fa
 import json
 import pathlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import scep_client
 from cryptography.x509.ocsp import OCSPResponseStatus
-from harness import BINARY, CHALLENGE, CommandFailed, OcspClient, eventually, ocsp_request
+from harness import BINARY, CHALLENGE, CommandFailed, OcspClient, eventually, graph_settings, ocsp_request
+from test_intune_enrollment import FAILURE, SUCCESS, VALIDATE, enroll, issued, said
 
 NO_SPACE = "No space left on device"
 
@@ -26,9 +28,9 @@ class Disk:
 
 @pytest.fixture
 def make_disk(make_server):
-    """make_disk(): a server that runs, and its disk."""
-    def make():
-        server = make_server(start=False)
+    """make_disk(NAME="value", …): a server that runs, and its disk."""
+    def make(**settings):
+        server = make_server(start=False, **settings)
         server.settings.update({"LD_PRELOAD": str(pathlib.Path(BINARY).resolve().parent / "tests/failing_disk.so"),
                                 "FAILING_DISK": str(server.data_dir / "db"),
                                 "ASAN_OPTIONS": "detect_leaks=1:verify_asan_link_order=0"})
@@ -160,3 +162,45 @@ def test_a_database_that_cannot_be_opened_anew_is_opened_when_it_can(make_disk):
     assert server.ocsp(other) == "good"
     server.control("revoke", serial=serial, reason="keyCompromise")
     assert server.ocsp(cached) == "revoked" and server.starts == 1
+
+
+def test_intunes_enrollments_while_the_disk_is_full(make_disk, graph):
+    """Nobody gets a certificate that is not stored, and no notification says that he did."""
+    server, disk = make_disk(**graph_settings(graph, REVLINE_SYNC_ENTRA_INTERVAL="0"))
+    device, signer = graph.add("devices", "pc-1"), scep_client.make_signer()
+    assert enroll(server, device, signer, transaction_id="before").pki_status == "SUCCESS"
+    disk.switch("full", True)
+    with pytest.raises(scep_client.HttpError) as refusal:
+        enroll(server, device, signer, transaction_id="full")
+    assert refusal.value.status in (500, 503) and b"try again" in refusal.value.body
+    graph.switch("scep_code", "ChallengeExpired", on=VALIDATE)
+    assert "ChallengeExpired" in enroll(server, device, signer, transaction_id="refused").fail_text
+    graph.clear("scep_code")
+    assert len(issued(server)) == 1 == len(said(graph, "successNotification")) and said(graph, "failureNotification") == []
+
+    disk.switch("full", False)
+    eventually(lambda: probe(server) == (200, "ok"), "the probe is green before anybody writes")
+    result = enroll(server, device, signer, transaction_id="full")
+    assert result.pki_status == "SUCCESS" and server.ocsp(result.certificate) == "good"
+    assert [t["transactionId"] for t in said(graph, "successNotification")] == ["before", "full"]
+    assert server.metrics()["revline_scep_intune_queue"] == 0 and server.starts == 1
+
+
+def test_a_disk_that_is_full_when_intune_has_been_told(make_disk, graph):
+    server, disk = make_disk(**graph_settings(graph, REVLINE_SYNC_ENTRA_INTERVAL="0"))
+    device, signer = graph.add("devices", "pc-1"), scep_client.make_signer()
+    graph.switch("hold", True, on=SUCCESS)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(enroll, server, device, signer, transaction_id="told")
+        eventually(lambda: [r for r in graph.requests() if "successNotification" in r["path"]], "Intune is told")
+        disk.switch("full", True)
+        graph.clear("hold")
+        result = waiting.result()
+    assert result.pki_status == "FAILURE" and "try again" in result.fail_text
+    (kept,) = issued(server)
+    disk.switch("full", False)
+    eventually(lambda: server.metrics()["revline_scep_intune_queue"] == 0, "it is told again, without the client")
+    result = enroll(server, device, signer, transaction_id="told")
+    assert result.pki_status == "SUCCESS" and result.serial_hex == kept["serial"] and server.ocsp(result.certificate) == "good"
+    assert {t["transactionId"] for t in said(graph, "successNotification")} == {"told"}
+    assert {t["certificateSerialNumber"] for t in said(graph, "successNotification")} == {kept["serial"]}

@@ -3,10 +3,14 @@
 import base64
 import datetime
 import hashlib
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import scep_client
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from harness import CHALLENGE, DER, eventually
 
 PATH = "/certsrv/mscep/mscep.dll"
@@ -193,6 +197,98 @@ def test_a_retransmission_is_neither_validated_nor_told_again(world, graph, sign
     second = enroll(server, device, signer, transaction_id="twice")
     assert first.certificate == second.certificate
     assert [name for name, what, code in graph.scep_actions()] == ["validateRequest", "successNotification"]
+
+
+# ---- the limits of what waits to be told ----
+def waiting(server):
+    return server.metrics()["revline_scep_intune_queue"]
+
+
+def test_a_full_queue_issues_nothing(world, graph, signer):
+    server, device = world(REVLINE_INTUNE_QUEUE_LIMIT="2", REVLINE_INTUNE_WAIT="false")
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    first = [enroll(server, device, signer, transaction_id="room-%d" % i).certificate for i in range(2)]
+    for again in range(2):
+        result = enroll(server, device, signer, transaction_id="no-room")
+        assert result.pki_status == "FAILURE" and "try again" in result.fail_text
+        assert len(issued(server)) == 2 and waiting(server) == 2 and len(said(graph, "validateRequest")) == 2
+        assert enroll(server, device, signer, transaction_id="room-0").certificate == first[0]  # its answer again
+        if not again:
+            server.kill()
+            server.start()
+    graph.clear("scep_answer")
+    eventually(lambda: waiting(server) == 0, "Intune is told")
+    assert enroll(server, device, signer, transaction_id="no-room").pki_status == "SUCCESS"
+    eventually(lambda: len(said(graph, "successNotification")) >= 3 and waiting(server) == 0, "of each")
+
+
+def test_strangers_take_no_room_from_certificates(world, graph, signer):
+    """Whoever is refused fills a tenth of the queue and no more; one transaction's refusals are one entry."""
+    server, device = world(REVLINE_INTUNE_QUEUE_LIMIT="20", REVLINE_INTUNE_WAIT="false")
+    graph.switch("scep_code", "ChallengeExpired", on=VALIDATE)
+    graph.switch("scep_answer", {"status": 503}, on=FAILURE)
+    for transaction in ("one", "one", "one", "two", "three", "four", "five"):
+        assert "ChallengeExpired" in enroll(server, device, signer, transaction_id=transaction).fail_text
+    assert waiting(server) == 2 and server.log().count("scep.intune_untold") == 3
+    graph.clear("scep_code")
+    assert enroll(server, device, signer).pki_status == "SUCCESS"
+    assert enroll(server, {"deviceId": "no-device"}, signer, transaction_id="validated").pki_status == "FAILURE"
+    graph.clear("scep_answer")
+    eventually(lambda: waiting(server) == 0, "all that waits is told")
+    assert {t["transactionId"] for t in said(graph, "failureNotification")} == {"one", "two", "validated"}
+
+
+def test_what_intune_refuses_is_a_guess_and_what_it_cannot_say_is_none(world, graph, signer):
+    server, device = world(REVLINE_GUESS_LIMIT="3", REVLINE_GUESS_WINDOW="1h")
+    graph.switch("scep_answer", {"status": 503}, on=VALIDATE)
+    for _ in range(5):
+        assert "try again" in enroll(server, device, signer).fail_text
+    graph.clear("scep_answer")
+    assert enroll(server, {"deviceId": "no-device"}, signer).pki_status == "FAILURE"  # ours to refuse
+    graph.switch("scep_code", "ChallengeDecryptionError", on=VALIDATE)
+    for _ in range(3):
+        assert "ChallengeDecryptionError" in enroll(server, device, signer).fail_text
+    graph.clear("scep_code")
+    asked = len(said(graph, "validateRequest"))
+    with pytest.raises(scep_client.HttpError) as refusal:
+        enroll(server, device, signer)
+    assert refusal.value.status == 429 and int(refusal.value.headers["Retry-After"]) <= 1200
+    assert len(said(graph, "validateRequest")) == asked
+
+
+def csr_with(signer, cn, octets):
+    """A request that is larger by an extension of so many octets."""
+    key = signer.key
+    return (x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, cn)]))
+            .add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.7"), WORD.encode())
+            .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes([4, 0x82, *octets.to_bytes(2, "big")]) + b"x" * octets), False)
+            .sign(key, hashes.SHA256()).public_bytes(DER))
+
+
+def test_the_largest_requests(world, graph, signer):
+    """All that can wait can be exported and imported; what is larger is not begun."""
+    server, device = world(REVLINE_INTUNE_WAIT="false")
+    larger = csr_with(signer, device["deviceId"], 33 * 1024)
+    assert "larger" in enroll(server, device, signer, csr=larger).fail_text and graph.scep_actions() == []
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    large = csr_with(signer, device["deviceId"], 31 * 1024)
+    assert enroll(server, device, signer, csr=large, transaction_id="a" * 255).pki_status == "SUCCESS"
+    assert waiting(server) > 40 / 4
+    (entry,) = [line for line in map(json.loads, server.cli("export").stdout.splitlines()) if line["type"] == "queue"]
+    assert len(base64.b64decode(entry["value"])) > 40 * 1024
+    server.stop()
+    export = server.cli("export").stdout
+    old = server.data_dir.rename(server.data_dir.with_name("exported"))
+    server.data_dir.mkdir(0o700)
+    for key in old.glob("*.key"):
+        shutil.copy(key, server.data_dir)
+    (old / "export.jsonl").write_text(export)
+    server.cli("import", str(old / "export.jsonl"))
+    graph.clear("scep_answer")
+    server.start()
+    (told,) = eventually(lambda: said(graph, "successNotification"), "Intune is told by the server that has imported it")
+    assert base64.b64decode(told["certificateRequest"]) == large and told["transactionId"] == "a" * 255
+    eventually(lambda: waiting(server) == 0, "it is told")
 
 
 # ---- around it ----

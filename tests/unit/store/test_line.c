@@ -140,6 +140,45 @@ static void test_every_family_in_its_order(void **state)
     assert_int_equal(stopped.lines, 3);
 }
 
+/* ---- the largest that can be queued ---- */
+static rl_err queue_largest(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const rl_buf *value = arg;
+    (void)e;
+    assert_int_equal(rl_txn_queue_put(t, "empty", rl_span_of(value->p, 0)), RL_ERANGE);
+    assert_int_equal(rl_txn_queue_put(t, "larger", rl_buf_span(value)), RL_ERANGE);
+    return rl_txn_queue_put(t, "largest", rl_span_of(value->p, RL_QUEUE_VALUE_MAX));
+}
+
+static bool see_queued(const json_t *line, void *ctx)
+{
+    rl_buf *value = ctx;
+    char *text = json_dumps(line, JSON_COMPACT);
+    rl_line l;
+    assert_int_equal(rl_line_read(TEXT(text), &l, NULL), RL_OK);
+    if (l.kind == RL_LINE_QUEUE) {
+        assert_string_equal(l.source, "largest");
+        assert_int_equal(l.der.n, RL_QUEUE_VALUE_MAX);
+        assert_memory_equal(l.der.p, value->p, RL_QUEUE_VALUE_MAX);
+        value->n = 0;
+    }
+    rl_line_clear(&l);
+    free(text);
+    return true;
+}
+
+static void test_all_that_can_be_queued_is_read_again(void **state)
+{
+    struct fixture *f = *state;
+    rl_buf value = {.p = malloc(RL_QUEUE_VALUE_MAX + 1), .n = RL_QUEUE_VALUE_MAX + 1, .cap = RL_QUEUE_VALUE_MAX + 1};
+    for (size_t i = 0; i < value.n; i++)
+        value.p[i] = (uint8_t)(i * 31 + i / 256);
+    assert_int_equal(rl_store_run(f->store, queue_largest, &value, NULL), RL_OK);
+    assert_int_equal(rl_store_export(f->store, see_queued, &value, NULL), RL_OK);
+    assert_int_equal(value.n, 0);
+    rl_buf_free(&value);
+}
+
 static rl_err nothing(rl_store_txn *t, void *arg, rl_error *e)
 {
     (void)t, (void)arg, (void)e;
@@ -179,9 +218,8 @@ static void test_a_copy_is_of_one_moment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_certificate),
-        cmocka_unit_test(test_what_is_refused),
-        WITH_STORE(test_every_family_in_its_order),
+        cmocka_unit_test(test_a_certificate),       cmocka_unit_test(test_what_is_refused),
+        WITH_STORE(test_every_family_in_its_order), WITH_STORE(test_all_that_can_be_queued_is_read_again),
         WITH_STORE(test_a_copy_is_of_one_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
