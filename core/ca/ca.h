@@ -140,11 +140,20 @@ typedef struct rl_profile {
 bool rl_profile_get(const rl_settings *s, rl_profile_id id, rl_profile *out);
 rl_err rl_profile_find(const rl_settings *s, const char *name, rl_profile_id *id);
 
+/* A user of Entra ID who asks for a certificate of their own. */
+typedef struct rl_ca_owner {
+    const char *user;   /* object id in the directory, lower case: who it is */
+    const char *device; /* Entra deviceId of their device, lower case; "" = none is known */
+    const char *name;   /* principal name, lower case, where the directory may not be known here as of now; or "" */
+} rl_ca_owner;
+
 typedef struct rl_issue_request {
     rl_profile_id profile;
     X509_REQ *csr;         /* subject, SANs, key; its signature is checked */
     rl_duration validity;  /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
     const char *requester; /* "scep", "admin" */
+    /* Or NULL: the certificate is bound to Entra's objects and these are the owner's; it names nothing but them. */
+    const rl_ca_owner *owner;
     /* SCEP: the transaction it belongs to (printable ASCII, at most RL_OBJECT_ID_MAX), or NULL. If the store already
      * has a certificate for it, that one is returned. */
     const char *transaction;
@@ -171,7 +180,8 @@ void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx);
  * objects it names, if sync knows them, and weighed: a disabled device's certificate starts on hold; for an object
  * whose certificates are revoked for good, a deleted one for example, RL_EDENIED. RL_EINVAL / RL_EBADMSG / RL_ERANGE /
  * RL_EUNSUPPORTED: the request is to blame (bad proof of possession, weak key, bad names, missing binding name).
- * RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. */
+ * RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. With an owner, RL_EDENIED: it would name another; RL_ENOTFOUND: only the
+ * owner's own name, which no object here has yet. */
 rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e);
 
 /* A delegated responder's certificate (RFC 6960 §4.2.2.2) for a key that the caller keeps in memory; the caller frees

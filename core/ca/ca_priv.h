@@ -118,4 +118,10 @@ typedef struct ca_csr {
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
 
+/* ---- own.c: requests in a user's own name ---- */
+/* The request names nothing but the owner's. RL_EDENIED. */
+rl_err ca_own_check(const rl_ca_owner *owner, const rl_profile *profile, const ca_csr *c, rl_error *e);
+/* What its names were found to be is the owner's. RL_EDENIED, RL_ENOTFOUND. */
+rl_err ca_own_bound(const rl_ca_owner *owner, const ca_csr *c, const rl_cert_record *record, rl_error *e);
+
 #endif

@@ -65,6 +65,8 @@ static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
     if (err == RL_OK && i->csr.user[0])
         err = i->csr.jamf ? bind_name(t, i, RL_SOURCE_JAMF_USER_NAME, i->csr.user, RL_SOURCE_JAMF_USER)
                           : bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
+    if (err == RL_OK && i->request->owner)
+        RL_TRY(ca_own_bound(i->request->owner, &i->csr, &i->record, e));
     if (err == RL_OK && i->ca->weigh)
         err = i->ca->weigh(t, &i->record, i->now, i->ca->weigh_ctx);
     if (err != RL_OK)
@@ -229,9 +231,13 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     *out = (rl_issued){0};
     RL_TRY(check_request(&i, e));
     RL_TRY(ca_csr_read(&i.profile, r->csr, &i.csr, e));
-    rl_err err = ca_weak_check(ca, i.csr.key, e);
+    rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
+    if (err == RL_OK)
+        err = ca_weak_check(ca, i.csr.key, e);
     if (err != RL_OK)
         goto out;
+    if (r->owner) /* who may say who he is, not what he is to Windows: that is for the directory to say */
+        i.csr.sid[0] = 0;
     if (r->transaction && rl_store_binding_first(ca->store, RL_SOURCE_TRANSACTION, r->transaction, &out->id) == RL_OK) {
         err = load_earlier(ca, out, e); /* a retransmission costs no signature */
         goto out;
