@@ -1,30 +1,21 @@
 /* EST (RFC 7030, RFC 8951): the same profiles as SCEP's, by TLS. `/.well-known/est/{label}/{operation}`; the label is a
  * profile's name, without one it is `static`, and for a renewal the profile of the certificate that is renewed.
  *
- * Who enrolls is authorised by the profile's challenge, as the password of HTTP Basic; who renews, by the certificate
- * of its TLS connection, which has to be one of ours that is good now. */
-#include "scep/est.h"
-
+ * Who enrolls is authorised by the profile's challenge, as the password of HTTP Basic, or by a token of Entra ID; who
+ * renews, by the certificate of its TLS connection, which has to be one of ours that is good now (est_who.c). */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "scep/scep_priv.h"
+#include "http/login.h"
+#include "scep/est_priv.h"
 
 #define EST_ROOT "/.well-known/est/"
 
 enum { WAITING = 4, LINE = 64 };
 
-struct rl_est {
-    rl_scep *scep;
-    rl_http_pool *pool;
-    rl_metric *results[4][3]; /* by operation, by result */
-};
-
-typedef enum { EST_ENROLL, EST_REENROLL, EST_KEYGEN, EST_OTHER } est_operation;
-static const char *const operations[] = {"simpleenroll", "simplereenroll", "serverkeygen"};
-enum { EST_ISSUED, EST_REFUSED, EST_FAILED };
+static const char *const operations[EST_OTHER] = {"simpleenroll", "simplereenroll", "serverkeygen"};
 
 /* ---- base64 as on the wire: RFC 8951 §3.1 ---- */
 /* In lines, as PEM has it: old clients read no longer ones, and base64(1) reads no carriage return. */
@@ -62,8 +53,8 @@ static rl_err read_request(rl_http_request *req, X509_REQ **csr, rl_error *e)
     return rl_csr_from_any(rl_span_of(clean, n), csr, e);
 }
 
-/* ---- who ---- */
-static const scep_profile *find_profile(const rl_est *est, rl_span label)
+/* ---- one request ---- */
+const scep_profile *est_find_profile(const rl_est *est, rl_span label)
 {
     if (label.n == 0)
         label = RL_SPAN_LIT("static");
@@ -73,37 +64,7 @@ static const scep_profile *find_profile(const rl_est *est, rl_span label)
     return NULL;
 }
 
-/* The password of HTTP Basic (RFC 7617), into the arena; NULL when there is none. The user's name does not matter. */
-static char *basic_password(rl_http_request *req)
-{
-    rl_span value = rl_http_header(req, "Authorization");
-    size_t n;
-    if (value.n < 7 || !rl_span_ieq((rl_span){value.p, 6}, RL_SPAN_LIT("Basic ")))
-        return NULL;
-    value = (rl_span){value.p + 6, value.n - 6};
-    char *text = rl_arena_zalloc(req->arena, value.n + 1);
-    if (!text || rl_base64_decode(value, false, (uint8_t *)text, value.n, &n) != RL_OK || memchr(text, 0, n))
-        return NULL;
-    text[n] = 0;
-    char *colon = strchr(text, ':');
-    return colon ? colon + 1 : NULL;
-}
-
-/* ---- one request ---- */
-typedef struct est_job {
-    rl_est *est;
-    const scep_profile *profile; /* NULL, of a renewal: that of the certificate */
-    est_operation operation;
-    const char *password;
-    rl_challenge_use once;
-    int status;
-    bool guessed; /* refused for its password or certificate */
-    rl_buf body;
-    char why[RL_ERROR_MESSAGE_MAX];
-    char boundary[33];
-} est_job;
-
-static void refuse(est_job *job, int status, const char *why)
+void est_refuse(est_job *job, int status, const char *why)
 {
     job->status = status;
     snprintf(job->why, sizeof(job->why), "%s", why);
@@ -112,83 +73,19 @@ static void refuse(est_job *job, int status, const char *why)
             *c = '?';
 }
 
-static void refuse_for(est_job *job, rl_err err, const rl_error *e)
+void est_refuse_for(est_job *job, rl_err err, const rl_error *e)
 {
     bool blame =
         err == RL_EINVAL || err == RL_EBADMSG || err == RL_ERANGE || err == RL_EUNSUPPORTED || err == RL_EDENIED;
     bool later = err == RL_ENOMEM || err == RL_EBUSY || err == RL_ECANCELED || err == RL_ETIMEDOUT;
     if (!blame)
         log_error("est.failed", "error", e->message[0] ? e->message : rl_err_name(err));
-    refuse(job,
-           err == RL_EDENIED ? 403
-           : blame           ? 400
-           : later           ? 503
-                             : 500,
-           blame ? (e->message[0] ? e->message : rl_err_name(err)) : "the server cannot answer now, try again");
-}
-
-/* The profile in which the certificate was issued. */
-static const scep_profile *profile_of(const rl_est *est, X509 *cert)
-{
-    const rl_issuer *issuer = rl_ca_signer_of(est->scep->ca, cert);
-    rl_cert_record record;
-    rl_serial serial;
-    if (!issuer || rl_x509_serial(cert, &serial) != RL_OK)
-        return NULL;
-    rl_cert_id id = {.issuer = issuer->id, .serial_n = serial.n};
-    memcpy(id.serial, serial.b, serial.n);
-    if (rl_store_cert(est->scep->store, &id, &record) != RL_OK)
-        return NULL;
-    const scep_profile *p = find_profile(est, rl_span_str(record.profile));
-    rl_cert_clear(&record);
-    return p;
-}
-
-/* RFC 7030 §3.3.2, §4.2.2: the certificate of the connection is renewed. */
-static bool may_renew(est_job *job, rl_span der, X509_REQ *csr)
-{
-    scep_request r = {.csr = csr};
-    scep_refusal why;
-    rl_cert_id old;
-    rl_error e = {0};
-    bool may = false;
-    if (der.n == 0) {
-        refuse(job, 401, "a renewal needs the TLS client certificate that is renewed (REVLINE_EST_LISTEN)");
-        return false;
-    }
-    if (rl_x509_from_der(der, &r.signer, &e) != RL_OK) {
-        refuse(job, 403, "the client certificate cannot be read");
-        return false;
-    }
-    if (!job->profile)
-        job->profile = profile_of(job->est, r.signer);
-    rl_err err = job->profile ? scep_renewal_check(job->est->scep, job->profile, &r, false, &old, &why) : RL_EDENIED;
-    if (!job->profile)
-        refuse(job, 403, "the client certificate is none of an enrollment profile that is on here");
-    else if (err == RL_EDENIED)
-        refuse(job, 403, why.text);
-    else if (err != RL_OK)
-        refuse_for(job, err, &e);
-    may = err == RL_OK;
-    job->guessed = err == RL_EDENIED;
-    X509_free(r.signer);
-    return may;
-}
-
-static bool may_enroll(est_job *job, const X509_REQ *csr)
-{
-    const rl_profile_rules *rules = job->profile->certificate.rules;
-    if (rules->challenge && scep_challenge_holds(rules, job->password))
-        return true;
-    if (rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
-                           X509_REQ_get_subject_name(csr), "", &job->once))
-        return true;
-    job->once.name[0] = 0;
-    job->guessed = job->password != NULL;
-    refuse(job, 401,
-           job->password ? "the password is not the profile's challenge"
-                         : "enrollment needs HTTP Basic with the profile's challenge as password");
-    return false;
+    est_refuse(job,
+               err == RL_EDENIED ? 403
+               : blame           ? 400
+               : later           ? 503
+                                 : 500,
+               blame ? (e->message[0] ? e->message : rl_err_name(err)) : "the server cannot answer now, try again");
 }
 
 /* ---- answers ---- */
@@ -253,13 +150,17 @@ static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, 
 
 static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error *e)
 {
-    const bool keygen = job->operation == EST_KEYGEN;
+    const bool keygen = job->operation == EST_KEYGEN, own = job->caller.id[0] && !job->caller.application;
+    const rl_ca_owner owner = {job->caller.id, job->caller.device, job->caller.name};
+    char requester[sizeof("est:") + RL_GUID_SIZE];
     X509_REQ *made = NULL;
     EVP_PKEY *key = NULL;
     rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : RL_OK;
+    snprintf(requester, sizeof(requester), "est%s%s", job->caller.id[0] ? ":" : "", job->caller.id);
     const rl_issue_request ask = {.profile = job->profile->id,
                                   .csr = keygen ? made : asked,
-                                  .requester = "est",
+                                  .requester = requester,
+                                  .owner = own ? &owner : NULL,
                                   .also = job->once.name[0] ? rl_challenge_spend : NULL,
                                   .also_ctx = &job->once};
     if (err == RL_OK)
@@ -271,6 +172,19 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
     return err;
 }
 
+/* RFC 7030 §4.2.3. Entra ID says that there is such a user, and the next round of the sync will, too; without one,
+ * there is nothing to wait for. */
+static void wait_for_user(est_job *job, const rl_error *e)
+{
+    const rl_settings *s = job->est->scep->settings;
+    if (rl_login_of(s) == RL_LOGIN_NONE || s->sync.entra_interval == 0) {
+        est_refuse(job, 403, "the directory is not watched here: whose the user's principal name is is not known");
+        return;
+    }
+    job->retry_after = (unsigned)((s->sync.entra_interval + 999) / 1000);
+    est_refuse(job, 202, e->message);
+}
+
 static bool work(rl_http_request *req, void *arg)
 {
     est_job *job = arg;
@@ -278,39 +192,77 @@ static bool work(rl_http_request *req, void *arg)
     rl_issued issued = {0};
     rl_error e = {0};
     rl_err err = read_request(req, &csr, &e);
-    bool may = err == RL_OK && (job->operation == EST_REENROLL ? may_renew(job, rl_http_client_certificate(req), csr)
-                                                               : may_enroll(job, csr));
+    bool may =
+        err == RL_OK && (job->operation == EST_REENROLL ? est_may_renew(job, rl_http_client_certificate(req), csr)
+                                                        : est_may_enroll(job, csr));
     if (err == RL_OK && may && (err = certify(job, csr, &issued, &e)) == RL_OK) {
         char text[2 * RL_STORE_SERIAL_MAX + 1] = "";
         rl_hex(rl_span_of(issued.id.serial, issued.id.serial_n), text, sizeof(text));
         log_info("est.issued", "profile", job->profile->certificate.name, "operation", operations[job->operation],
-                 "serial", text, "peer", req->peer);
+                 "serial", text, "caller", job->caller.id, "peer", req->peer);
         job->status = 200;
+    } else if (err == RL_ENOTFOUND && may) {
+        wait_for_user(job, &e);
     } else if (err != RL_OK) {
-        refuse_for(job, err, &e);
+        est_refuse_for(job, err, &e);
     }
     if (job->status != 200)
         log_client_warn("est.refused", "profile", job->profile ? job->profile->certificate.name : "", "operation",
-                        operations[job->operation], "reason", job->why, "peer", req->peer);
+                        operations[job->operation], "reason", job->why, "caller", job->caller.id, "peer", req->peer);
+    rl_caller_clear(&job->caller);
     rl_issued_clear(&issued);
     X509_REQ_free(csr);
     ERR_clear_error();
     return true;
 }
 
+static void reply_text(rl_http_request *req, const est_job *job, const char *headers)
+{
+    rl_buf all = {0}, text = {0};
+    rl_err err = rl_buf_printf(&all, "Content-Type: text/plain; charset=utf-8\r\n%s", headers);
+    if (err == RL_OK && job->retry_after)
+        err = rl_buf_printf(&all, "Retry-After: %u\r\n", job->retry_after);
+    if (err == RL_OK)
+        err = rl_buf_printf(&text, "%s\n", job->why);
+    if (err == RL_OK)
+        rl_http_reply(req, job->status, rl_buf_span(&all), rl_buf_span(&text));
+    else
+        rl_http_error(req, 500, "out of memory");
+    rl_buf_free(&all);
+    rl_buf_free(&text);
+}
+
+/* RFC 9110 §11.6.1: what the profile takes. RFC 6750 §3.1: a token was given, and is not good. */
+static void ask_for_credentials(rl_http_request *req, const est_job *job)
+{
+    char headers[160];
+    const rl_profile_rules *rules = job->profile ? job->profile->certificate.rules : NULL;
+    bool token = rules && rules->entra_tokens && job->operation != EST_REENROLL;
+    bool basic = !token || (rules->challenge && rules->challenge[0]);
+    snprintf(headers, sizeof(headers), "%s%s%s", token ? "WWW-Authenticate: Bearer realm=\"est\"" : "",
+             !token           ? ""
+             : job->bad_token ? ", error=\"invalid_token\"\r\n"
+                              : "\r\n",
+             basic ? "WWW-Authenticate: Basic realm=\"est\"\r\n" : "");
+    reply_text(req, job, headers);
+}
+
+static est_result result_of(int status)
+{
+    return status == 200 ? EST_ISSUED : status == 202 ? EST_PENDING : status < 500 ? EST_REFUSED : EST_FAILED;
+}
+
 static void done(rl_http_request *req, void *arg)
 {
     est_job *job = arg;
     char headers[256];
-    int result = job->status == 200 ? EST_ISSUED : job->status < 500 ? EST_REFUSED : EST_FAILED;
-    rl_metric_add(job->est->results[job->operation][result], 1);
+    rl_metric_add(job->est->results[job->operation][result_of(job->status)], 1);
     if (job->guessed)
         rl_guess_wrong(job->est->scep->guesses, req, RL_GUESS_EST);
     if (job->status == 401) {
-        snprintf(headers, sizeof(headers),
-                 "Content-Type: text/plain; charset=utf-8\r\nWWW-Authenticate: Basic realm=\"est\"\r\n");
-        rl_buf_printf(&job->body, "%s\n", job->why);
-        rl_http_reply(req, 401, rl_span_str(headers), rl_buf_span(&job->body));
+        ask_for_credentials(req, job);
+    } else if (job->retry_after) {
+        reply_text(req, job, "");
     } else if (job->status != 200) {
         rl_http_error(req, job->status, job->why);
     } else {
@@ -339,7 +291,8 @@ static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_
         rl_http_error(req, 500, "out of memory");
         return;
     }
-    *job = (est_job){.est = est, .profile = p, .operation = operation, .password = basic_password(req), .status = 500};
+    *job = (est_job){.est = est, .profile = p, .operation = operation, .status = 500};
+    est_read_credentials(job, req);
     rl_err err = rl_http_work(req, est->pool, work, done, job);
     if (err == RL_OK)
         return;
@@ -440,7 +393,7 @@ static void handle(rl_http_request *req, void *ctx)
     const uint8_t *slash = req->rest.n ? memchr(req->rest.p, '/', req->rest.n) : NULL;
     rl_span label = {req->rest.p, slash ? (size_t)(slash - req->rest.p) : 0};
     rl_span name = slash ? (rl_span){slash + 1, req->rest.n - label.n - 1} : req->rest;
-    const scep_profile *p = find_profile(est, label);
+    const scep_profile *p = est_find_profile(est, label);
     est_operation operation = operation_of(name);
     bool post = req->method == RL_HTTP_POST, cacerts = rl_span_eq(name, RL_SPAN_LIT("cacerts"));
     if (label.n > 0 && !p)
@@ -459,16 +412,18 @@ static void handle(rl_http_request *req, void *ctx)
         rl_http_error(req, 404, "operations are cacerts, simpleenroll, simplereenroll, csrattrs and serverkeygen");
 }
 
-rl_err rl_est_open(rl_scep *scep, const rl_settings *s, rl_est **out, rl_error *e)
+rl_err rl_est_open(rl_scep *scep, const rl_settings *s, rl_bearer *bearer, rl_est **out, rl_error *e)
 {
-    static const char *const results[] = {"issued", "refused", "failed"};
+    static const char *const results[EST_RESULTS] = {
+        [EST_ISSUED] = "issued", [EST_PENDING] = "pending", [EST_REFUSED] = "refused", [EST_FAILED] = "failed"};
     char labels[96];
     rl_est *est = calloc(1, sizeof(*est));
     if (!est)
         return rl_fail(e, RL_ENOMEM, "est", "out of memory");
     est->scep = scep;
+    est->bearer = bearer;
     for (unsigned o = 0; o < EST_OTHER; o++)
-        for (unsigned r = 0; r < 3; r++) {
+        for (unsigned r = 0; r < EST_RESULTS; r++) {
             snprintf(labels, sizeof(labels), "operation=\"%s\",result=\"%s\"", operations[o], results[r]);
             est->results[o][r] =
                 rl_counter("revline_est_requests_total", labels, "EST requests by operation and result.");

@@ -43,7 +43,8 @@ static void register_metrics(rl_scep *s)
         rl_histogram("revline_scep_pki_operation_seconds", "", "Time from a PKIOperation's last octet to its answer.");
 }
 
-/* A profile without a challenge is off, but for Intune's, whose challenges are Intune's own. */
+/* A profile without a challenge is off, but for Intune's, whose challenges are Intune's own, and for those that enroll
+ * by Entra ID's tokens. */
 static void add_endpoint(rl_scep *s, rl_profile_id id)
 {
     scep_profile p = {.id = id};
@@ -51,8 +52,10 @@ static void add_endpoint(rl_scep *s, rl_profile_id id)
     if (!rl_profile_get(s->settings, id, &p.certificate))
         return;
     const char *challenge = p.certificate.rules->challenge;
-    if (id == RL_PROFILE_INTUNE ? !s->intune : !challenge || !challenge[0])
+    bool has_challenge = id == RL_PROFILE_INTUNE ? s->intune != NULL : challenge && challenge[0];
+    if (!has_challenge && !p.certificate.rules->entra_tokens)
         return;
+    p.est_only = !has_challenge;
     snprintf(p.path, sizeof(p.path), "%s%s", path ? path : "/scep/", path ? "" : p.certificate.name);
     snprintf(p.client_path, sizeof(p.client_path), "%.40s/pkiclient.exe", p.path); /* a name has at most 32 */
     s->endpoints[s->endpoints_n++] = (scep_endpoint){s, p};
@@ -279,7 +282,7 @@ size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)
     size_t n = 0;
     for (size_t i = 0; i < s->endpoints_n; i++) {
         const char *at[] = {s->endpoints[i].profile.path, s->endpoints[i].profile.client_path};
-        for (size_t k = 0; k < 2 && n < cap; k++)
+        for (size_t k = 0; !s->endpoints[i].profile.est_only && k < 2 && n < cap; k++)
             routes[n++] = (rl_http_route){.methods = RL_HTTP_GET | RL_HTTP_POST,
                                           .path = at[k],
                                           .handler = handle,
@@ -292,5 +295,6 @@ size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)
 void rl_scep_each_profile(const rl_scep *s, void (*each)(const char *path, void *ctx), void *ctx)
 {
     for (size_t i = 0; i < s->endpoints_n; i++)
-        each(s->endpoints[i].profile.path, ctx);
+        if (!s->endpoints[i].profile.est_only)
+            each(s->endpoints[i].profile.path, ctx);
 }

@@ -8,6 +8,7 @@
 
 #include "app/events.h"
 #include "ca/ca.h"
+#include "http/bearer.h"
 #include "http/guesses.h"
 #include "http/server.h"
 #include "ocsp/crl_publish.h"
@@ -25,6 +26,7 @@ typedef struct rl_app {
     rl_events *events;
     rl_guesses *guesses; /* NULL: nobody is slowed */
     rl_scep *scep;
+    rl_bearer *bearer; /* NULL: no token of Entra ID is accepted */
     rl_est *est;
     rl_sync *sync;
     rl_http_pool *api_pool; /* NULL: the API is off */

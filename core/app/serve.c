@@ -128,7 +128,9 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_guesses_new(app->settings->http.guess_limit, app->settings->http.guess_window, &app->guesses, e));
     RL_TRY(rl_scep_open(app->ca, app->store, app->guesses, app->settings, &app->scep, e));
     rl_scep_on_crl(app->scep, current_crl, app->crls);
-    RL_TRY(rl_est_open(app->scep, app->settings, &app->est, e));
+    if (app->settings->azure.audience[0])
+        RL_TRY(rl_bearer_open(app->settings, &app->bearer, e));
+    RL_TRY(rl_est_open(app->scep, app->settings, app->bearer, &app->est, e));
     RL_TRY(rl_api_open(app, e));
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
     if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
@@ -147,6 +149,7 @@ static void stop_parts(rl_app *app, rl_control *control)
     rl_control_stop(control);
     rl_api_close(app);
     rl_est_close(app->est);
+    rl_bearer_close(app->bearer);
     if (app->scep)
         rl_scep_close(app->scep);
     rl_guesses_free(app->guesses);

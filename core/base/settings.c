@@ -310,6 +310,24 @@ static void check_tls(struct load *l)
         complain(l, "REVLINE_TLS_KEY", s->http.tls_key, "is set without REVLINE_TLS_CERT");
 }
 
+/* Tokens name the tenant by its id. */
+static void check_tokens(struct load *l)
+{
+    const rl_settings *s = l->s;
+    char id[RL_GUID_SIZE];
+    bool on = s->azure.audience && s->azure.audience[0];
+    if (on && (!s->azure.tenant_id || rl_guid_read(rl_span_str(s->azure.tenant_id), id) != RL_OK))
+        complain(l, "REVLINE_ENTRA_AUDIENCE", s->azure.audience, "needs AZURE_TENANT_ID, the tenant's id (a GUID)");
+    for (size_t i = 0; !on && i < s->priv->n; i++) {
+        const rl_setting_row *row = &s->priv->rows[i];
+        for (size_t k = 0; k < RL_ENROLL_MAX; k++)
+            if (row->offset == offsetof(rl_settings, scep.profiles) + k * sizeof(rl_profile_rules) +
+                                   offsetof(rl_profile_rules, entra_tokens) &&
+                s->scep.profiles[k].entra_tokens)
+                complain(l, row->name, NULL, "needs REVLINE_ENTRA_AUDIENCE: whose tokens are for this server");
+    }
+}
+
 static void derive_base_url(struct load *l)
 {
     rl_settings *s = l->s;
@@ -443,6 +461,7 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
     check_names(&l);
     take_generated_challenge(&l);
     check_tls(&l);
+    check_tokens(&l);
     derive_base_url(&l);
     derive_cloud(&l);
     return l.err;

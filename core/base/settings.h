@@ -97,12 +97,13 @@ typedef enum { RL_BIND_NONE, RL_BIND_ENTRA, RL_BIND_JAMF } rl_bind;
 
 /* What an enrollment profile asks for and allows: one set of settings for each. */
 typedef struct rl_profile_rules {
-    char *challenge;      /* "" = profile off, but for Intune's */
+    char *challenge;      /* "" = profile off, but for Intune's, and for EST where `entra_tokens` */
     char *old_challenges; /* still accepted; blanks between them */
     rl_duration validity;
     unsigned key_usage;          /* a bit of each KeyUsage, the first one 1: default, and the most a request gets */
     rl_text_list eku, asked_eku; /* the default; what a request may ask for. Names of OpenSSL's, or dotted */
     bool asked_sid;              /* a request's own SID extension is taken over */
+    bool entra_tokens;           /* EST enrolls by Entra ID's tokens, also without a challenge */
     unsigned keys, names;
     rl_text_list domains; /* in which DNS names, mail addresses and UPNs have to be; none = any */
     bool cn_only;         /* of the subject */
@@ -212,6 +213,8 @@ typedef struct rl_settings {
         char *certificate_path, *certificate_password, *federated_token_file;
         bool send_chain; /* the certificate's chain goes into the assertion */
         char *identity_endpoint, *identity_header, *imds_url;
+        char *audience;            /* whose tokens are for this server: blanks between several; "" = no token is */
+        rl_duration keys_interval; /* between look-ups of an unknown key */
     } azure;
     struct {
         char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */

@@ -57,11 +57,14 @@ static const char *const cert_kinds[] = {"DomainController",
 #define CHALLENGE_ROWS(prefix, i, scepman, path, of)                                                                   \
     {prefix "_CHALLENGE", RL_T_STRING, RULE(i, challenge), "", .min = "8", .max = "256", .secret = true,               \
      .alias = scepman("RequestPassword"), .group = of,                                                                 \
-     .help = "Challenge password of " path "; empty turns the profile off."},                                          \
+     .help = "Challenge password of " path "; empty turns the profile off, but for EST by Entra ID's tokens."},         \
     {prefix "_OLD_CHALLENGES", RL_T_STRING, RULE(i, old_challenges), "", .max = "4096", .secret = true,                \
      .group = of,                                                                                                      \
      .help = "Challenge passwords with blanks between them that are accepted as well, while clients move to "          \
-             "another one."}
+             "another one."},                                                                                          \
+    {prefix "_ENTRA_TOKENS", RL_T_BOOL, RULE(i, entra_tokens), "false", .group = of,                                   \
+     .help = "EST enrolls who has a token of Entra ID for REVLINE_ENTRA_AUDIENCE: applications with the role "         \
+             "CSR.Request.Db; where certificates are bound to Entra, users with CSR.SelfService for themselves."}
 
 #define PROFILE_ROWS(prefix, i, scepman, of, validity_, eku_, asked_eku_, renewals_)                                   \
     {prefix "_VALIDITY", RL_T_DURATION, RULE(i, validity), validity_, .min = "1m", .max = "36500d",                    \
@@ -372,6 +375,14 @@ const rl_setting_row rl_setting_rows[] = {
      .group = "Microsoft Entra ID", .help = "The application's secret."},
     {"AZURE_AUTHORITY_HOST", RL_T_URL, AT(azure.authority_host), "https://login.microsoftonline.com",
      .group = "Microsoft Entra ID", .help = "Where tokens come from; other clouds, tests."},
+    {"REVLINE_ENTRA_AUDIENCE", RL_T_STRING, AT(azure.audience), "", .max = "1024", .group = "Microsoft Entra ID",
+     .help =
+         "Application (client) id, or App ID URI, that access tokens for this server are for, or several with blanks "
+         "between them; an id also stands for api:// and the id. Empty: no token is accepted."},
+    {"REVLINE_ENTRA_KEYS_INTERVAL", RL_T_DURATION, AT(azure.keys_interval), "5m", .min = "100ms", .max = "1d",
+     .group = "Microsoft Entra ID",
+     .help = "Shortest time after which the tenant's signing keys are fetched again because a token names an unknown "
+             "one; else every six hours."},
     {"REVLINE_GRAPH_URL", RL_T_URL, AT(azure.graph_url), "https://graph.microsoft.com", .group = "Microsoft Entra ID",
      .help = "Microsoft Graph; other clouds, tests."},
     {"REVLINE_INTUNE_URL", RL_T_URL, AT(azure.intune_url), "https://api.manage.microsoft.com",

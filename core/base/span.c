@@ -208,6 +208,21 @@ rl_err rl_base64_decode(rl_span in, bool url, uint8_t *out, size_t cap, size_t *
     return RL_OK;
 }
 
+rl_err rl_guid_read(rl_span in, char out[RL_GUID_SIZE])
+{
+    if (in.n != RL_GUID_SIZE - 1)
+        return RL_EBADMSG;
+    for (size_t i = 0; i < in.n; i++) {
+        uint8_t c = in.p[i], low = c | 0x20;
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23, digit = c >= '0' && c <= '9';
+        if (dash ? c != '-' : !digit && !(low >= 'a' && low <= 'f'))
+            return RL_EBADMSG;
+        out[i] = (char)(dash || digit ? c : low);
+    }
+    out[in.n] = 0;
+    return RL_OK;
+}
+
 /* ---- growable buffer ---- */
 
 /* Makes room for n octets more (and `extra` behind them that the limit does not count). */

@@ -64,6 +64,10 @@ rl_err rl_hex(rl_span in, char *out, size_t cap);
 /* Reverse; accepts both cases; RL_EBADMSG on odd length or other characters, RL_ERANGE when cap is too small. */
 rl_err rl_unhex(rl_span in, uint8_t *out, size_t cap, size_t *n);
 
+/* 8-4-4-4-12 hexadecimal digits, to lower case; RL_EBADMSG. */
+enum { RL_GUID_SIZE = 37 }; /* with NUL */
+rl_err rl_guid_read(rl_span in, char out[RL_GUID_SIZE]);
+
 /* base64 (RFC 4648 §4 with `url` false, §5 with true). Encoding pads unless `url`. cap counts the final NUL.
  * Decoding is strict about characters and length, accepts missing padding; white space is an error. */
 rl_err rl_base64_encode(rl_span in, bool url, char *out, size_t cap);

@@ -14,6 +14,15 @@ rl_span rl_http_header(const rl_http_request *req, const char *name)
     return absent;
 }
 
+rl_span rl_http_bearer(const rl_http_request *req)
+{
+    const rl_span scheme = RL_SPAN_LIT("Bearer ");
+    rl_span value = rl_http_header(req, "Authorization");
+    if (value.n < scheme.n || !rl_span_ieq((rl_span){value.p, scheme.n}, scheme))
+        return absent;
+    return rl_span_of(value.p + scheme.n, value.n - scheme.n);
+}
+
 rl_span rl_http_unescape(rl_http_request *req, rl_span s)
 {
     size_t n = 0;

@@ -88,6 +88,8 @@ typedef struct rl_http_route {
 
 /* First header of that name (ASCII case-insensitive), or an empty span with p == NULL. */
 rl_span rl_http_header(const rl_http_request *req, const char *name);
+/* The token of `Authorization: Bearer` (RFC 6750 §2.1); p == NULL when absent. */
+rl_span rl_http_bearer(const rl_http_request *req);
 /* Value of a query parameter, percent-decoded ('+' stays '+': base64 in SCEP GET) into the arena; p == NULL when absent
  * or malformed. */
 rl_span rl_http_query(rl_http_request *req, const char *name);

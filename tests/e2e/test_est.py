@@ -40,7 +40,7 @@ class Answer:
         return pkcs7.load_der_pkcs7_certificates(base64.b64decode(self.body))
 
 
-def est(server, operation, folder, data=None, password=None, listener="https", client=None, method=None):
+def est(server, operation, folder, data=None, password=None, listener="https", client=None, method=None, token=None):
     """One request by curl, which verifies our TLS certificate. `client`: (certificate, key) of the connection."""
     url = "https://127.0.0.1:%d/.well-known/est/%s" % (server.tls_port(listener), operation)
     command = ["curl", "-sS", "--cacert", server.ca_file(), "-D", str(folder / "head"), "-o", str(folder / "body"), "-w", "%{http_code}"]
@@ -50,6 +50,9 @@ def est(server, operation, folder, data=None, password=None, listener="https", c
     if password is not None:
         (folder / "netrc").write_text("machine 127.0.0.1 login device password %s\n" % password)
         command += ["--netrc-file", str(folder / "netrc")]
+    if token is not None:
+        (folder / "token").write_text("Authorization: Bearer " + token)
+        command += ["-H", "@" + str(folder / "token")]
     if client:
         (folder / "client.pem").write_bytes(client[0].public_bytes(PEM) + client[1].private_bytes(
             PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))

@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import intune
 from directory import Collection, stable_id
 from logins import (APP_SERVICE_PATH, APP_SERVICE_SECRET, ASSERTION_TYPE, IMDS_PATH, LOGIN_SWITCHES, USER_ASSIGNED,
-                    check_assertion)
+                    check_assertion, openid_answer, openid_route)
 from notify import Notifier
 from web import TRANSPORT_SWITCHES, Answer, Fake, redacted
 
@@ -229,10 +229,13 @@ class Graph(Fake):
     # ---- routing ----
     def route(self, request):
         """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
-        certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload"""
+        certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload;
+        openid.configuration, openid.keys"""
         parts = request.path.strip("/").split("/")
         if parts[-3:] == ["oauth2", "v2.0", "token"]:
             return "token"
+        if parts[0] == TENANT and openid_route(parts):
+            return openid_route(parts)
         of_intune = intune.route(parts, request.path)
         if of_intune:
             return of_intune
@@ -255,6 +258,10 @@ class Graph(Fake):
             return self.token(request)
         if route == "identity":
             return self.managed_identity(request)
+        if route.startswith("openid."):
+            if request.method != "GET" or "authorization" in request.headers or request.query:
+                self.violation(request, "what the tenant publishes is asked for by a plain GET")
+            return Answer(200, openid_answer(route, "http://%s/%s" % (request.host, TENANT), self.take("signing_keys", route), self.take("openid", route)))
         if route == "unknown":
             self.violation(request, "no such path")
             return Answer(404, self.error("ResourceNotFound", "no such path"))

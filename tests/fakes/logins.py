@@ -1,4 +1,5 @@
-"""What the token endpoints check of a login: the application's assertion, a federated token, a managed identity.
+"""What the token endpoints check of a login: the application's assertion, a federated token, a managed identity. And what
+the tenant publishes for whoever checks its tokens: OpenID configuration and key set.
 
 RSA-PSS is verified with Python's integers: RFC 8017 §8.1.2 and §9.1.2."""
 
@@ -16,6 +17,8 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LOGIN_SWITCHES = {
     "client_certificate": "{n, e, x5t}: the application's certificate; modulus in hexadecimal, SHA-256 in base64url",
     "federated_token": "the token that the application's federated credential accepts",
+    "signing_keys": "JSON Web Keys that the tenant publishes; it signs nothing itself, and without this it has none",
+    "openid": "members of the OpenID configuration that are other than they should be",
     "identity_error": "{status, error, retry_after}: what a managed identity's endpoint answers instead",
 }
 
@@ -45,6 +48,21 @@ def is_pss(n, e, message, signature):
         return False
     digest = hashlib.sha256(message).digest()
     return hashlib.sha256(bytes(8) + digest + bytes(db[-32:])).digest() == h
+
+
+def openid_route(parts):
+    """The paths behind the tenant's."""
+    return {("v2.0", ".well-known", "openid-configuration"): "openid.configuration",
+            ("discovery", "v2.0", "keys"): "openid.keys"}.get(tuple(parts[1:]))
+
+
+def openid_answer(route, tenant, keys, changed):
+    """`tenant`: its URL at the login host."""
+    if route == "openid.keys":
+        return {"keys": keys or []}
+    return {"issuer": tenant + "/v2.0", "jwks_uri": tenant + "/discovery/v2.0/keys", "token_endpoint": tenant + "/oauth2/v2.0/token",
+            "authorization_endpoint": tenant + "/oauth2/v2.0/authorize", "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token"], "subject_types_supported": ["pairwise"], **(changed or {})}
 
 
 def check_assertion(text, certificate, audience, client, used):

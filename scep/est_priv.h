@@ -1,0 +1,49 @@
+/* Between the files of EST: the server's state, one request, and who may what. Private. */
+#ifndef RL_SCEP_EST_PRIV_H
+#define RL_SCEP_EST_PRIV_H
+
+#include "scep/est.h"
+#include "scep/scep_priv.h"
+
+typedef enum { EST_ENROLL, EST_REENROLL, EST_KEYGEN, EST_OTHER } est_operation;
+typedef enum { EST_ISSUED, EST_PENDING, EST_REFUSED, EST_FAILED, EST_RESULTS } est_result;
+
+struct rl_est {
+    rl_scep *scep;
+    rl_bearer *bearer; /* NULL: no tokens */
+    rl_http_pool *pool;
+    rl_metric *results[EST_OTHER][EST_RESULTS];
+};
+
+typedef struct est_job {
+    rl_est *est;
+    const scep_profile *profile; /* NULL, of a renewal: that of the certificate */
+    est_operation operation;
+    const char *password; /* of HTTP Basic, or NULL */
+    rl_span token;        /* of Entra ID; p == NULL: none */
+    rl_challenge_use once;
+    rl_caller caller; /* by a token that is good; id "" = none */
+    bool bad_token;
+    bool guessed; /* refused for its password, token or certificate */
+    int status;
+    unsigned retry_after; /* seconds; 0 = not told */
+    rl_buf body;
+    char why[RL_ERROR_MESSAGE_MAX];
+    char boundary[33];
+} est_job;
+
+/* ---- est.c ---- */
+/* The profile that is on under this name; without a name it is `static`. NULL when there is none. */
+const scep_profile *est_find_profile(const rl_est *est, rl_span label);
+void est_refuse(est_job *job, int status, const char *why);
+void est_refuse_for(est_job *job, rl_err err, const rl_error *e);
+
+/* ---- est_who.c ---- */
+/* Finds what an enrollment is authorised by in the request's head. */
+void est_read_credentials(est_job *job, rl_http_request *req);
+/* Each decides whether the request may get a certificate; else it is refused. */
+bool est_may_enroll(est_job *job, const X509_REQ *csr);
+/* RFC 7030 §3.3.2, §4.2.2: the certificate (DER) of the connection is renewed; finds the profile when it is NULL. */
+bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr);
+
+#endif

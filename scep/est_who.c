@@ -1,0 +1,126 @@
+/* Who may have a certificate by EST: who knows the profile's challenge, has a token of Microsoft Entra ID with the
+ * right role, or holds the certificate that is renewed. Runs on the thread pool. */
+#include "scep/est_priv.h"
+
+#define ROLE_SERVICE "CSR.Request.Db"  /* applications: whatever the profile certifies */
+#define ROLE_SELF    "CSR.SelfService" /* users: for themselves */
+
+/* ---- enrollment ---- */
+/* The password of HTTP Basic (RFC 7617), into the arena; NULL when there is none. The user's name does not matter. */
+static char *basic_password(rl_http_request *req)
+{
+    rl_span value = rl_http_header(req, "Authorization");
+    size_t n;
+    if (value.n < 7 || !rl_span_ieq((rl_span){value.p, 6}, RL_SPAN_LIT("Basic ")))
+        return NULL;
+    value = (rl_span){value.p + 6, value.n - 6};
+    char *text = rl_arena_zalloc(req->arena, value.n + 1);
+    if (!text || rl_base64_decode(value, false, (uint8_t *)text, value.n, &n) != RL_OK || memchr(text, 0, n))
+        return NULL;
+    text[n] = 0;
+    char *colon = strchr(text, ':');
+    return colon ? colon + 1 : NULL;
+}
+
+void est_read_credentials(est_job *job, rl_http_request *req)
+{
+    job->password = basic_password(req);
+    job->token = rl_http_bearer(req);
+}
+
+static bool may_by_challenge(est_job *job, const X509_REQ *csr)
+{
+    const rl_profile_rules *rules = job->profile->certificate.rules;
+    if (rules->challenge && scep_challenge_holds(rules, job->password))
+        return true;
+    if (rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
+                           X509_REQ_get_subject_name(csr), "", &job->once))
+        return true;
+    job->once.name[0] = 0;
+    job->guessed = job->password != NULL;
+    est_refuse(job, 401,
+               job->password         ? "the password is not the profile's challenge"
+               : rules->entra_tokens ? "enrollment needs a bearer token of Entra ID, or HTTP Basic with the profile's "
+                                       "challenge, if it has one, as password"
+                                     : "enrollment needs HTTP Basic with the profile's challenge as password");
+    return false;
+}
+
+static bool may_by_token(est_job *job)
+{
+    rl_error e = {0};
+    if (!job->est->bearer || !job->profile->certificate.rules->entra_tokens) {
+        est_refuse(job, 401, "this profile takes no bearer token");
+        return false;
+    }
+    rl_err err = rl_bearer_check(job->est->bearer, job->token, &job->caller, &e);
+    if (err == RL_EDENIED) {
+        job->bad_token = job->guessed = true;
+        est_refuse(job, 401, e.message);
+    } else if (err == RL_EBUSY) {
+        job->retry_after = RL_BEARER_RETRY;
+        est_refuse(job, 503, e.message);
+    } else if (err != RL_OK) {
+        est_refuse_for(job, err, &e);
+    } else if (!rl_caller_has(&job->caller, job->caller.application ? ROLE_SERVICE : ROLE_SELF)) {
+        est_refuse(job, 403,
+                   job->caller.application ? "an application needs the role " ROLE_SERVICE
+                                           : "a user needs the role " ROLE_SELF);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool est_may_enroll(est_job *job, const X509_REQ *csr)
+{
+    return job->token.p ? may_by_token(job) : may_by_challenge(job, csr);
+}
+
+/* ---- renewal ---- */
+/* The profile in which the certificate was issued. */
+static const scep_profile *profile_of(const rl_est *est, X509 *cert)
+{
+    const rl_issuer *issuer = rl_ca_signer_of(est->scep->ca, cert);
+    rl_cert_record record;
+    rl_serial serial;
+    if (!issuer || rl_x509_serial(cert, &serial) != RL_OK)
+        return NULL;
+    rl_cert_id id = {.issuer = issuer->id, .serial_n = serial.n};
+    memcpy(id.serial, serial.b, serial.n);
+    if (rl_store_cert(est->scep->store, &id, &record) != RL_OK)
+        return NULL;
+    const scep_profile *p = est_find_profile(est, rl_span_str(record.profile));
+    rl_cert_clear(&record);
+    return p;
+}
+
+bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr)
+{
+    scep_request r = {.csr = csr};
+    scep_refusal why;
+    rl_cert_id old;
+    rl_error e = {0};
+    bool may = false;
+    if (der.n == 0) {
+        est_refuse(job, 401, "a renewal needs the TLS client certificate that is renewed (REVLINE_EST_LISTEN)");
+        return false;
+    }
+    if (rl_x509_from_der(der, &r.signer, &e) != RL_OK) {
+        est_refuse(job, 403, "the client certificate cannot be read");
+        return false;
+    }
+    if (!job->profile)
+        job->profile = profile_of(job->est, r.signer);
+    rl_err err = job->profile ? scep_renewal_check(job->est->scep, job->profile, &r, false, &old, &why) : RL_EDENIED;
+    if (!job->profile)
+        est_refuse(job, 403, "the client certificate is none of an enrollment profile that is on here");
+    else if (err == RL_EDENIED)
+        est_refuse(job, 403, why.text);
+    else if (err != RL_OK)
+        est_refuse_for(job, err, &e);
+    may = err == RL_OK;
+    job->guessed = err == RL_EDENIED;
+    X509_free(r.signer);
+    return may;
+}
