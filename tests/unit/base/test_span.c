@@ -45,6 +45,25 @@ static void secrets_are_equal_only_when_whole_and_set(void **state)
     assert_false(rl_secret_eq((rl_span){NULL, 0}, RL_SPAN_LIT("\0")));
 }
 
+static void a_guid_has_one_form(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "6e7b768e-07e2-4810-8459-485f84f8f20",
+                                      "6e7b768e-07e2-4810-8459-485f84f8f2044",
+                                      "6e7b768e-07e2-4810-8459-485f84f8f20g",
+                                      "6e7b768e-07e2-48100-845-485f84f8f204",
+                                      "6e7b768ea07e2-4810-8459-485f84f8f204",
+                                      "{6e7b768e-07e2-4810-8459-485f84f8f2}",
+                                      "6e7b768e-07e2-4810-8459-485f84f8f20\x1a",
+                                      "6e7b768e-07e2-4810-8459\r485f84f8f204"};
+    char text[RL_GUID_SIZE];
+    (void)state;
+    assert_int_equal(rl_guid_read(RL_SPAN_LIT("6E7B768E-07e2-4810-8459-485F84F8F204"), text), RL_OK);
+    assert_string_equal(text, "6e7b768e-07e2-4810-8459-485f84f8f204");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(rl_guid_read(rl_span_str(bad[i]), text), RL_EBADMSG);
+}
+
 static void hexadecimal_is_strict(void **state)
 {
     (void)state;
@@ -245,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(taking_from_a_span_is_all_or_nothing),
         cmocka_unit_test(secrets_are_equal_only_when_whole_and_set),
+        cmocka_unit_test(a_guid_has_one_form),
         cmocka_unit_test(hexadecimal_is_strict),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(base64_has_one_form_for_each_value),
