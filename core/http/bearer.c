@@ -271,22 +271,21 @@ void rl_bearer_close(rl_bearer *b)
 }
 
 /* ---- checking, any thread ---- */
-/* The key, with a reference of the caller's own. */
-static rl_err find_key(rl_bearer *b, const char *id, EVP_PKEY **out, rl_error *e)
+/* The key, and a reference to the set that it is in. */
+static rl_err find_key(rl_bearer *b, const char *id, rl_jwks **keys, EVP_PKEY **key, rl_error *e)
 {
     pthread_mutex_lock(&b->lock);
-    EVP_PKEY *key = b->keys ? rl_jwks_find(b->keys, id) : NULL;
+    *key = b->keys ? rl_jwks_find(b->keys, id) : NULL;
     bool old = b->state == FETCHED && rl_mono_ms() - b->fetched >= (uint64_t)b->settings->azure.keys_interval;
     bool settled = b->state == FETCHED && !old;
-    if (key) {
-        EVP_PKEY_up_ref(key);
+    if (*key) {
+        *keys = rl_jwks_ref(b->keys);
     } else if (old && !b->wanted && !b->closing) {
         b->wanted = true;
         uv_async_send(&b->wake);
     }
     pthread_mutex_unlock(&b->lock);
-    *out = key;
-    if (key)
+    if (*key)
         return RL_OK;
     return settled ? rl_fail(e, RL_EDENIED, "bearer", "the token is signed with a key that the tenant does not publish")
                    : rl_fail(e, RL_EBUSY, "bearer", "the tenant's signing keys are being fetched, try again");
@@ -295,13 +294,14 @@ static rl_err find_key(rl_bearer *b, const char *id, EVP_PKEY **out, rl_error *e
 rl_err rl_bearer_check(rl_bearer *b, rl_span token, rl_caller *out, rl_error *e)
 {
     char id[RL_JWK_ID_MAX + 1];
+    rl_jwks *keys;
     EVP_PKEY *key;
     json_t *claims;
     *out = (rl_caller){0};
     RL_TRY(rl_jwt_key_id(token, id, e));
-    RL_TRY(find_key(b, id, &key, e));
+    RL_TRY(find_key(b, id, &keys, &key, e));
     rl_err err = rl_jwt_verify(token, key, &claims, e);
-    EVP_PKEY_free(key);
+    rl_jwks_free(keys);
     if (err == RL_OK)
         err = rl_caller_read(claims, b->settings, rl_wall_s(), out, e);
     json_decref(claims);

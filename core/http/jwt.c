@@ -4,6 +4,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -17,6 +18,7 @@ enum {
 
 /* ---- key sets ---- */
 struct rl_jwks {
+    atomic_uint references;
     size_t n;
     struct {
         char id[RL_JWK_ID_MAX + 1];
@@ -24,9 +26,17 @@ struct rl_jwks {
     } keys[KEYS_MAX];
 };
 
+rl_jwks *rl_jwks_ref(rl_jwks *keys)
+{
+    atomic_fetch_add(&keys->references, 1);
+    return keys;
+}
+
 void rl_jwks_free(rl_jwks *keys)
 {
-    for (size_t i = 0; keys && i < keys->n; i++)
+    if (!keys || atomic_fetch_sub(&keys->references, 1) > 1)
+        return;
+    for (size_t i = 0; i < keys->n; i++)
         EVP_PKEY_free(keys->keys[i].key);
     free(keys);
 }
@@ -132,6 +142,7 @@ rl_err rl_jwks_read(rl_span body, const char *issuer, const char *tenant, rl_jwk
         take_key(keys, json_array_get(list, i), issuer, tenant);
     json_decref(root);
     if (keys && keys->n > 0) {
+        atomic_init(&keys->references, 1);
         *out = keys;
         return RL_OK;
     }

@@ -17,12 +17,13 @@ enum {
 };
 
 /* ---- key sets ---- */
-typedef struct rl_jwks rl_jwks; /* immutable */
+typedef struct rl_jwks rl_jwks; /* immutable; shared by counted references */
 /* The RSA keys for signatures, of 2048 to 8192 bits; others are passed over, and so are those that Entra ID marks as
  * another issuer's than `issuer` ("{tenantid}" in a mark stands for `tenant`). RL_EBADMSG, RL_ERANGE: it is no key set,
  * or has no usable key. */
 rl_err rl_jwks_read(rl_span body, const char *issuer, const char *tenant, rl_jwks **out, rl_error *e);
-void rl_jwks_free(rl_jwks *keys); /* NULL is allowed */
+rl_jwks *rl_jwks_ref(rl_jwks *keys); /* one more to be freed */
+void rl_jwks_free(rl_jwks *keys);    /* NULL is allowed */
 size_t rl_jwks_count(const rl_jwks *keys);
 /* Borrowed; NULL when there is none of that id. */
 EVP_PKEY *rl_jwks_find(const rl_jwks *keys, const char *id);
