@@ -121,7 +121,8 @@ void ca_csr_clear(ca_csr *c);
 /* ---- own.c: requests in a user's own name ---- */
 /* The request names nothing but the owner's. RL_EDENIED. */
 rl_err ca_own_check(const rl_ca_owner *owner, const rl_profile *profile, const ca_csr *c, rl_error *e);
-/* What its names were found to be is the owner's. RL_EDENIED, RL_ENOTFOUND. */
-rl_err ca_own_bound(const rl_ca_owner *owner, const ca_csr *c, const rl_cert_record *record, rl_error *e);
+/* What its names were found to be is the owner's, who may still ask for it. Writer thread. RL_EDENIED, RL_ENOTFOUND. */
+rl_err ca_own_bound(rl_store_txn *t, const rl_ca_owner *owner, const ca_csr *c, const rl_cert_record *record,
+                    rl_error *e);
 
 #endif

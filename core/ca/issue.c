@@ -66,7 +66,7 @@ static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
         err = i->csr.jamf ? bind_name(t, i, RL_SOURCE_JAMF_USER_NAME, i->csr.user, RL_SOURCE_JAMF_USER)
                           : bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
     if (err == RL_OK && i->request->owner)
-        RL_TRY(ca_own_bound(i->request->owner, &i->csr, &i->record, e));
+        RL_TRY(ca_own_bound(t, i->request->owner, &i->csr, &i->record, e));
     if (err == RL_OK && i->ca->weigh)
         err = i->ca->weigh(t, &i->record, i->now, i->ca->weigh_ctx);
     if (err != RL_OK)

@@ -2,7 +2,6 @@
  * security identifier by which Windows maps a certificate to an account ([MS-WCCE] §2.2.2.7.7.4). Pure; any thread. */
 #include "ca/ca_priv.h"
 
-#include <ctype.h>
 #include <openssl/err.h>
 
 #define OID_TENANT     "1.2.840.113556.5.14"
@@ -12,11 +11,8 @@
 
 bool ca_is_guid(const char *text)
 {
-    size_t n = strlen(text);
-    bool guid = n == 36;
-    for (size_t i = 0; guid && i < n; i++)
-        guid = i == 8 || i == 13 || i == 18 || i == 23 ? text[i] == '-' : isxdigit((unsigned char)text[i]) != 0;
-    return guid;
+    char lower[RL_GUID_SIZE];
+    return rl_guid_read(rl_span_str(text), lower) == RL_OK;
 }
 
 /* ---- writing ---- */

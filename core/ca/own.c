@@ -57,9 +57,25 @@ rl_err ca_own_check(const rl_ca_owner *owner, const rl_profile *profile, const c
     return check_names(c, e);
 }
 
-rl_err ca_own_bound(const rl_ca_owner *owner, const ca_csr *c, const rl_cert_record *record, rl_error *e)
+/* A token outlives its user's rights by up to a day. */
+static rl_err check_still_there(rl_store_txn *t, const rl_ca_owner *owner, rl_error *e)
+{
+    rl_object_record user;
+    rl_err err = rl_txn_object(t, RL_SOURCE_ENTRA_USER, owner->user, &user);
+    if (err == RL_ENOTFOUND)
+        return RL_OK;
+    if (err != RL_OK)
+        return rl_fail(e, err, "ca", "the user who asks cannot be looked up: %s", rl_err_name(err));
+    bool active = user.exists && user.enabled;
+    rl_object_clear(&user);
+    return active ? RL_OK : rl_fail(e, RL_EDENIED, "ca", "the user who asks is disabled or deleted in the directory");
+}
+
+rl_err ca_own_bound(rl_store_txn *t, const rl_ca_owner *owner, const ca_csr *c, const rl_cert_record *record,
+                    rl_error *e)
 {
     const char *user = rl_cert_binding(record, RL_SOURCE_ENTRA_USER);
+    RL_TRY(check_still_there(t, owner, e));
     if (!c->user[0] || (user && strcmp(user, owner->user) == 0))
         return RL_OK;
     if (user || strcmp(c->user, owner->name) != 0)

@@ -105,10 +105,14 @@ def test_a_user_gets_a_certificate_for_themselves(graph, client):
     graph.update("users", user["id"], accountEnabled=False)
     c.server.sync_round()
     assert [c.server.ocsp(x) for x in (certificate, of_both, of_device)] == ["hold", "hold", "good"]
+    answer = c.ask("self/simpleenroll", KEY.token(given), device["deviceId"])  # though the token has not expired
+    assert answer.status == 403 and b"disabled" in answer.body
+    graph.update("users", user["id"], accountEnabled=True)
     graph.delete("devices", device["id"])
     c.server.sync_round()
-    assert [c.server.ocsp(x) for x in (certificate, of_both, of_device)] == ["hold", "revoked", "revoked"]
-    assert c.ask("self/simpleenroll", KEY.token(given), device["deviceId"]).status == 403  # it is gone
+    assert [c.server.ocsp(x) for x in (certificate, of_both, of_device)] == ["good", "revoked", "revoked"]
+    answer = c.ask("self/simpleenroll", KEY.token(given), device["deviceId"])
+    assert answer.status == 403 and b"deleted" in answer.body
 
 
 def csr_with(names=(), subject=(), sid=None):

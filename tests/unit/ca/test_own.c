@@ -11,19 +11,21 @@ static const rl_ca_owner ada = {ADA, LAPTOP, "ada@contoso.com"};
 struct object {
     rl_source source;
     const char *id, *target;
+    bool gone, disabled;
 };
 
 static rl_err put(rl_store_txn *t, void *arg, rl_error *e)
 {
     const struct object *o = arg;
-    rl_object_record r = {.exists = true, .enabled = true, .target = (char *)o->target};
+    rl_object_record r = {.exists = !o->gone, .enabled = !o->disabled, .target = (char *)o->target};
     (void)e;
     return rl_txn_put_object(t, o->source, o->id, &r);
 }
 
 static void know_user(fixture *f, const char *name, const char *id)
 {
-    struct object pointer = {RL_SOURCE_ENTRA_USER_NAME, name, id}, user = {RL_SOURCE_ENTRA_USER, id, NULL};
+    struct object pointer = {.source = RL_SOURCE_ENTRA_USER_NAME, .id = name, .target = id},
+                  user = {.source = RL_SOURCE_ENTRA_USER, .id = id};
     assert_ok(rl_store_run(f->store, put, &pointer, &f->e), &f->e);
     assert_ok(rl_store_run(f->store, put, &user, &f->e), &f->e);
 }
@@ -111,6 +113,21 @@ static void test_whose_a_name_is(void **state)
     assert_int_equal(ask_for(f, &nameless, LAPTOP, NULL), RL_EDENIED);
 }
 
+/* The token is as good as before. */
+static void test_who_is_no_user_any_more(void **state)
+{
+    fixture *f = *state;
+    struct object user = {.source = RL_SOURCE_ENTRA_USER, .id = ADA, .disabled = true};
+    know_user(f, "ada@contoso.com", ADA);
+    assert_ok(ask_for(f, &ada, LAPTOP, NULL), &f->e);
+    assert_ok(rl_store_run(f->store, put, &user, &f->e), &f->e);
+    assert_int_equal(ask_for(f, &ada, LAPTOP, NULL), RL_EDENIED);
+    assert_int_equal(ask_for(f, &ada, "ada@contoso.com", UPN_OTHER_NAME "ada@contoso.com"), RL_EDENIED);
+    user = (struct object){.source = RL_SOURCE_ENTRA_USER, .id = ADA, .gone = true};
+    assert_ok(rl_store_run(f->store, put, &user, &f->e), &f->e);
+    assert_int_equal(ask_for(f, &ada, LAPTOP, NULL), RL_EDENIED);
+}
+
 static void test_of_the_subject_only_the_common_name(void **state)
 {
     fixture *f = *state;
@@ -145,6 +162,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_the_users, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not, setup, teardown),
         cmocka_unit_test_setup_teardown(test_whose_a_name_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_no_user_any_more, setup, teardown),
         cmocka_unit_test_setup_teardown(test_of_the_subject_only_the_common_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_profiles_that_bind_to_nothing_of_entras, setup, teardown),
     };
