@@ -13,7 +13,7 @@
 
 #define EST_ROOT "/.well-known/est/"
 
-enum { WAITING = 4, LINE = 64 };
+enum { WAITING = 4, LINE = 64, RETRY_AFTER = 5 /* seconds */ };
 
 static const char *const operations[EST_OTHER] = {"simpleenroll", "simplereenroll", "serverkeygen"};
 
@@ -80,6 +80,8 @@ void est_refuse_for(est_job *job, rl_err err, const rl_error *e)
     bool later = err == RL_ENOMEM || err == RL_EBUSY || err == RL_ECANCELED || err == RL_ETIMEDOUT;
     if (!blame)
         log_error("est.failed", "error", e->message[0] ? e->message : rl_err_name(err));
+    if (later)
+        job->retry_after = RETRY_AFTER;
     est_refuse(job,
                err == RL_EDENIED ? 403
                : blame           ? 400
@@ -148,9 +150,15 @@ static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, 
     return ok ? RL_OK : rl_fail_openssl(e, "est", "a key cannot be made");
 }
 
+/* A user asks for themselves. */
+static bool is_own(const est_job *job)
+{
+    return job->caller.id[0] && !job->caller.application;
+}
+
 static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error *e)
 {
-    const bool keygen = job->operation == EST_KEYGEN, own = job->caller.id[0] && !job->caller.application;
+    const bool keygen = job->operation == EST_KEYGEN;
     const rl_ca_owner owner = {job->caller.id, job->caller.device, job->caller.name};
     char requester[sizeof("est:") + RL_GUID_SIZE];
     X509_REQ *made = NULL;
@@ -160,7 +168,7 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
     const rl_issue_request ask = {.profile = job->profile->id,
                                   .csr = keygen ? made : asked,
                                   .requester = requester,
-                                  .owner = own ? &owner : NULL,
+                                  .owner = is_own(job) ? &owner : NULL,
                                   .also = job->once.name[0] ? rl_challenge_spend : NULL,
                                   .also_ctx = &job->once};
     if (err == RL_OK)
@@ -201,7 +209,7 @@ static bool work(rl_http_request *req, void *arg)
         log_info("est.issued", "profile", job->profile->certificate.name, "operation", operations[job->operation],
                  "serial", text, "caller", job->caller.id, "peer", req->peer);
         job->status = 200;
-    } else if (err == RL_ENOTFOUND && may) {
+    } else if (err == RL_ENOTFOUND && is_own(job)) {
         wait_for_user(job, &e);
     } else if (err != RL_OK) {
         est_refuse_for(job, err, &e);
@@ -219,7 +227,8 @@ static bool work(rl_http_request *req, void *arg)
 static void reply_text(rl_http_request *req, const est_job *job, const char *headers)
 {
     rl_buf all = {0}, text = {0};
-    rl_err err = rl_buf_printf(&all, "Content-Type: text/plain; charset=utf-8\r\n%s", headers);
+    rl_err err =
+        rl_buf_printf(&all, "Content-Type: text/plain; charset=utf-8\r\nX-Request-Id: %s\r\n%s", req->txn, headers);
     if (err == RL_OK && job->retry_after)
         err = rl_buf_printf(&all, "Retry-After: %u\r\n", job->retry_after);
     if (err == RL_OK)
@@ -239,10 +248,9 @@ static void ask_for_credentials(rl_http_request *req, const est_job *job)
     const rl_profile_rules *rules = job->profile ? job->profile->certificate.rules : NULL;
     bool token = rules && rules->entra_tokens && job->operation != EST_REENROLL;
     bool basic = !token || (rules->challenge && rules->challenge[0]);
-    snprintf(headers, sizeof(headers), "%s%s%s", token ? "WWW-Authenticate: Bearer realm=\"est\"" : "",
-             !token           ? ""
-             : job->bad_token ? ", error=\"invalid_token\"\r\n"
-                              : "\r\n",
+    const char *bearer = job->bad_token ? "WWW-Authenticate: Bearer realm=\"est\", error=\"invalid_token\"\r\n"
+                                        : "WWW-Authenticate: Bearer realm=\"est\"\r\n";
+    snprintf(headers, sizeof(headers), "%s%s", token ? bearer : "",
              basic ? "WWW-Authenticate: Basic realm=\"est\"\r\n" : "");
     reply_text(req, job, headers);
 }
