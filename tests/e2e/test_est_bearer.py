@@ -14,7 +14,7 @@ from harness import AAD_CHALLENGE, CHALLENGE, DER, client_key, eventually, utf8_
 from test_est import csr_der, est, lines, serial_of
 
 SETTINGS = {"REVLINE_HTTPS_LISTEN": "127.0.0.1:0", "REVLINE_EST_LISTEN": "127.0.0.1:0", "REVLINE_ENTRA_AUDIENCE": AUDIENCE,
-            "REVLINE_ENTRA_KEYS_INTERVAL": "100ms", "REVLINE_STATIC_ENTRA_TOKENS": "true", "REVLINE_SCEP_PROFILES": "self",
+            "REVLINE_ENTRA_KEYS_INTERVAL": "100ms", "REVLINE_GUESS_LIMIT": "0", "REVLINE_STATIC_ENTRA_TOKENS": "true", "REVLINE_SCEP_PROFILES": "self",
             "REVLINE_SCEP_SELF_BINDING": "entra", "REVLINE_SCEP_SELF_ENTRA_TOKENS": "true"}
 KEY = SigningKey("key-1")
 BEARER_ASKED = 'WWW-Authenticate: Bearer realm="est"'
@@ -255,6 +255,17 @@ def test_tokens_that_are_not_accepted(graph, client):
         assert BEARER_ASKED + (', error="invalid_token"' if token else "") + "\r\n" in c.head() and 'Basic realm="est"' in c.head(), name
     assert certificates_of(c.server) == before
     assert c.ask("simpleenroll", whole).status == 200
+
+
+def test_bad_tokens_are_counted_like_wrong_passwords(graph, client):
+    c = client(REVLINE_GUESS_LIMIT="3", REVLINE_GUESS_WINDOW="1h")
+    good, bad = KEY.token(service_claims(graph)), KEY.token(service_claims(graph, exp=1))
+    for _ in range(5):  # neither a request without a token nor a good one without the role is a guess
+        assert est(c.server, "simpleenroll", c.folder, lines(csr_der(client_key(), "host"))).status == 401
+        assert c.ask("simpleenroll", KEY.token(service_claims(graph, []))).status == 403
+    assert [c.ask("simpleenroll", bad).status for _ in range(4)] == [401, 401, 401, 429]
+    answer = c.ask("simpleenroll", good)
+    assert answer.status == 429 and int(answer.headers["retry-after"]) > 1
 
 
 def test_where_tokens_are_taken_and_where_not(graph, client):
