@@ -20,6 +20,7 @@ typedef struct rl_graph_kind {
     const char *permission; /* that Graph wants for it */
     bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
     bool may_be_empty;      /* a full round that lists nothing is an answer */
+    bool paced;             /* its requests keep the distance of REVLINE_SYNC_USER_RISK_PACE */
     bool opportunistic;     /* with AADAndIntuneOpportunistic the application need not have the permission */
     /* Whether it is one of the certificates that the source decides about; any thread. NULL: each that is bound. */
     bool (*governs)(rl_store *store, const rl_cert_record *cert);

@@ -37,6 +37,7 @@ typedef struct graph_source {
 
     /* The page. */
     rl_http_call *call;
+    uint64_t turn; /* monotonic ms: no request goes out before, when they are paced */
     unsigned token_number;
     bool token_retried; /* this request was repeated with a fresh token already */
     rl_graph_page page;
@@ -188,10 +189,36 @@ static rl_err start_call(graph_source *s, const char *token, rl_error *e)
     return rl_http_call_start(s->base.sync->client, &o, on_response, s, &s->call, e);
 }
 
+/* The distance is from an answer to the next request: so it is at least that where they arrive, too. */
+static void end_turn(graph_source *s)
+{
+    if (s->kind->paced)
+        s->turn = rl_mono_ms() + 1 + (uint64_t)s->base.sync->settings->sync.user_risk_pace;
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+    ask(timer->data);
+}
+
+/* A request of an earlier round counts, too. */
+static bool waits_for_turn(graph_source *s)
+{
+    uint64_t now = rl_mono_ms();
+    if (now >= s->turn)
+        return false;
+    rl_source_enter(&s->base, RL_AT_PACE);
+    uv_update_time(&s->base.sync->loop);
+    uv_timer_start(&s->base.timer, on_turn, s->turn - now, 0);
+    return true;
+}
+
 static void ask(graph_source *s)
 {
     rl_error e = {0};
     rl_err err;
+    if (waits_for_turn(s))
+        return;
     const char *token = rl_token_text(s->base.sync->token, &s->token_number);
     if (token) {
         rl_source_enter(&s->base, RL_AT_FETCH);
@@ -311,6 +338,7 @@ static void on_response(const rl_http_response *r, void *arg)
     s->call = NULL;
     if (s->base.sync->closing)
         return;
+    end_turn(s);
     rl_source_answered(&s->base, r);
     if (r->err != RL_OK)
         fail(s, -1, "Graph cannot be asked: %s", r->message);

@@ -74,6 +74,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                  "&$select=id,riskLevel,riskState&$top=500",
          .permission = "IdentityRiskyUser.Read.All (and the tenant a Premium P2 licence)",
          .may_be_empty = true,
+         .paced = true,
          .governs = governs_user,
          .put = rl_user_risk_put,
          .gone = rl_user_risk_gone},

@@ -21,6 +21,7 @@ enum { RL_SYNC_SOURCES_MAX = 32 };
 typedef enum {
     RL_AT_OFF,     /* not configured */
     RL_AT_REST,    /* between rounds: the timer starts the next */
+    RL_AT_PACE,    /* waits for its turn: the upstream allows so many requests in a time */
     RL_AT_TOKEN,   /* waits for a token */
     RL_AT_FETCH,   /* a call is under way */
     RL_AT_READ,    /* the answer is being read on the loop's work pool */

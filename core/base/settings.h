@@ -184,7 +184,7 @@ typedef struct rl_settings {
         int64_t intune_queue_limit; /* of what waits to be told to Intune, in pieces of 4 KiB */
     } scep;
     struct {
-        rl_duration entra_interval, intune_interval, user_risk_interval, jamf_interval, full_interval;
+        rl_duration entra_interval, intune_interval, user_risk_interval, user_risk_pace, jamf_interval, full_interval;
         rl_duration endpoint_list_interval, requests_interval;
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;

@@ -366,6 +366,7 @@ def graph_settings(graph, **more):
             "AZURE_CLIENT_SECRET": fake_graph.CLIENT_SECRET, "AZURE_AUTHORITY_HOST": "http://localhost:%d" % graph.port,
             "REVLINE_GRAPH_URL": "http://localhost:%d" % graph.port,
             "REVLINE_INTUNE_URL": "http://localhost:%d%s" % (graph.port, fake_intune.API), "REVLINE_SYNC_ENTRA_INTERVAL": "100ms", "REVLINE_SYNC_INTUNE_INTERVAL": "0",
+            "REVLINE_SYNC_USER_RISK_PACE": "0",
             "REVLINE_SYNC_RETRY_MAX": "300ms", "REVLINE_SYNC_REQUEST_TIMEOUT": "5s", **more}
 
 

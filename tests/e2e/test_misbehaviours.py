@@ -237,6 +237,34 @@ def test_risky_users_once_a_second(fleet, graph):
     assert any(r["status"] == 429 for r in graph.requests(on="riskyUsers"))
 
 
+def test_risky_users_are_asked_for_within_the_limit(graph, synced):
+    """Pages of a round and rounds in a row, as fast as may be: not one request is too much."""
+    server = synced(start=False, **{**WATCHED, "REVLINE_SYNC_USER_RISK_PACE": "1s"})
+    users = [graph.add("users", "user%d" % i) for i in range(5)]
+    for user in users:
+        graph.add("riskyUsers", "risky/" + user["id"], id=user["id"])
+    graph.switch("page_size", 2, on="riskyUsers")
+    graph.switch("rate", {"most": 1, "seconds": 1}, on="riskyUsers")
+    server.start()
+    eventually(lambda: server.sync("user-risk")["rounds"] >= 2, "two rounds")
+    asked = [r["status"] for r in graph.requests(on="riskyUsers")]
+    assert len(asked) >= 6 and set(asked) == {200}
+    assert server.sync("user-risk")["failures"] == 0
+
+
+def test_who_waits_for_its_turn_holds_back_nobody(graph, synced):
+    server = synced(start=False, **{**WATCHED, "REVLINE_SYNC_USER_RISK_PACE": "1h"})
+    users = [graph.add("users", "user%d" % i) for i in range(3)]
+    for user in users:
+        graph.add("riskyUsers", "risky/" + user["id"], id=user["id"])
+    graph.switch("page_size", 2, on="riskyUsers")
+    server.start()
+    graph.wait(1, on="riskyUsers")
+    eventually(lambda: all(server.sync(name)["rounds"] >= 3 for name in ("entra-device", "entra-user", "intune-device")), "the others go on")
+    assert len(graph.requests(on="riskyUsers")) == 1 and server.sync("user-risk")["state"] == "running"
+    server.stop()
+
+
 def test_servers_that_fail_every_other_time(fleet, graph):
     graph.switch("flaky", {"seed": 11, "share": 0.4})
     graph.switch("page_size", 3)
