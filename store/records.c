@@ -70,6 +70,10 @@ const char *rl_source_name(rl_source s)
         return "jamf-user";
     case RL_SOURCE_LISTED_CERT:
         return "listed-certificate";
+    case RL_SOURCE_PROFILE_CERT:
+        return "profile-certificate";
+    case RL_SOURCE_REPORTED_CERT:
+        return "reported-certificate";
     case RL_SOURCE_REVOCATION_REQUEST:
         return "revocation-request";
     case RL_SOURCE_ENTRA_DEVICE_NAME:

@@ -67,6 +67,10 @@ typedef enum {
     /* In `object`: a request by Intune to revoke. Object id = SHA-256 of the request's context, lower-case hexadecimal;
      * `name` is the context, `target` the result, exists = the result is to be uploaded still. */
     RL_SOURCE_REVOCATION_REQUEST = 9,
+    /* In `object`: the same as RL_SOURCE_LISTED_CERT, by the profiles' lists and by the report of certificates. A
+     * certificate is bound to RL_SOURCE_LISTED_CERT, whichever has it. */
+    RL_SOURCE_PROFILE_CERT = 10,
+    RL_SOURCE_REPORTED_CERT = 11,
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */

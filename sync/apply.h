@@ -31,7 +31,14 @@ typedef struct rl_graph_kind {
 } rl_graph_kind;
 extern const rl_graph_kind rl_entra_kinds[], rl_intune_kinds[];
 enum { RL_ENTRA_DEVICE, RL_ENTRA_USER, RL_ENTRA_KINDS };
-enum { RL_INTUNE_DEVICE, RL_INTUNE_USER_RISK, RL_INTUNE_ENDPOINT_LIST, RL_INTUNE_KINDS };
+enum {
+    RL_INTUNE_DEVICE,
+    RL_INTUNE_USER_RISK,
+    RL_INTUNE_ENDPOINT_LIST,
+    RL_INTUNE_PROFILE_LIST, /* not made of pages alone: listed_profiles.c */
+    RL_INTUNE_REPORT_LIST,  /* listed_report.c */
+    RL_INTUNE_KINDS
+};
 
 struct rl_page_job {
     const rl_graph_kind *kind;

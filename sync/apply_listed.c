@@ -1,7 +1,8 @@
-/* Certificates that Intune's list says to be revoked. Writer thread, inside the page's transaction.
+/* Certificates that one of Intune's lists says to be revoked. Writer thread, inside the page's transaction.
  *
  * Each becomes an object that its certificate is bound to, so that the brake can weigh it like any other. Those that
- * were listed before get the new generation only. */
+ * were listed before get the new generation only. Each list has objects of its own, so that none ends what another
+ * says; the binding is the same for all. */
 #include "crypto/hash.h"
 #include "sync/apply.h"
 #include "sync/ours.h"
@@ -60,14 +61,14 @@ rl_err rl_listed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *ite
     }
     RL_TRY(err);
     const char *thumbprint = item->listed->thumbprint;
-    err = rl_txn_object(t, RL_SOURCE_LISTED_CERT, thumbprint, &old);
+    err = rl_txn_object(t, job->kind->source, thumbprint, &old);
     if (err != RL_OK && err != RL_ENOTFOUND)
         return err;
     const rl_object_record o = {
         .exists = true, .enabled = true, .generation = job->next.generation, .last_seen = job->now};
     bool is_new = !old.exists;
     rl_object_clear(&old);
-    RL_TRY(rl_txn_put_object(t, RL_SOURCE_LISTED_CERT, thumbprint, &o));
+    RL_TRY(rl_txn_put_object(t, job->kind->source, thumbprint, &o));
     return is_new ? rl_weigh_stored(t, &job->weigher, &id, bind, thumbprint) : RL_OK;
 }
 
@@ -76,6 +77,6 @@ rl_err rl_listed_gone(rl_store_txn *t, rl_page_job *job, const char *thumbprint,
 {
     rl_object_record gone = *o; /* strings stay the caller's */
     gone.exists = false;
-    RL_TRY(rl_txn_put_object(t, RL_SOURCE_LISTED_CERT, thumbprint, &gone));
+    RL_TRY(rl_txn_put_object(t, job->kind->source, thumbprint, &gone));
     return rl_txn_each_binding(t, RL_SOURCE_LISTED_CERT, thumbprint, rl_weigh_each, &job->weigher);
 }

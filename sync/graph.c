@@ -13,12 +13,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/login.h"
+#include "sync/ask.h"
 #include "sync/graph.h"
-#include "sync/source.h"
 
-/* Pages of one round; refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a
- * code of its own. */
-enum { PAGES_MAX = 1000000, LINK_TRIES = 3 };
+/* Refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a code of its own. */
+enum { LINK_TRIES = 3 };
 
 /* A round: fetch a page, commit it, fetch the next, until the last. */
 typedef struct graph_source {
@@ -32,8 +31,7 @@ typedef struct graph_source {
     bool first; /* it is the initial request, not a link of the upstream */
     uint64_t generation;
     unsigned resyncs; /* since a round was completed */
-    char *mark;       /* an earlier link of this round, to notice a circle */
-    uint64_t mark_at; /* pages until the mark moves on */
+    rl_trail trail;
 
     /* The page. */
     rl_http_call *call;
@@ -142,14 +140,8 @@ static rl_err choose_round(graph_source *s)
     s->base.pages = s->base.objects = s->base.changed = 0;
     s->token_retried = false;
     RL_TRY(s->first ? initial_link(s) : set_text(&s->link, s->cursor.link));
-    s->mark_at = 1;
-    return set_text(&s->mark, s->link);
-}
-
-/* Another tenant's directory holds none of the stored objects: a full round of it would revoke the whole fleet. */
-static bool is_another_tenant(const graph_source *s)
-{
-    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->base.sync->settings->azure.tenant_id) != 0;
+    rl_trail_clear(&s->trail);
+    return rl_trail_repeats(&s->trail, s->link) ? RL_ENOMEM : RL_OK;
 }
 
 static void begin(rl_sync_source *source)
@@ -160,11 +152,8 @@ static void begin(rl_sync_source *source)
         fail(s, -1, "the cursor cannot be read: %s", rl_err_name(err));
         return;
     }
-    if (is_another_tenant(s)) {
-        fail(s, -1, "the stored objects are tenant %s's and AZURE_TENANT_ID is %s: a data folder follows one tenant",
-             s->cursor.tenant, s->base.sync->settings->azure.tenant_id);
+    if (rl_graph_another_tenant(source, s->cursor.tenant))
         return;
-    }
     if (s->first)
         log_info("sync.full", "source", s->base.name, "generation", s->generation);
     ask(s);
@@ -312,8 +301,9 @@ static void do_without(graph_source *s)
 
 static void answered_error(graph_source *s, const rl_http_response *r)
 {
-    char code[64];
+    char code[64], message[RL_ERROR_MESSAGE_MAX];
     rl_graph_error_code(r->body, code, sizeof(code));
+    rl_graph_refusal(&s->base, r, message);
     if (r->status == 401)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
@@ -322,14 +312,10 @@ static void answered_error(graph_source *s, const rl_http_response *r)
         answered_unknown(s);
     else if (r->status == 403 && may_do_without(s))
         do_without(s);
-    else if (r->status == 403)
-        fail(s, r->retry_after_ms, "Graph answered 403%s%s: the application lacks the permission %s%s%s",
-             code[0] ? " " : "", code, s->kind->permission, r->request_id[0] ? ", request-id " : "", r->request_id);
     else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
         fail_and_restart(s, "Graph refuses the link again and again: comparing all from the start");
     else
-        fail(s, r->retry_after_ms, "Graph answered %ld%s%s%s%s", r->status, code[0] ? " " : "", code,
-             r->request_id[0] ? ", request-id " : "", r->request_id);
+        fail(s, r->retry_after_ms, "%s", message);
 }
 
 static void on_response(const rl_http_response *r, void *arg)
@@ -349,18 +335,6 @@ static void on_response(const rl_http_response *r, void *arg)
 }
 
 /* ---- the page ---- */
-/* Circles of any length with one remembered link (Brent): the mark stays for 1, 2, 4, … pages. */
-static bool in_a_circle(graph_source *s, const char *next)
-{
-    s->base.pages++;
-    if (strcmp(next, s->mark) == 0 || s->base.pages > PAGES_MAX)
-        return true;
-    if (s->base.pages < s->mark_at)
-        return false;
-    s->mark_at *= 2;
-    return set_text(&s->mark, next) != RL_OK;
-}
-
 /* Writer thread. */
 static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 {
@@ -392,7 +366,7 @@ static void take_page(graph_source *s, rl_span body)
                                      settings->azure.graph_url, &s->page, &e);
     if (err != RL_OK)
         fail(s, -1, "Graph's page is refused: %s", e.message);
-    else if (!s->page.complete && in_a_circle(s, s->page.link))
+    else if (!s->page.complete && rl_trail_repeats(&s->trail, s->page.link))
         fail_and_restart(s, "Graph's page is refused: the round's links go in a circle");
     else
         commit(s);
@@ -466,7 +440,7 @@ static void free_source(rl_sync_source *source)
     rl_cursor_clear(&s->cursor);
     rl_graph_page_free(&s->page);
     free(s->link);
-    free(s->mark);
+    rl_trail_clear(&s->trail);
     free(s);
 }
 

@@ -146,7 +146,8 @@ static bool is_zero_guid(const char *text)
 }
 
 /* A name too long to be a key is like none: no certificate can carry it. */
-static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e)
+static rl_err read_name(const json_t *v, rl_arena *a, const rl_graph_shape *shape, size_t i, rl_graph_item *item,
+                        rl_error *e)
 {
     if (!v)
         return RL_OK;
@@ -156,7 +157,7 @@ static rl_err read_name(const json_t *v, rl_arena *a, size_t i, rl_graph_item *i
     item->name_said = true;
     if (!name || !name[0] || strlen(name) > RL_OBJECT_ID_MAX)
         return RL_OK;
-    item->name = normal(a, name);
+    item->name = shape->verbatim ? rl_arena_strndup(a, name, strlen(name)) : normal(a, name);
     if (!item->name)
         return rl_fail(e, RL_ENOMEM, "graph", "out of memory");
     if (is_zero_guid(item->name)) /* a device that is not registered has this for its deviceId */
@@ -185,7 +186,7 @@ static rl_err read_item(const json_t *v, rl_arena *a, const rl_graph_shape *shap
     const char *management;
     RL_TRY(read_text(json_object_get(v, "managementState"), i, "managementState", &management, e));
     item->management = rl_management_parse(management);
-    return shape->name ? read_name(json_object_get(v, shape->name), a, i, item, e) : RL_OK;
+    return shape->name ? read_name(json_object_get(v, shape->name), a, shape, i, item, e) : RL_OK;
 }
 
 /* ---- repeated ids ---- */

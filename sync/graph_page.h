@@ -13,6 +13,7 @@ typedef struct rl_graph_shape {
     const char *name;  /* the property that certificates name the object by ("deviceId"); NULL: none */
     bool listing;      /* a list: its last page has no link at all. Else a delta query's, with a deltaLink */
     bool certificates; /* items are certificates, not objects of a directory */
+    bool verbatim;     /* the name stays as it is written */
 } rl_graph_shape;
 
 /* A certificate as Intune lists it, of whatever CA. */
@@ -52,6 +53,10 @@ typedef struct rl_graph_page {
 rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *shape, const char *origin,
                            rl_graph_page *out, rl_error *e);
 void rl_graph_page_free(rl_graph_page *p);
+
+/* The report of all certificates that Intune has made: those that are revoked, as a page with `complete` that has them
+ * in the report's order. RL_EBADMSG, RL_ERANGE. On success free with rl_graph_page_free. */
+rl_err rl_report_parse(rl_span body, size_t limit, rl_graph_page *out, rl_error *e);
 
 /* What an entry of Intune's list of certificates says, into `item`. RL_EBADMSG: a member that is not text. */
 rl_err rl_listed_read(const json_t *entry, rl_arena *a, size_t i, rl_graph_item *item, rl_error *e);

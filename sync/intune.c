@@ -89,7 +89,34 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                                  .governs = governs_listed,
                                  .put = rl_listed_put,
                                  .gone = rl_listed_gone},
+    [RL_INTUNE_PROFILE_LIST] = {.name = "endpoint-profiles",
+                                .origin = "sync:endpoint-profiles",
+                                .source = RL_SOURCE_PROFILE_CERT,
+                                .shape = {.listing = true, .certificates = true},
+                                .permission = "DeviceManagementConfiguration.Read.All",
+                                .may_be_empty = true,
+                                .governs = governs_listed,
+                                .put = rl_listed_put,
+                                .gone = rl_listed_gone},
+    [RL_INTUNE_REPORT_LIST] = {.name = "endpoint-report",
+                               .origin = "sync:endpoint-report",
+                               .source = RL_SOURCE_REPORTED_CERT,
+                               .shape = {.listing = true, .certificates = true},
+                               .permission = "DeviceManagementConfiguration.ReadWrite.All",
+                               .may_be_empty = true,
+                               .governs = governs_listed,
+                               .put = rl_listed_put,
+                               .gone = rl_listed_gone},
 };
+
+/* The setting by which one of the lists of certificates is off. */
+static const char *list_needs(const rl_settings *s, unsigned list)
+{
+    return !rl_rules_watch(s, RL_BOUND_LISTED_CERT) ? "REVLINE_DEVICE_DIRECTORY"
+           : s->sync.endpoint_list_interval == 0    ? "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL"
+           : !(s->sync.endpoint_lists & list)       ? "REVLINE_SYNC_ENDPOINT_LISTS"
+                                                    : NULL;
+}
 
 rl_err rl_intune_make(rl_sync *sync)
 {
@@ -100,10 +127,10 @@ rl_err rl_intune_make(rl_sync *sync)
     const char *risk = !rl_rules_watch(s, RL_BOUND_USER_RISK) ? "REVLINE_USER_RISK_CHECK"
                        : s->sync.user_risk_interval == 0      ? "REVLINE_SYNC_USER_RISK_INTERVAL"
                                                               : NULL;
-    const char *list = !rl_rules_watch(s, RL_BOUND_LISTED_CERT) ? "REVLINE_DEVICE_DIRECTORY"
-                       : s->sync.endpoint_list_interval == 0    ? "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL"
-                                                                : NULL;
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_DEVICE], s->sync.intune_interval, devices));
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_USER_RISK], s->sync.user_risk_interval, risk));
-    return rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_ENDPOINT_LIST], s->sync.endpoint_list_interval, list);
+    RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_ENDPOINT_LIST], s->sync.endpoint_list_interval,
+                        list_needs(s, RL_ENDPOINT_LIST_CERTIFICATES)));
+    RL_TRY(rl_profiles_make(sync, list_needs(s, RL_ENDPOINT_LIST_PROFILES)));
+    return rl_report_make(sync, list_needs(s, RL_ENDPOINT_LIST_REPORT));
 }

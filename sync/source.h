@@ -108,6 +108,8 @@ struct rl_sync {
 rl_err rl_reweigh_make(rl_sync *sync); /* the first: what it finds changed, the others' first rounds are about */
 rl_err rl_entra_make(rl_sync *sync);
 rl_err rl_intune_make(rl_sync *sync);
+rl_err rl_profiles_make(rl_sync *sync, const char *needs); /* by rl_intune_make, as the next: `needs` as above */
+rl_err rl_report_make(rl_sync *sync, const char *needs);
 rl_err rl_requests_make(rl_sync *sync);
 rl_err rl_jamf_make(rl_sync *sync);
 rl_err rl_crl_make(rl_sync *sync);

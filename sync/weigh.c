@@ -45,6 +45,18 @@ static rl_err look_managed(rl_store_txn *t, struct states *s, const char *device
     return err;
 }
 
+/* Any of Intune's lists may have it. */
+static rl_err look_listed(rl_store_txn *t, struct states *s, const char *id)
+{
+    static const rl_source lists[] = {RL_SOURCE_LISTED_CERT, RL_SOURCE_PROFILE_CERT, RL_SOURCE_REPORTED_CERT};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        RL_TRY(look(t, s, RL_BOUND_LISTED_CERT, lists[i], id));
+        if (s->records[RL_BOUND_LISTED_CERT].exists)
+            break;
+    }
+    return RL_OK;
+}
+
 static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b)
 {
     const rl_object_record *device = &s->records[RL_BOUND_ENTRA_DEVICE];
@@ -66,7 +78,7 @@ static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b
     case RL_SOURCE_JAMF_USER:
         return look(t, s, RL_BOUND_JAMF_USER, b->source, b->id);
     case RL_SOURCE_LISTED_CERT:
-        return look(t, s, RL_BOUND_LISTED_CERT, b->source, b->id);
+        return look_listed(t, s, b->id);
     default:
         return RL_OK; /* users that are not known, transactions */
     }

@@ -35,6 +35,8 @@ typedef enum {
     RL_DIRECTORY_OPPORTUNISTIC,
     RL_DIRECTORY_ENDPOINT_LIST
 } rl_device_directory;
+/* Which of Intune's lists of certificates are read, in the order of the setting's words. */
+enum { RL_ENDPOINT_LIST_CERTIFICATES = 1, RL_ENDPOINT_LIST_PROFILES = 2, RL_ENDPOINT_LIST_REPORT = 4 };
 typedef enum { RL_CHECK_NEVER, RL_CHECK_ALWAYS } rl_check;
 
 typedef enum {
@@ -186,6 +188,7 @@ typedef struct rl_settings {
     struct {
         rl_duration entra_interval, intune_interval, user_risk_interval, user_risk_pace, jamf_interval, full_interval;
         rl_duration endpoint_list_interval, requests_interval;
+        unsigned endpoint_lists; /* a bit for each of RL_ENDPOINT_LIST_* */
         int64_t jitter_percent;
         rl_duration request_timeout, connect_timeout, retry_max;
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */

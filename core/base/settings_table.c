@@ -16,6 +16,7 @@ static const char *const directories[] = {
     "AAD", "Intune", "AADAndIntune", "AADAndIntuneOpportunistic", "AADAndIntuneAndEndpointlist", NULL};
 static const char *const checks[] = {"never", "always", NULL};
 static const char *const risks[] = {"low", "medium", "high", NULL};
+static const char *const endpoint_lists[] = {"certificates", "profiles", "report", NULL};
 static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
 static const char *const logins[] = {"auto", "secret", "certificate", "federated", "managed-identity", NULL};
@@ -273,6 +274,11 @@ const rl_setting_row rl_setting_rows[] = {
      .max = "1d", .group = "Sync",
      .help = "How often Intune's list of issued certificates is read for those that it revokes, when "
              "REVLINE_DEVICE_DIRECTORY is AADAndIntuneAndEndpointlist; 0 turns the source off."},
+    {"REVLINE_SYNC_ENDPOINT_LISTS", RL_T_ENUM_SET, AT(sync.endpoint_lists), "certificates", .choices = endpoint_lists,
+     .group = "Sync",
+     .help = "Which of Intune's lists of certificates are read then: the one of all profiles; those of the single SCEP "
+             "and PKCS profiles, which need the same permission; the exported report, which needs "
+             "DeviceManagementConfiguration.ReadWrite.All. Each counts by itself."},
     {"REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL", RL_T_DURATION, AT(sync.requests_interval), "0", .min = "0",
      .max = "1d", .group = "Sync",
      .help = "How often Intune is asked for its requests to revoke certificates of this CA; 0 turns the source off."},

@@ -24,6 +24,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import intune
+import lists
 from directory import Collection, stable_id
 from logins import (APP_SERVICE_PATH, APP_SERVICE_SECRET, ASSERTION_TYPE, IMDS_PATH, LOGIN_SWITCHES, USER_ASSIGNED,
                     check_assertion, openid_answer, openid_route)
@@ -43,6 +44,10 @@ PROPERTIES = {
                        "managementState", "enrolledDateTime", "lastSyncDateTime", "operatingSystem"),
     "certificateStates": ("id", "certificateRevokeStatus", "certificateRevokeStatusLastChangeDateTime", "managedDeviceDisplayName",
                           "certificateIssuerName", "certificateThumbprint", "certificateSerialNumber", "certificateSubjectName"),
+    "deviceConfigurations": ("id", "displayName"),
+    "profileStates": ("id", "certificateRevokeStatus", "certificateIssuanceState", "certificateIssuer", "certificateThumbprint",
+                      "certificateSerialNumber", "certificateProfileDisplayName", "deviceDisplayName"),
+    "reportRows": lists.COLUMNS,
     "riskyUsers": ("id", "riskLevel", "riskState", "riskDetail", "riskLastUpdatedDateTime", "isDeleted", "userPrincipalName"),
 }
 WITHOUT_SELECT = {**PROPERTIES, "users": ("id", "userPrincipalName", "displayName", "mail"),
@@ -117,7 +122,7 @@ class Round:
 
 
 class Graph(Fake):
-    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES, **LOGIN_SWITCHES}
+    SWITCHES = {**TRANSPORT_SWITCHES, **GRAPH_SWITCHES, **intune.SWITCHES, **lists.SWITCHES, **LOGIN_SWITCHES}
     CONTROLS = Fake.CONTROLS + ("add", "bulk", "update", "delete", "restore", "forget", "objects", "log_position", "revoke_tokens", "notify",
                                 "subscriptions", "unsubscribe", "request_revocation", "revocation_results", "revocations_delivered", "move_services", "scep_actions")
 
@@ -130,6 +135,7 @@ class Graph(Fake):
         self.pages_sent = 0
         self.notifier = Notifier()
         self.intune = intune.Intune()
+        self.reports = lists.Reports()
 
     def secrets(self):
         with self.lock:
@@ -145,6 +151,12 @@ class Graph(Fake):
                        enrolledDateTime="2026-01-01T08:00:00Z")
         elif collection == "certificateStates":
             new.update(certificateRevokeStatus="none", certificateIssuerName="CN=Revline Root CA", managedDeviceDisplayName=name)
+        elif collection == "deviceConfigurations":
+            new.update({"@odata.type": "#microsoft.graph.iosScepCertificateProfile", "displayName": name})
+        elif collection == "profileStates":  # of a `profile`
+            new.update(certificateRevokeStatus="none", certificateIssuanceState="issued", certificateIssuer="CN=Revline Root CA")
+        elif collection == "reportRows":
+            new.update(CertificateStatus="Active", IssuerName="CN=Revline Root CA", DeviceName=name)
         elif collection == "riskyUsers":
             new.update(riskLevel="high", riskState="atRisk", riskDetail="none", isDeleted=False)
         else:
@@ -229,14 +241,14 @@ class Graph(Fake):
     # ---- routing ----
     def route(self, request):
         """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
-        certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload;
-        openid.configuration, openid.keys"""
+        certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload; deviceConfigurations.list,
+        profileStates.list; report.make, report.look, report.blob; openid.configuration, openid.keys"""
         parts = request.path.strip("/").split("/")
         if parts[-3:] == ["oauth2", "v2.0", "token"]:
             return "token"
         if parts[0] == TENANT and openid_route(parts):
             return openid_route(parts)
-        of_intune = intune.route(parts, request.path)
+        of_intune = intune.route(parts, request.path) or lists.route(parts)
         if of_intune:
             return of_intune
         if request.path in (APP_SERVICE_PATH, IMDS_PATH):
@@ -265,6 +277,9 @@ class Graph(Fake):
         if route == "unknown":
             self.violation(request, "no such path")
             return Answer(404, self.error("ResourceNotFound", "no such path"))
+        if route == "report.blob":
+            with self.lock:
+                return self.reports.blob(self, request)
         refused = self.authorize(request, "intune" if request.path.startswith("/intune/") else "graph")
         if refused:
             return refused
@@ -274,6 +289,9 @@ class Graph(Fake):
             if answer.status == 200 and route == "intune.download":
                 self.distort(answer, route)
             return answer
+        if route.startswith("report."):
+            with self.lock:
+                return self.reports.answer(self, request, route)
         if route == "subscriptions":
             return self.notifier.answer(self, request)
         with self.lock:
@@ -411,6 +429,12 @@ class Graph(Fake):
                 return Answer(400, self.error("BadRequest", "The limit for the top query is exceeded."))
             round_ = self.full_round(name, route, select)
             round_.ids = self.filtered(round_, request.query.get("$filter"))
+            if name == "profileStates":
+                profile = lists.profile_of(self, request)
+                if profile is None:
+                    return Answer(404, self.error("ResourceNotFound", "Resource not found for the segment"))
+                of_it = self.collections[name].objects
+                round_.ids = [i for i in round_.ids if of_it[i].get("profile") == profile]
             return self.send(request, route, round_, 0, 0)
         gone = self.take("gone", route)
         if gone is not None:
@@ -539,7 +563,7 @@ class Graph(Fake):
         if entry is None:
             return []
         if "@removed" not in entry:
-            shown = {p: entry[p] for p in round_.select if p in entry}
+            shown = {p: entry[p] for p in (*round_.select, "@odata.type") if p in entry}
             if self.take("minimal", route) and round_.start is not None:
                 changed = collection.changed_properties(object_id, round_.start) | {"id"}
                 shown = {p: v for p, v in shown.items() if p in changed}
@@ -586,7 +610,8 @@ class Graph(Fake):
     def json_unknown_members(self, answer, page):
         page["@odata.somethingNew"] = {"value": [{"id": "no object", "accountEnabled": False}], "@removed": {"reason": "deleted"}}
         for entry in page["value"]:
-            entry.update({"@odata.type": "#microsoft.graph.novelty", "extension_1": [1, {"id": None}], "removed": True})
+            entry.setdefault("@odata.type", "#microsoft.graph.novelty")
+            entry.update({"extension_1": [1, {"id": None}], "removed": True})
         page["value"] = [dict(reversed(list(e.items()))) for e in page["value"]]
         answer.body = json.dumps(dict(reversed(list(page.items())))).encode()
 

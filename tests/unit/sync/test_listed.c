@@ -178,16 +178,21 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A whole list; how many certificates changed. */
-static uint64_t list(struct world *w, const char *items)
+/* A whole list of one of the sources; how many certificates changed. */
+static uint64_t list_in(struct world *w, const rl_graph_kind *of, const char *items)
 {
     rl_graph_page page;
     assert_int_equal(parse(items, &page), RL_OK);
-    w->job = (rl_page_job){.kind = kind, .page = &page, .settings = &w->settings, .now = NOW};
+    w->job = (rl_page_job){.kind = of, .page = &page, .settings = &w->settings, .now = NOW};
     w->job.next = (rl_cursor_record){.link = "", .full = true, .complete = true, .generation = ++w->generation};
     assert_int_equal(rl_store_run(w->f.store, rl_page_apply, &w->job, NULL), RL_OK);
     rl_graph_page_free(&page);
     return w->job.changed;
+}
+
+static uint64_t list(struct world *w, const char *items)
+{
+    return list_in(w, kind, items);
 }
 
 #define ENTRY(id, status, serial, thumbprint)                                                                          \
@@ -242,6 +247,89 @@ static void test_what_the_settings_leave_out_counts_when_they_do_not(void **stat
     rl_cert_clear(&cert);
 }
 
+/* Three lists, one certificate: bound once, and each list has an object of its own. */
+static void test_the_lists_count_by_themselves(void **state)
+{
+    struct world *w = *state;
+    const rl_graph_kind *const profiles = &rl_intune_kinds[RL_INTUNE_PROFILE_LIST],
+                               *const report = &rl_intune_kinds[RL_INTUNE_REPORT_LIST];
+    rl_cert_id id = cert_id(1);
+    rl_cert_record cert;
+    rl_object_record o;
+    issue_for_device(w->f.store, 1, "pc");
+    issue_for_device(w->f.store, 2, "pc");
+    w->settings.rules.directory = RL_DIRECTORY_BOTH; /* so that nothing is revoked yet */
+    assert_int_equal(list_in(w, report, ENTRY("r", "revoked", "1", SHA1)), 0);
+    assert_int_equal(list_in(w, profiles, ENTRY("a", "revoked", "1", SHA1)), 0);
+    assert_int_equal(list_in(w, report, ""), 0);
+    assert_int_equal(rl_store_object(w->f.store, RL_SOURCE_PROFILE_CERT, SHA1, &o), RL_OK);
+    assert_true(o.exists);
+    rl_object_clear(&o);
+    assert_int_equal(rl_store_object(w->f.store, RL_SOURCE_REPORTED_CERT, SHA1, &o), RL_OK);
+    assert_false(o.exists);
+    rl_object_clear(&o);
+    assert_int_equal(rl_store_cert(w->f.store, &id, &cert), RL_OK);
+    assert_int_equal(cert.bindings_n, 2);
+    rl_cert_clear(&cert);
+    w->settings.rules.directory = RL_DIRECTORY_ENDPOINT_LIST;
+    assert_int_equal(list_in(w, report, ENTRY("r", "revoked", "1", SHA1)), 1);
+    assert_status(w->f.store, 1, "revoked");
+    assert_status(w->f.store, 2, "good");
+}
+
+/* ---- the report ---- */
+static size_t report_of(const char *json, rl_graph_page *page)
+{
+    rl_error e = {0};
+    rl_err err = rl_report_parse(rl_span_str(json), 1 << 20, page, &e);
+    if (err != RL_OK)
+        fail_msg("%s: %s", json, e.message);
+    assert_true(page->complete && !page->link);
+    return page->n;
+}
+
+#define ROW(status)                                                                                                    \
+    "{\"SerialNumber\":\"4a00000012ab\",\"Thumbprint\":\"9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B\"," status "}"
+
+static void test_the_report(void **state)
+{
+    static const char *const forms[] = {"[%s]", "{\"values\":[%s]}", "{\"value\":[%s],\"count\":1}"};
+    static const struct {
+        const char *row;
+        size_t n;
+    } rows[] = {{ROW("\"CertificateStatus\":\"Revoked\""), 1},
+                {ROW("\"CertificateStatus\":7,\"CertificateStatus_loc\":\"revoked\""), 1},
+                {ROW("\"CertificateStatus\":\"issued\""), 0},
+                {ROW("\"CertificateStatus\":\"pending\""), 0},
+                {ROW("\"CertificateStatus\":null"), 0},
+                {ROW("\"x\":1"), 0},
+                {"", 0}};
+    (void)state;
+    for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++)
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            char json[512];
+            rl_graph_page p;
+            snprintf(json, sizeof(json), forms[f], rows[i].row);
+            assert_int_equal(report_of(json, &p), rows[i].n);
+            if (p.n)
+                assert_string_equal(p.items[0].listed->thumbprint, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b");
+            rl_graph_page_free(&p);
+        }
+}
+
+static void test_reports_that_are_refused(void **state)
+{
+    static const char *const reports[] = {
+        "", "{}", "7", "{\"values\":{}}", "[7]", "[{\"SerialNumber\":7}]", "[{\"Thumbprint\":[]}]"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(reports) / sizeof(reports[0]); i++) {
+        rl_graph_page p;
+        rl_error e = {0};
+        assert_int_equal(rl_report_parse(rl_span_str(reports[i]), 1 << 20, &p, &e), RL_EBADMSG);
+        assert_true(e.message[0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +341,9 @@ int main(void)
         cmocka_unit_test(test_the_last_word_of_a_page_wins),
         cmocka_unit_test_setup_teardown(test_number_and_thumbprint_have_to_be_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_same_list_again_changes_nothing, setup, teardown),
+        cmocka_unit_test(test_the_report),
+        cmocka_unit_test(test_reports_that_are_refused),
+        cmocka_unit_test_setup_teardown(test_the_lists_count_by_themselves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_the_settings_leave_out_counts_when_they_do_not, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
