@@ -207,10 +207,10 @@ static json_t *cursor_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     (void)s;
     if ((*err = rl_cursor_decode(value, &r)) != RL_OK)
         return NULL;
-    json_t *out = json_pack("{s:s,s:s#,s:s?,s:b,s:b,s:s?,s:I,s:o,s:o}", "type", "cursor", "source", (const char *)key.p,
-                            (int)key.n, "link", r.link, "full", r.full, "complete", r.complete, "tenant", r.tenant,
-                            "generation", (json_int_t)r.generation, "lastSuccess", time_json(r.last_success),
-                            "lastFull", time_json(r.last_full));
+    json_t *out = json_pack("{s:s,s:s#,s:s?,s:b,s:b,s:s?,s:I,s:o,s:o,s:b}", "type", "cursor", "source",
+                            (const char *)key.p, (int)key.n, "link", r.link, "full", r.full, "complete", r.complete,
+                            "tenant", r.tenant, "generation", (json_int_t)r.generation, "lastSuccess",
+                            time_json(r.last_success), "lastFull", time_json(r.last_full), "refused", r.refused);
     rl_cursor_clear(&r);
     return out;
 }

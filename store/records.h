@@ -248,6 +248,7 @@ typedef struct rl_cursor_record {
     char *tenant;                    /* whose directory the stored objects are; NULL = none yet */
     uint64_t generation;             /* of the newest full round begun */
     int64_t last_success, last_full; /* Unix seconds; 0 = never */
+    bool refused; /* the upstream does not let us read it, and we do without: nothing has been read since it said so */
 } rl_cursor_record;
 rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
 rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r);

@@ -23,7 +23,8 @@ enum { LINK_TRIES = 3 };
 typedef struct graph_source {
     rl_sync_source base;
     const rl_graph_kind *kind;
-    bool other; /* its other path: Graph refused the first */
+    bool refusing; /* what is committed is that it may not be read */
+    bool other;    /* its other path: Graph refused the first */
 
     rl_cursor_record cursor; /* as stored */
     bool cursor_read;
@@ -290,13 +291,41 @@ static bool may_do_without(const graph_source *s)
            s->cursor.last_success == 0;
 }
 
+static void done_without(graph_source *s)
+{
+    s->base.full = false;
+    s->base.attempts = 0;
+    rl_source_done(&s->base, 0);
+}
+
+/* Writer thread. */
+static rl_err store_refusal(rl_store_txn *t, void *arg, rl_error *e)
+{
+    graph_source *s = arg;
+    rl_cursor_record c = s->cursor; /* strings stay the source's */
+    c.refused = true;
+    rl_err err = rl_txn_put_cursor(t, s->base.name, &c);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "sync", "the cursor cannot be stored: %s", rl_err_name(err));
+}
+
+/* From then on new devices are judged without it: the guard looks for them. */
+static void refusal_stored(graph_source *s)
+{
+    s->refusing = false;
+    s->cursor.refused = true;
+    rl_guard_wake(s->base.sync);
+    done_without(s);
+}
+
 static void do_without(graph_source *s)
 {
     if (!atomic_exchange(&s->base.without, true))
         log_info("sync.without", "source", s->base.name, "permission", s->kind->permission);
-    s->base.full = false;
-    s->base.attempts = 0;
-    rl_source_done(&s->base, 0);
+    s->refusing = !s->cursor.refused;
+    if (!s->refusing)
+        done_without(s);
+    else if (rl_source_commit(&s->base, store_refusal) != RL_OK)
+        fail(s, -1, "the database takes no more writes");
 }
 
 static void answered_error(graph_source *s, const rl_http_response *r)
@@ -403,8 +432,12 @@ static void log_page(const graph_source *s)
 static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 {
     graph_source *s = (graph_source *)source;
+    if (s->refusing && err == RL_OK) {
+        refusal_stored(s);
+        return;
+    }
     if (err != RL_OK) {
-        if (s->job.empty)
+        if (s->job.empty && !s->refusing)
             fail_and_restart(s, e->message);
         else
             fail(s, -1, "%s", e->message);

@@ -286,13 +286,9 @@ static void searched(uv_work_t *work, int status)
     weigh_on(g); /* also without any: what was dropped may be due again */
 }
 
-static rl_err last_full(void *store, const char *source, int64_t *at)
+static rl_err read_cursor(void *store, const char *source, rl_cursor_record *c)
 {
-    rl_cursor_record c;
-    RL_TRY(rl_store_cursor(store, source, &c));
-    *at = c.last_full;
-    rl_cursor_clear(&c);
-    return RL_OK;
+    return rl_store_cursor(store, source, c);
 }
 
 static void search(guard *g)
@@ -300,7 +296,7 @@ static void search(guard *g)
     const rl_sync *sync = g->base.sync;
     g->searched = true;
     g->search.n = 0;
-    rl_err err = rl_new_devices_before(sync->settings, last_full, sync->store, &g->search.issued_before);
+    rl_err err = rl_new_devices_before(sync->settings, read_cursor, sync->store, &g->search.issued_before);
     if (err != RL_OK)
         rl_source_failed(&g->base, "the cursors cannot be read", -1);
     else if (g->search.issued_before > 0)

@@ -91,8 +91,15 @@ const char *rl_waiting_device(const rl_cert_record *cert)
     return known ? NULL : rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME);
 }
 
+/* AADAndIntuneOpportunistic: Intune, which does not let us read it, has no say. */
+static bool has_no_say(const rl_settings *s, rl_bound_kind kind, const rl_cursor_record *c)
+{
+    return s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC && kind == RL_BOUND_INTUNE_DEVICE && c->refused &&
+           c->last_full == 0;
+}
+
 /* A full round that was completed after the grace has looked for a device that enrolled before it. */
-rl_err rl_new_devices_before(const rl_settings *s, rl_err (*last_full)(void *ctx, const char *source, int64_t *at),
+rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, const char *source, rl_cursor_record *c),
                              void *ctx, int64_t *issued_before)
 {
     static const struct {
@@ -101,27 +108,24 @@ rl_err rl_new_devices_before(const rl_settings *s, rl_err (*last_full)(void *ctx
     } directories[] = {{RL_BOUND_ENTRA_DEVICE, "entra-device"}, {RL_BOUND_INTUNE_DEVICE, "intune-device"}};
     int64_t first = INT64_MAX;
     for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
-        int64_t at = 0;
+        rl_cursor_record c = {0};
         if (!rl_rules_watch(s, directories[i].kind))
             continue;
-        rl_err err = last_full(ctx, directories[i].source, &at);
+        rl_err err = cursor(ctx, directories[i].source, &c);
         if (err != RL_OK && err != RL_ENOTFOUND)
             return err;
-        if (at < first)
-            first = at;
+        if (c.last_full < first && !has_no_say(s, directories[i].kind, &c))
+            first = c.last_full;
+        rl_cursor_clear(&c);
     }
     first -= s->sync.new_device_grace / 1000;
     *issued_before = first > 0 ? first : 0;
     return RL_OK;
 }
 
-static rl_err last_full(void *txn, const char *source, int64_t *at)
+static rl_err read_cursor(void *txn, const char *source, rl_cursor_record *c)
 {
-    rl_cursor_record c;
-    RL_TRY(rl_txn_cursor(txn, source, &c));
-    *at = c.last_full;
-    rl_cursor_clear(&c);
-    return RL_OK;
+    return rl_txn_cursor(txn, source, c);
 }
 
 /* Past its time such a device is one that does not exist. */
@@ -137,7 +141,7 @@ static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const r
         rl_object_clear(&name);
     if (err != RL_ENOTFOUND)
         return err;
-    RL_TRY(rl_new_devices_before(settings, last_full, t, &issued_before));
+    RL_TRY(rl_new_devices_before(settings, read_cursor, t, &issued_before));
     if (cert->issued_at > issued_before)
         return RL_OK;
     s->bound.object[RL_BOUND_ENTRA_DEVICE] = &s->records[RL_BOUND_ENTRA_DEVICE]; /* all zero: it does not exist */
@@ -148,11 +152,12 @@ static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const r
 /* ---- weighing ---- */
 static rl_err look_for_intune(rl_store_txn *t, const rl_settings *s, rl_bound *bound)
 {
-    int64_t at = 0;
+    rl_cursor_record c = {0};
     if (s->rules.directory != RL_DIRECTORY_OPPORTUNISTIC)
         return RL_OK;
-    rl_err err = last_full(t, "intune-device", &at);
-    bound->without_intune = at == 0;
+    rl_err err = rl_txn_cursor(t, "intune-device", &c);
+    bound->without_intune = c.last_full == 0;
+    rl_cursor_clear(&c);
     return err == RL_ENOTFOUND ? RL_OK : err;
 }
 

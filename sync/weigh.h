@@ -44,9 +44,9 @@ rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
  * not wait. */
 const char *rl_waiting_device(const rl_cert_record *cert);
 /* Certificates that were issued until then and wait for their device still, wait for nothing: every directory that is
- * watched has been compared as a whole since the grace ended. 0: none. `last_full` reads it from a source's cursor;
- * RL_ENOTFOUND: there is none. */
-rl_err rl_new_devices_before(const rl_settings *s, rl_err (*last_full)(void *ctx, const char *source, int64_t *at),
+ * watched has been compared as a whole since the grace ended. 0: none. `cursor` reads a source's cursor; RL_ENOTFOUND:
+ * there is none. */
+rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, const char *source, rl_cursor_record *c),
                              void *ctx, int64_t *issued_before);
 
 /* For rl_ca_on_issue: a new certificate gets the mask that its objects give it; `settings` is an rl_settings. */

@@ -202,6 +202,50 @@ def test_many_of_them_are_held(graph, synced):
     assert {server.status_of(serial) for serial in serials} == {"good"}
 
 
+WITHOUT = {"REVLINE_SYNC_NEW_DEVICE_GRACE": "1s", "REVLINE_SYNC_FULL_INTERVAL": "1s", "REVLINE_SYNC_INTUNE_INTERVAL": "100ms"}
+FORBIDDEN = {"status": 403, "code": "Forbidden"}
+
+
+def looked(server, times=4):
+    before = server.sync("guard")["rounds"]
+    eventually(lambda: server.sync("guard")["rounds"] >= before + times, "the guard has looked after the grace")
+
+
+def test_opportunistic_judges_by_entra_alone_when_intune_may_not_be_read(graph, synced):
+    server = synced(start=False, REVLINE_DEVICE_DIRECTORY="AADAndIntuneOpportunistic", **WITHOUT)
+    device = graph.add("devices", "known")
+    graph.switch("hold", on="managedDevices")
+    server.start()
+    _, known = server.sign_for_device(device)
+    _, unknown = server.sign("0a0b0c0d-1111-2222-3333-444455556666", "static-aad")
+    looked(server)
+    assert server.status_of(unknown) == "good", "whether Intune may be read is not known yet"
+    graph.switch("fail", FORBIDDEN, on="managedDevices")
+    graph.clear("hold")
+    eventually(lambda: server.status_of(unknown) == "revoked", "it is revoked")
+    assert server.status_of(known) == "good" and server.control("show", serial=unknown)["why"] == ["deleted"]
+    # what is known of the permission survives a restart; and the permission comes
+    server.stop()
+    server.start()
+    _, second = server.sign("0a0b0c0d-1111-2222-3333-444455556667", "static-aad")
+    eventually(lambda: server.status_of(second) == "revoked", "that one, too")
+    phone = graph.add("managedDevices", "phone")
+    graph.clear()
+    eventually(lambda: server.sync("intune-device")["objects"] > 0, "Intune is read")
+    _, managed = server.sign(phone["id"], "static-aad")
+    looked(server)
+    assert server.status_of(managed) == "good", "Intune counts"
+
+
+def test_who_wants_intune_too_judges_nobody_without_it(graph, synced):
+    graph.switch("fail", FORBIDDEN, on="managedDevices")
+    server = synced(REVLINE_DEVICE_DIRECTORY="AADAndIntune", **WITHOUT)
+    graph.add("devices", "known")
+    _, unknown = server.sign("0a0b0c0d-1111-2222-3333-444455556666", "static-aad")
+    looked(server)
+    assert server.status_of(unknown) == "good"
+
+
 def test_a_directory_that_cannot_be_asked_revokes_nobody(graph, synced):
     server = synced(REVLINE_DEVICE_DIRECTORY="AAD", REVLINE_SYNC_NEW_DEVICE_GRACE="1s", REVLINE_SYNC_FULL_INTERVAL="1s")
     graph.add("devices", "known")

@@ -461,6 +461,37 @@ static void test_every_directory_that_is_watched_must_have_looked(void **state)
     assert_status(w->f.store, 2, "good");
 }
 
+static rl_err refuse_intune(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const rl_cursor_record c = {.refused = true};
+    (void)arg, (void)e;
+    return rl_txn_put_cursor(t, "intune-device", &c);
+}
+
+/* AADAndIntuneOpportunistic: not before Intune has said so, and no longer when it is listed. */
+static void test_a_directory_that_may_not_be_read_need_not_have_looked(void **state)
+{
+    struct world *w = *state;
+    static const struct step part = {&rl_intune_kinds[RL_INTUNE_DEVICE], true, false};
+    for (uint8_t serial = 1; serial <= 2; serial++)
+        issue_for_device(w->f.store, serial, serial == 1 ? "never" : "nor this");
+    w->settings.rules.directory = RL_DIRECTORY_OPPORTUNISTIC;
+    w->now = 9 * DAY;
+    apply(w, whole, DEVICE(5));
+    weigh(w, 1);
+    assert_status(w->f.store, 1, "good");
+    assert_int_equal(rl_store_run(w->f.store, refuse_intune, NULL, NULL), RL_OK);
+    w->settings.rules.directory = RL_DIRECTORY_BOTH;
+    weigh(w, 1);
+    assert_status(w->f.store, 1, "good");
+    w->settings.rules.directory = RL_DIRECTORY_OPPORTUNISTIC;
+    weigh(w, 1);
+    assert_status(w->f.store, 1, "revoked");
+    apply(w, part, "{\"id\":\"m1\"}"); /* the permission has come */
+    weigh(w, 2);
+    assert_status(w->f.store, 2, "good");
+}
+
 static void test_a_user_who_never_comes_is_not_decided_about(void **state)
 {
     struct world *w = *state;
@@ -495,6 +526,7 @@ int main(void)
         T(test_numbers_are_never_used_twice),
         T(test_a_device_that_never_comes_is_one_that_does_not_exist),
         T(test_every_directory_that_is_watched_must_have_looked),
+        T(test_a_directory_that_may_not_be_read_need_not_have_looked),
         T(test_a_user_who_never_comes_is_not_decided_about),
 #undef T
     };
