@@ -38,7 +38,8 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
                                   .requester = "scep",
                                   .transaction = key,
                                   .also = once->name[0] ? rl_challenge_spend : NULL,
-                                  .also_ctx = once};
+                                  .also_ctx = once,
+                                  .look_up = true};
     rl_cert_id after;
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
@@ -87,10 +88,12 @@ static void answer_refusal(const scep_profile *p, const scep_request *r, const s
     fail(out, err);
 }
 
-/* The CA's reason as text for the client; true when the request is to blame. */
+/* The CA's reason as text for the client; true when the request is to blame, or (RL_ETIMEDOUT) a directory that cannot
+ * be asked about it: as when Intune cannot, a FAILURE, and the client comes again. */
 static bool blame(rl_err err, const rl_error *e, scep_refusal *why)
 {
-    if (err != RL_EINVAL && err != RL_EBADMSG && err != RL_ERANGE && err != RL_EUNSUPPORTED && err != RL_EDENIED)
+    if (err != RL_EINVAL && err != RL_EBADMSG && err != RL_ERANGE && err != RL_EUNSUPPORTED && err != RL_EDENIED &&
+        err != RL_ETIMEDOUT)
         return false;
     why->info = err == RL_EUNSUPPORTED ? SCEP_BAD_ALG : SCEP_BAD_REQUEST;
     snprintf(why->room, sizeof(why->room), "%s", e->message[0] ? e->message : rl_err_name(err));

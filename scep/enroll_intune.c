@@ -126,7 +126,8 @@ static rl_err issue(job *j, const scep_profile *p, rl_issued *issued, rl_error *
                                   .requester = "scep",
                                   .transaction = j->name,
                                   .also = queue_success,
-                                  .also_ctx = j};
+                                  .also_ctx = j,
+                                  .look_up = true};
     rl_err err = rl_ca_issue(j->s->ca, &ask, issued, e);
     if (err == RL_OK && !issued->repeated)
         scep_intune_queued(j->s->intune, j->name, j->queued);

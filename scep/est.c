@@ -170,7 +170,8 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
                                   .requester = requester,
                                   .owner = is_own(job) ? &owner : NULL,
                                   .also = job->once.name[0] ? rl_challenge_spend : NULL,
-                                  .also_ctx = &job->once};
+                                  .also_ctx = &job->once,
+                                  .look_up = true};
     if (err == RL_OK)
         err = rl_ca_issue(job->est->scep->ca, &ask, issued, e);
     if (err == RL_OK)

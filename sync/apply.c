@@ -14,6 +14,11 @@ static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_reco
     uint64_t generation = s->job->next.generation;
     if (!r->exists)
         return RL_OK;
+    if (r->generation == RL_GENERATION_LOOKED_UP) { /* the next one must */
+        rl_object_record o = *r;                    /* strings stay the caller's */
+        o.generation = generation;
+        return rl_txn_put_object(t, s->job->kind->source, id, &o);
+    }
     if (r->generation >= generation) {
         s->listed++;
         return RL_OK;

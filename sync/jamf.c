@@ -138,18 +138,29 @@ static void begin(rl_sync_source *source)
 }
 
 /* ---- ask ---- */
+static rl_err put_collection(const jamf_source *s, rl_buf *out)
+{
+    RL_TRY(rl_buf_printf(out, "%.*s", url_length(s), s->base.sync->settings->jamf.url));
+    if (s->version)
+        return rl_buf_printf(out, "/api/v%u/%s", s->version, s->kind->collection);
+    return rl_buf_printf(out, "/JSSResource/%s", s->kind->collection);
+}
+
+rl_err rl_jamf_one_url(const rl_sync_source *source, const char *id, rl_buf *out)
+{
+    const jamf_source *s = (const jamf_source *)source;
+    RL_TRY(put_collection(s, out));
+    RL_TRY(rl_buf_printf(out, "%s/%s", s->version ? "" : "/id", id));
+    return rl_buf_append(out, "", 1);
+}
+
 static rl_err put_url(const jamf_source *s, rl_buf *out)
 {
     const jamf_kind *kind = s->kind;
-    const char *id = s->step == ASK_MISSING ? s->job.missing[s->asked].id : s->there;
-    RL_TRY(rl_buf_printf(out, "%.*s", url_length(s), s->base.sync->settings->jamf.url));
-    if (s->version)
-        RL_TRY(rl_buf_printf(out, "/api/v%u/%s", s->version, kind->collection));
-    else
-        RL_TRY(rl_buf_printf(out, "/JSSResource/%s", kind->collection));
     if (s->step != ASK_PAGE)
-        RL_TRY(rl_buf_printf(out, "%s/%s", s->version ? "" : "/id", id));
-    else if (kind->shape.counted)
+        return rl_jamf_one_url(&s->base, s->step == ASK_MISSING ? s->job.missing[s->asked].id : s->there, out);
+    RL_TRY(put_collection(s, out));
+    if (kind->shape.counted)
         RL_TRY(rl_buf_printf(out, "?page=%zu&page-size=%d&sort=id:asc%s", s->page_number, PAGE_SIZE, kind->query));
     return rl_buf_append(out, "", 1);
 }
@@ -499,6 +510,14 @@ static const jamf_kind kinds[] = {
      .collection = "users",
      .privilege = "Read User"},
 };
+
+const rl_graph_kind *rl_jamf_objects(const char *source)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(kinds[i].objects.name, source) == 0)
+            return &kinds[i].objects;
+    return NULL;
+}
 
 static void free_source(rl_sync_source *source)
 {

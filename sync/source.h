@@ -14,6 +14,7 @@
 #include "http/client.h"
 #include "http/token.h"
 #include "sync/advice.h"
+#include "sync/apply.h"
 #include "sync/sync.h"
 
 enum { RL_SYNC_SOURCES_MAX = 32 };
@@ -91,6 +92,7 @@ struct rl_sync {
     uv_async_t wake; /* sent with the lock held */
     rl_http_client *client;
     rl_token *token;
+    struct rl_lookups *lookups; /* lookup.c's */
     rl_sync_source *sources[RL_SYNC_SOURCES_MAX];
     size_t n;
     bool closing;                    /* the loop is shutting down */
@@ -112,6 +114,9 @@ rl_err rl_profiles_make(rl_sync *sync, const char *needs); /* by rl_intune_make,
 rl_err rl_report_make(rl_sync *sync, const char *needs);
 rl_err rl_requests_make(rl_sync *sync);
 rl_err rl_jamf_make(rl_sync *sync);
+/* Of one of its sources: what its objects are, and where one is asked for, with a NUL at the end. RL_ENOMEM. */
+const rl_graph_kind *rl_jamf_objects(const char *source);
+rl_err rl_jamf_one_url(const rl_sync_source *s, const char *id, rl_buf *out);
 rl_err rl_crl_make(rl_sync *sync);
 rl_err rl_guard_make(rl_sync *sync); /* the last: it runs when one of the others reads a directory */
 /* A change is due, or released. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "sync/lookup.h"
 #include "sync/source.h"
 #include "sync/stale.h"
 #include "sync/subscription.h"
@@ -303,6 +304,8 @@ static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
         s->failure.call = refused ? RL_HTTP_ANSWERED : RL_HTTP_BROKEN;
         s->kind->token(s, failure, retry_after_ms);
     }
+    if (!sync->closing)
+        rl_lookups_token(sync, failure, retry_after_ms);
 }
 
 /* ---- transactions ---- */
@@ -349,6 +352,8 @@ static void begin_closing(rl_sync *sync)
     sync->closing = true;
     if (sync->client)
         rl_http_client_close(sync->client, NULL, NULL);
+    if (sync->lookups)
+        rl_lookups_close(sync);
     for (size_t i = 0; i < sync->n; i++)
         uv_close((uv_handle_t *)&sync->sources[i]->timer, NULL);
     uv_close((uv_handle_t *)&sync->stale_timer, NULL);
@@ -371,6 +376,7 @@ static void on_wake(uv_async_t *wake)
     pthread_mutex_unlock(&sync->lock);
     if (stop && !sync->closing)
         begin_closing(sync);
+    rl_lookups_wake(sync);
     for (size_t i = 0; i < sync->n; i++) {
         take_commit(sync->sources[i]);
         if (!stop)
@@ -395,6 +401,7 @@ static void free_sync(rl_sync *sync)
         rl_gauge_fn_drop(sync->sources[i]);
         sync->sources[i]->kind->free(sync->sources[i]);
     }
+    rl_lookups_free(sync);
     rl_token_free(sync->token);
     pthread_mutex_destroy(&sync->lock);
     free(sync);
@@ -469,6 +476,8 @@ static rl_err start_loop(rl_sync *sync, rl_error *e)
     if (err == RL_OK)
         err = rl_token_new(sync->client, sync->settings, sync->settings->azure.graph_url, on_token, sync, &sync->token,
                            e);
+    if (err == RL_OK && rl_lookups_new(sync) != RL_OK)
+        err = rl_fail(e, RL_ENOMEM, "sync", "out of memory");
     if (err == RL_OK)
         err = start_thread(sync, e);
     if (err != RL_OK) {

@@ -41,6 +41,12 @@ typedef struct rl_sync_status {
 /* A consistent copy of each source's status; returns how many of cap. Any thread. */
 size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap);
 
+/* For rl_ca_on_look: looks an object up in its directory that is not in the records, and stores it when it is there.
+ * RL_OK: it is known now; or there is nobody to ask; or, with REVLINE_ENROLL_LOOKUP=prefer, the directory cannot be
+ * asked. RL_EDENIED: the directory does not have it. RL_ETIMEDOUT: it cannot be asked, and has to be. Blocks, at most
+ * REVLINE_ENROLL_LOOKUP_TIMEOUT; any thread but the loop's and the writer's. `sync` is an rl_sync. */
+rl_err rl_sync_look_up(void *sync, rl_source source, const char *id, rl_error *e);
+
 /* Until when, in Unix seconds and exclusively, a certificate's status may be told: when one of the directories that
  * decide about it is or becomes stale, by REVLINE_SYNC_STALE_POLICY. INT64_MAX: no limit. Any thread; a few point
  * reads. For rl_ocsp_limit, with the rl_sync as its context. */

@@ -133,6 +133,8 @@ static rl_err start_parts(rl_app *app, rl_control **control, rl_error *e)
     RL_TRY(rl_est_open(app->scep, app->settings, app->bearer, &app->est, e));
     RL_TRY(rl_api_open(app, e));
     RL_TRY(rl_sync_start(app->store, app->settings, &app->sync, e));
+    if (app->settings->scep.lookup != RL_LOOKUP_OFF)
+        rl_ca_on_look(app->ca, rl_sync_look_up, app->sync);
     if (app->settings->sync.stale_policy == RL_STALE_TRY_LATER)
         rl_ocsp_limit(app->ocsp, rl_sync_told_until, app->sync);
     RL_TRY(rl_export_prepare(app->settings, e));

@@ -24,6 +24,7 @@ typedef enum {
 typedef enum { RL_NONCE_ECHO, RL_NONCE_IGNORE } rl_nonce_policy;
 typedef enum { RL_UNISSUED_UNKNOWN, RL_UNISSUED_REVOKED } rl_unissued_policy;
 typedef enum { RL_RESPONDER_BY_KEY, RL_RESPONDER_BY_NAME } rl_responder_id;
+typedef enum { RL_LOOKUP_OFF, RL_LOOKUP_PREFER, RL_LOOKUP_REQUIRE } rl_lookup_policy;
 typedef enum { RL_STALE_SERVE, RL_STALE_TRY_LATER } rl_stale_policy;
 
 /* Where a certificate's device is looked for; the last three watch both: Opportunistic is content without permission
@@ -182,6 +183,8 @@ typedef struct rl_settings {
         bool intune;       /* its profile is on when there is a login */
         bool intune_wait;  /* for its answer to the notification, before the device gets its certificate */
         bool allow_legacy; /* 3DES and SHA-1 */
+        rl_lookup_policy lookup;
+        rl_duration lookup_timeout;
         int64_t concurrent_limit;
         int64_t intune_queue_limit; /* of what waits to be told to Intune, in pieces of 4 KiB */
     } scep;

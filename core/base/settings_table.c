@@ -16,6 +16,7 @@ static const char *const directories[] = {
     "AAD", "Intune", "AADAndIntune", "AADAndIntuneOpportunistic", "AADAndIntuneAndEndpointlist", NULL};
 static const char *const checks[] = {"never", "always", NULL};
 static const char *const risks[] = {"low", "medium", "high", NULL};
+static const char *const lookup_policies[] = {"off", "prefer", "require", NULL};
 static const char *const endpoint_lists[] = {"certificates", "profiles", "report", NULL};
 static const char *const stale_policies[] = {"serve", "trylater", NULL};
 
@@ -232,6 +233,13 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SCEP_CONCURRENT_LIMIT", RL_T_INT, AT(scep.concurrent_limit), "50", .min = "1", .max = "10000",
      .alias = "AppConfig__ConcurrentSCEPRequestLimit", .alias_unit = "", .group = "SCEP",
      .help = "SCEP requests worked on at once; one more is told 429."},
+    {"REVLINE_ENROLL_LOOKUP", RL_T_ENUM, AT(scep.lookup), "off", .choices = lookup_policies, .group = "SCEP",
+     .help =
+         "Whether an enrollment by SCEP or EST looks a device or user up in its directory that no source has seen "
+         "yet. prefer: one that the directory does not have is refused, and while it cannot be asked all goes on as "
+         "without; require: then the client has to come again. Only in directories that are watched."},
+    {"REVLINE_ENROLL_LOOKUP_TIMEOUT", RL_T_DURATION, AT(scep.lookup_timeout), "5s", .min = "100ms", .max = "1m",
+     .group = "SCEP", .help = "How long a client waits for that at most; after it the directory cannot be asked."},
 
     CHALLENGE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "/static", "Profile static"),
     PROFILE_ROWS("REVLINE_STATIC", RL_ENROLL_STATIC, STATIC_ALIAS, "Profile static", "730d", "clientAuth", DEVICE_EKUS,

@@ -160,6 +160,7 @@ typedef struct rl_issue_request {
     /* Or NULL: writes more in the new certificate's transaction. Writer thread; an error refuses the certificate. */
     rl_err (*also)(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx);
     void *also_ctx;
+    bool look_up; /* objects that the request names and that are not known may be looked up: rl_ca_on_look */
 } rl_issue_request;
 
 typedef struct rl_issued {
@@ -175,6 +176,12 @@ void rl_issued_clear(rl_issued *i);
 typedef rl_err (*rl_ca_weigh)(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *ctx);
 /* Set once, before the first certificate is issued; without it every certificate starts good. */
 void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx);
+
+/* Makes an object known that a request names, by the source of the binding that it would get; blocks. RL_OK: it is, or
+ * that does not matter; else the request ends with this error, and `e` says why. */
+typedef rl_err (*rl_ca_look)(void *ctx, rl_source source, const char *id, rl_error *e);
+/* Set once, before the first certificate is issued; without it nothing is looked up. */
+void rl_ca_on_look(rl_ca *ca, rl_ca_look look, void *ctx);
 
 /* Checks, builds, signs, stores (blocks for the WAL sync: not on a loop). The certificate is bound to the directory
  * objects it names, if sync knows them, and weighed: a disabled device's certificate starts on hold; for an object

@@ -23,6 +23,8 @@ struct rl_ca {
     size_t weak_n;
     rl_ca_weigh weigh; /* NULL: nothing weighs */
     const void *weigh_ctx;
+    rl_ca_look look; /* NULL: nothing is looked up */
+    void *look_ctx;
 };
 
 /* ---- ca.c ---- */

@@ -180,6 +180,18 @@ static void say_whose(const struct issue *i, ca_template *t)
         t->device = i->csr.device;
 }
 
+/* Users of Jamf Pro are listed by name, and not asked for by it. */
+static rl_err look_up(const struct issue *i, rl_error *e)
+{
+    const rl_ca *ca = i->ca;
+    const rl_source device = i->csr.jamf ? i->csr.jamf : RL_SOURCE_ENTRA_DEVICE_NAME;
+    if (!ca->look || !i->request->look_up)
+        return RL_OK;
+    if (i->csr.device[0])
+        RL_TRY(ca->look(ca->look_ctx, device, i->csr.device, e));
+    return i->csr.user[0] && !i->csr.jamf ? ca->look(ca->look_ctx, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, e) : RL_OK;
+}
+
 /* Fills the record and the fresh certificate. */
 static rl_err make(struct issue *i, rl_error *e)
 {
@@ -242,7 +254,9 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
         err = load_earlier(ca, out, e); /* a retransmission costs no signature */
         goto out;
     }
-    err = make(&i, e);
+    err = look_up(&i, e);
+    if (err == RL_OK)
+        err = make(&i, e);
     if (err == RL_OK)
         err = rl_store_run(ca->store, apply, &i, e);
     if (err == RL_OK && out->repeated)
@@ -259,6 +273,12 @@ void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx)
 {
     ca->weigh = weigh;
     ca->weigh_ctx = ctx;
+}
+
+void rl_ca_on_look(rl_ca *ca, rl_ca_look look, void *ctx)
+{
+    ca->look = look;
+    ca->look_ctx = ctx;
 }
 
 void rl_issued_clear(rl_issued *i)

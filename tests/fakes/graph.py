@@ -240,7 +240,7 @@ class Graph(Fake):
 
     # ---- routing ----
     def route(self, request):
-        """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list,
+        """token, users.list, users.delta.first, users.delta.next, users.delta.link, the same for devices; managedDevices.list, managedDevices.one,
         certificateStates.list, riskyUsers.list; subscriptions; intune.services, intune.download, intune.upload; deviceConfigurations.list,
         profileStates.list; report.make, report.look, report.blob; openid.configuration, openid.keys"""
         parts = request.path.strip("/").split("/")
@@ -255,6 +255,8 @@ class Graph(Fake):
             return "identity"
         if parts[0] in ("v1.0", "beta") and "/".join(parts[1:]) in LISTS and (parts[0] == "beta" or "Certificate" not in parts[-1]):
             return LISTS["/".join(parts[1:])][0] + ".list"
+        if len(parts) == 4 and parts[0] in ("v1.0", "beta") and "/".join(parts[1:3]) == "deviceManagement/managedDevices":
+            return "managedDevices.one"
         if parts[:2] == ["v1.0", "subscriptions"]:
             return "subscriptions"
         if len(parts) >= 2 and parts[0] == "v1.0" and parts[1] in ("users", "devices"):
@@ -296,7 +298,7 @@ class Graph(Fake):
             return self.notifier.answer(self, request)
         with self.lock:
             answer = self.page(request, route)
-        if answer.status == 200:
+        if answer.status == 200 and not route.endswith(".one"):
             self.distort(answer, route)
         answer.headers["request-id"] = "93b6f17e-0000-4000-8000-000000000001"
         return answer
@@ -412,6 +414,8 @@ class Graph(Fake):
         name, kind = route.split(".")[0], route.split(".", 1)[1]
         if request.method != "GET":
             return Answer(405, self.error("BadRequest", "method not allowed"))
+        if kind == "one":
+            return self.one(request, route, name)
         if "$top" in request.query and kind != "list":
             return Answer(400, self.error("Request_UnsupportedQuery", "$top is not supported on delta"))
         if kind == "list" and "$skiptoken" in request.query:
@@ -443,14 +447,24 @@ class Graph(Fake):
             return self.send_position(request, route, request.query["$skiptoken"])
         return self.delta_link(request, route, name)
 
+    def one(self, request, route, name):
+        select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
+        found = self.collections[name].objects.get(request.path.rsplit("/", 1)[1])
+        if "managementState" in select and request.path.startswith("/v1.0/") and self.take("no_management_state", route):
+            return Answer(400, self.error("BadRequest", "Could not find a property named 'managementState'."))
+        if found is None:
+            return Answer(404, self.error("ResourceNotFound", "The resource could not be found."))
+        return Answer(200, {p: found[p] for p in select if p in found})
+
     def filtered(self, round_, text):
-        """`name eq 'value'`, several joined by `or`."""
+        """`name eq 'value'`, several joined by `or`; the value in any case, quotation marks in it doubled."""
         if text is None:
             return round_.ids
-        wanted = re.findall(r"(\w+) eq '([^']*)'", text)
+        wanted = re.findall(r"(\w+) eq '((?:[^']|'')*)'", text)
         assert " or ".join("%s eq '%s'" % pair for pair in wanted) == text, text
+        wanted = [(name, value.replace("''", "'").lower()) for name, value in wanted]
         objects = self.collections[round_.collection].objects
-        return [i for i in round_.ids if any(objects[i].get(name) == value for name, value in wanted)]
+        return [i for i in round_.ids if any((objects[i].get(name) or "").lower() == value for name, value in wanted)]
 
     def gone(self, request, name, gone):
         headers = {}
