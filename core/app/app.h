@@ -42,6 +42,12 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
 /* RL_WHY_* as the names that the commands write: ["deleted", …]. */
 json_t *rl_app_why_json(uint32_t why);
 
+/* ---- commands_subca.c ---- */
+/* What the request says about a subordinate CA, when one is wanted, else RL_EINVAL if it says anything. Borrows the
+ * request's texts. To be cleared after an error, too. */
+rl_err rl_command_read_sub_ca(const json_t *request, bool wanted, rl_sub_ca *out, rl_error *e);
+void rl_command_clear_sub_ca(rl_sub_ca *sub);
+
 /* ---- commands_issuers.c, commands_import.c: those about issuers, and what comes from other CAs ---- */
 rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_import(rl_app *app, const json_t *request, json_t **reply, rl_error *e);

@@ -248,6 +248,7 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
     const char *csr = rl_json_str(request, "csr"), *name = rl_json_str(request, "profile");
     rl_issue_request issue = {.requester = "admin"};
     rl_issued issued = {0};
+    rl_sub_ca sub_ca;
     rl_duration validity = 0;
     const char *text = rl_json_str(request, "validity");
     if (!csr)
@@ -255,17 +256,21 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
     if (rl_profile_find(app->settings, name ? name : "client", &issue.profile) != RL_OK ||
         issue.profile >= RL_PROFILE_OCSP)
         return rl_fail(e, RL_EINVAL, "sign",
-                       "profile '%s' is none of server, client, static, static-aad, jamf, dc, intune, nor in "
+                       "profile '%s' is none of server, client, subca, static, static-aad, jamf, dc, intune, nor in "
                        "REVLINE_SCEP_PROFILES",
                        name);
     if (text && rl_parse_duration(rl_span_str(text), &validity) != RL_OK)
         return rl_fail(e, RL_EINVAL, "sign", "validity '%s' is no duration (such as 90d)", text);
     issue.validity = validity;
     RL_TRY(rl_csr_from_any(rl_span_str(csr), &issue.csr, e));
-    rl_err err = rl_ca_issue(app->ca, &issue, &issued, e);
+    rl_err err = rl_command_read_sub_ca(request, issue.profile == RL_PROFILE_SUBCA, &sub_ca, e);
+    issue.sub_ca = issue.profile == RL_PROFILE_SUBCA ? &sub_ca : NULL;
+    if (err == RL_OK)
+        err = rl_ca_issue(app->ca, &issue, &issued, e);
     if (err == RL_OK)
         err = show(app, &issued.id, reply, e);
     rl_issued_clear(&issued);
+    rl_command_clear_sub_ca(&sub_ca);
     X509_REQ_free(issue.csr);
     return err;
 }

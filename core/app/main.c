@@ -16,19 +16,37 @@ static const cli_option init_options[] = {
      "by OCSP as before. The server has to be stopped meanwhile.\n"}};
 static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
+#define PROFILES "server, client (default), subca, or one of enrollment: static, static-aad, jamf, dc, intune, …"
+#define SUBCA_OPTIONS                                                                                                  \
+    {"permit", "NAMES", "subca: dns:DOMAIN, ip:NETWORK or email:ADDRESS that it may certify; may be repeated"},        \
+        {"exclude", "NAMES", "subca: likewise, what it may not certify of these"},                                     \
+        {"any-name", NULL, "subca: instead of --permit, any name that is not excluded"},                               \
+        {"eku", "USAGE", "subca: the extended key usages of its certificates (default serverAuth); may be repeated"},  \
+    {                                                                                                                  \
+        "path-length", "N", "subca: how many CAs may follow below it (default 0)"                                      \
+    }
+#define SUBCA_HELP                                                                                                     \
+    "A subordinate CA (subca) signs certificates itself, which clients of this CA then trust: so it is to be said "    \
+    "for\n"                                                                                                            \
+    "which names. Of DNS names, IPv4 addresses, IPv6 addresses and mail addresses, those kinds of which nothing is\n"  \
+    "permitted are shut. Names of users (UPN) cannot be constrained: give clientAuth only to a CA that you would "     \
+    "trust\n"                                                                                                          \
+    "with any of them.\n"
 static const cli_option issue_options[] = {
-    {"profile", "NAME", "server, client (default), static, static-aad, jamf"},
+    {"profile", "NAME", PROFILES},
     {"cn", "NAME", "common name of the subject"},
     {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
     {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
     {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
     {"out", "FILE", "where the certificate goes (default: standard output)"},
     {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
-    {0}};
-static const cli_option sign_options[] = {{"profile", "NAME", "server, client (default), static, static-aad, jamf"},
+    SUBCA_OPTIONS,
+    {NULL, NULL, SUBCA_HELP}};
+static const cli_option sign_options[] = {{"profile", "NAME", PROFILES},
                                           {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
                                           {"out", "FILE", "where the certificate goes (default: standard output)"},
-                                          {0}};
+                                          SUBCA_OPTIONS,
+                                          {NULL, NULL, SUBCA_HELP}};
 static const cli_option revoke_options[] = {
     {"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"},
     {"issuer", "ISSUER", "the CA, when several have such a certificate: number, fingerprint or common name"},

@@ -150,11 +150,12 @@ typedef struct rl_settings {
     } log;
     struct {
         rl_key_type key;
-        char *subject;             /* RFC 4514-like text: "CN=Revline Root CA,O=…" */
-        rl_duration validity;      /* of the root */
-        rl_duration cert_validity; /* ceiling of end-entity certificates */
-        rl_duration clock_skew;    /* notBefore lies that far back */
-        bool asked_usages;         /* profiles take a request's usages over */
+        char *subject;              /* RFC 4514-like text: "CN=Revline Root CA,O=…" */
+        rl_duration validity;       /* of the root */
+        rl_duration cert_validity;  /* ceiling of end-entity certificates */
+        rl_duration subca_validity; /* ceiling of subordinate CAs' */
+        rl_duration clock_skew;     /* notBefore lies that far back */
+        bool asked_usages;          /* profiles take a request's usages over */
         bool aad_extensions, sid_extension;
         char *weak_keys; /* path of a list, "" = none */
     } ca;

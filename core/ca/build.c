@@ -76,12 +76,16 @@ static bool add_key_usage(X509 *cert, uint32_t usage)
     return ok;
 }
 
-static bool add_basic_constraints(X509 *cert, bool ca)
+/* `path_length` < 0: without. */
+static bool add_basic_constraints(X509 *cert, bool ca, int path_length)
 {
     BASIC_CONSTRAINTS *constraints = BASIC_CONSTRAINTS_new();
-    if (constraints)
+    bool ok = constraints != NULL;
+    if (ok)
         constraints->ca = ca ? 0xff : 0;
-    bool ok = add(cert, NID_basic_constraints, constraints, true);
+    if (ok && path_length >= 0)
+        ok = (constraints->pathlen = ASN1_INTEGER_new()) != NULL && ASN1_INTEGER_set(constraints->pathlen, path_length);
+    ok = ok && add(cert, NID_basic_constraints, constraints, true);
     BASIC_CONSTRAINTS_free(constraints);
     return ok;
 }
@@ -189,10 +193,12 @@ rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, 
         return out_of_memory(e);
     /* RFC 5280 §4.2.1.6: with an empty subject the alternative names are critical. */
     bool nameless = X509_NAME_entry_count(t->subject) == 0;
-    bool ok = fill(cert, t, X509_get_subject_name(issuer->cert)) && add_basic_constraints(cert, false) &&
-              add_ski(cert) && add_aki(cert, issuer) && add_key_usage(cert, t->key_usage) &&
+    bool ok = fill(cert, t, X509_get_subject_name(issuer->cert)) &&
+              add_basic_constraints(cert, t->sub != NULL, t->sub ? t->sub->path_length : -1) && add_ski(cert) &&
+              add_aki(cert, issuer) && add_key_usage(cert, t->key_usage) &&
               (sk_ASN1_OBJECT_num(t->eku) <= 0 || add(cert, NID_ext_key_usage, t->eku, false)) &&
               (sk_GENERAL_NAME_num(t->names) <= 0 || add(cert, NID_subject_alt_name, t->names, nameless)) &&
+              (!t->sub || !t->sub->names || add(cert, NID_name_constraints, t->sub->names, true)) &&
               (!t->tenant || ca_add_tenant(cert, t->tenant)) && (!t->device || ca_add_device(cert, t->device)) &&
               (!t->sid || ca_add_sid(cert, t->sid)) &&
               (t->ocsp_nocheck ? add_nocheck(cert) : add_status_services(cert, ca->settings, issuer)) &&
@@ -210,7 +216,7 @@ rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_err
     X509 *cert = X509_new();
     if (!cert)
         return out_of_memory(e);
-    bool ok = fill(cert, t, t->subject) && add_basic_constraints(cert, true) && add_ski(cert) &&
+    bool ok = fill(cert, t, t->subject) && add_basic_constraints(cert, true, -1) && add_ski(cert) &&
               add_key_usage(cert, t->key_usage) && sign(cert, signer);
     if (!ok) {
         X509_free(cert);

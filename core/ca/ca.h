@@ -124,6 +124,7 @@ typedef enum {
     RL_PROFILE_NAMED = RL_ENROLL_NAMED,
     RL_PROFILE_SERVER = RL_ENROLL_MAX,
     RL_PROFILE_CLIENT,
+    RL_PROFILE_SUBCA,
     RL_PROFILE_OCSP,
     RL_PROFILE_SCEP_RA,
     RL_PROFILE_COUNT
@@ -147,6 +148,16 @@ typedef struct rl_ca_owner {
     const char *name;   /* principal name, lower case, where the directory may not be known here as of now; or "" */
 } rl_ca_owner;
 
+/* What a subordinate CA may certify; borrowed texts. */
+typedef struct rl_sub_ca {
+    int path_length; /* how many CAs may follow below it */
+    /* Name constraints: "dns:example.com", "ip:10.0.0.0/8", "email:example.com". Of the kinds DNS name, IPv4 address,
+     * IPv6 address and mail address, those of which nothing is permitted are shut. */
+    rl_text_list permit, exclude;
+    bool any_name;    /* instead of `permit`: all that is not excluded */
+    rl_text_list eku; /* OpenSSL's names, or dotted; empty: serverAuth */
+} rl_sub_ca;
+
 typedef struct rl_issue_request {
     rl_profile_id profile;
     X509_REQ *csr;         /* subject, SANs, key; its signature is checked */
@@ -161,6 +172,7 @@ typedef struct rl_issue_request {
     rl_err (*also)(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx);
     void *also_ctx;
     bool look_up; /* objects that the request names and that are not known may be looked up: rl_ca_on_look */
+    const rl_sub_ca *sub_ca; /* RL_PROFILE_SUBCA has one, the others have none */
 } rl_issue_request;
 
 typedef struct rl_issued {

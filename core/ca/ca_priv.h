@@ -44,13 +44,14 @@ typedef struct ca_template {
     const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
     const GENERAL_NAMES *names;    /* likewise */
     bool ocsp_nocheck;
+    const struct ca_sub *sub;    /* of a subordinate CA; NULL: an end entity, or a root */
     const char *tenant, *device; /* GUIDs for Microsoft's extensions; NULL = without */
     const char *sid;             /* security identifier for Microsoft's extension; NULL = without */
     rl_serial serial;
     int64_t not_before, not_after; /* Unix seconds */
 } ca_template;
 
-/* Signs an end-entity certificate below `issuer`. Any thread. */
+/* Signs a certificate below `issuer`. Any thread. */
 rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, X509 **out, rl_error *e);
 /* A self-signed root for `signer`. */
 rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_error *e);
@@ -104,6 +105,20 @@ rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);
 /* Form, kinds and domains. RL_ERANGE, RL_EBADMSG, RL_EINVAL. */
 rl_err ca_names_check(const rl_profile_rules *rules, const GENERAL_NAMES *names, rl_error *e);
 rl_span ca_span_of(const ASN1_STRING *s);
+bool ca_is_dns(rl_span s); /* a host or domain name; a whole first label may be '*' */
+bool ca_is_mail(rl_span s);
+
+/* ---- subca.c ---- */
+/* What a subordinate CA may certify. */
+typedef struct ca_sub {
+    int path_length;
+    NAME_CONSTRAINTS *names; /* NULL: any */
+    EXTENDED_KEY_USAGE *eku;
+} ca_sub;
+/* RL_EINVAL, RL_ERANGE: what was asked for is not to be had, or not from this issuer; nothing to clear then. */
+rl_err ca_sub_read(const rl_ca *ca, const rl_issuer *issuer, const X509_NAME *subject, const rl_sub_ca *asked,
+                   ca_sub *out, rl_error *e);
+void ca_sub_clear(ca_sub *sub);
 
 /* What a checked CSR gives to its certificate. */
 typedef struct ca_csr {

@@ -62,7 +62,7 @@ static bool is_visible(rl_span s, size_t max)
 
 /* RFC 1034 §3.5 with RFC 5280 §4.2.1.6: labels of letters, digits, hyphens (and underscores, as people use them); a
  * whole first label may be '*'. */
-static bool is_dns(rl_span s)
+bool ca_is_dns(rl_span s)
 {
     size_t label = 0, first = 0;
     bool ok = s.n > 0 && s.n <= 253;
@@ -77,7 +77,7 @@ static bool is_dns(rl_span s)
     return ok && label > 0;
 }
 
-static bool is_mail(rl_span s)
+bool ca_is_mail(rl_span s)
 {
     const uint8_t *at = s.n ? memchr(s.p, '@', s.n) : NULL;
     return is_visible(s, TEXT_MAX) && at && at > s.p && at < s.p + s.n - 1;
@@ -104,7 +104,7 @@ static unsigned kind_of(const GENERAL_NAME *name, rl_span *domain)
     switch (name->type) {
     case GEN_DNS:
         text = ca_span_of(name->d.dNSName);
-        if (!is_dns(text))
+        if (!ca_is_dns(text))
             return 0;
         *domain = text.p[0] == '*' ? (rl_span){text.p + 2, text.n - 2} : text;
         return text.p[0] == '*' ? RL_NAME_WILDCARD : RL_NAME_DNS;
@@ -124,7 +124,7 @@ static unsigned kind_of(const GENERAL_NAME *name, rl_span *domain)
     default:
         return 0;
     }
-    if (name->type == GEN_EMAIL && !is_mail(text))
+    if (name->type == GEN_EMAIL && !ca_is_mail(text))
         return 0;
     at = memrchr(text.p, '@', text.n);
     *domain = at ? rl_span_of(at + 1, text.n - (size_t)(at + 1 - text.p)) : text;

@@ -14,6 +14,7 @@ struct issue {
     const rl_issue_request *request;
     rl_profile profile;
     ca_csr csr;
+    ca_sub sub;
     rl_cert_record record;
     rl_issued *out; /* the fresh certificate; its id becomes the earlier one's when that is found */
     int64_t now;
@@ -118,6 +119,8 @@ static rl_err check_request(struct issue *i, rl_error *e)
     const rl_issue_request *r = i->request;
     if (r->profile >= RL_PROFILE_OCSP || !rl_profile_get(i->ca->settings, r->profile, &i->profile))
         return rl_fail(e, RL_EINVAL, "ca", "no certificate of the CA's own profiles is issued on request");
+    if ((r->profile == RL_PROFILE_SUBCA) != (r->sub_ca != NULL))
+        return rl_fail(e, RL_EINVAL, "ca", "what a CA may certify is said of subordinate CAs, and of each");
     if (!r->transaction)
         return RL_OK;
     size_t n = strlen(r->transaction);
@@ -128,8 +131,10 @@ static rl_err check_request(struct issue *i, rl_error *e)
               : rl_fail(e, RL_EINVAL, "ca", "a transaction is named by 1 to %d printable characters", RL_OBJECT_ID_MAX);
 }
 
-static rl_duration ceiling(const rl_settings *s, const rl_profile *p)
+static rl_duration ceiling(const rl_settings *s, const rl_issue_request *r, const rl_profile *p)
 {
+    if (r->profile == RL_PROFILE_SUBCA)
+        return s->ca.subca_validity;
     rl_duration own = p->rules->validity;
     return own && own < s->ca.cert_validity ? own : s->ca.cert_validity;
 }
@@ -197,13 +202,18 @@ static rl_err make(struct issue *i, rl_error *e)
 {
     const rl_issue_request *r = i->request;
     const rl_issuer *issuer = rl_ca_issuer(i->ca);
-    rl_duration most = ceiling(i->ca->settings, &i->profile);
+    rl_duration most = ceiling(i->ca->settings, r, &i->profile);
     ca_template t = {.subject = i->csr.subject,
                      .key = i->csr.key,
                      .key_usage = i->csr.key_usage,
                      .eku = i->csr.eku,
                      .names = i->csr.names};
     X509 *cert;
+    if (r->sub_ca) {
+        RL_TRY(ca_sub_read(i->ca, issuer, i->csr.subject, r->sub_ca, &i->sub, e));
+        t.sub = &i->sub;
+        t.eku = i->sub.eku;
+    }
     RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
     if (rl_serial_random(&t.serial) != RL_OK)
         return rl_fail_openssl(e, "ca", "no random serial number");
@@ -265,6 +275,7 @@ out:
     if (err != RL_OK)
         rl_issued_clear(out);
     rl_cert_clear(&i.record);
+    ca_sub_clear(&i.sub);
     ca_csr_clear(&i.csr);
     return err;
 }

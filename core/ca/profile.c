@@ -8,6 +8,7 @@ static char *server_ekus[] = {server_auth}, *client_ekus[] = {client_auth}, *ocs
 enum {
     SIGN = 1,
     SIGN_AND_RECEIVE = 1 | 4, /* digitalSignature, keyEncipherment */
+    CERTIFY = 32 | 64,        /* keyCertSign, cRLSign */
     ANY_KEY = RL_KEYS_RSA2048 | RL_KEYS_P256 | RL_KEYS_P384 | RL_KEYS_P521,
 };
 
@@ -20,6 +21,8 @@ static const struct {
                        {.key_usage = SIGN_AND_RECEIVE, .eku = {server_ekus, 1}, .keys = ANY_KEY, .names = RL_NAME_ALL}},
     [RL_PROFILE_CLIENT - RL_ENROLL_MAX] =
         {"client", {.key_usage = SIGN_AND_RECEIVE, .eku = {client_ekus, 1}, .keys = ANY_KEY, .names = RL_NAME_ALL}},
+    /* What else it may do and for how long: rl_sub_ca, REVLINE_SUBCA_VALIDITY. */
+    [RL_PROFILE_SUBCA - RL_ENROLL_MAX] = {"subca", {.key_usage = CERTIFY, .keys = ANY_KEY}},
     [RL_PROFILE_OCSP - RL_ENROLL_MAX] = {"ocsp", {.key_usage = SIGN, .eku = {ocsp_ekus, 1}}},
     [RL_PROFILE_SCEP_RA - RL_ENROLL_MAX] = {"scep-ra", {.key_usage = SIGN_AND_RECEIVE}},
 };
