@@ -11,17 +11,14 @@ enum {
 };
 
 /* ---- issuing ---- */
-static rl_err past_half_life(const rl_issued *issued, bool *past)
+/* Counted from when it was issued: the notBefore of a short one lies far back by comparison. */
+static rl_err past_half_life(const rl_scep *s, const rl_issued *issued, bool *past)
 {
-    X509 *cert;
-    int64_t from, to;
-    RL_TRY(rl_x509_from_der(rl_span_of(issued->der, issued->der_n), &cert, NULL));
-    rl_err err = rl_x509_time(X509_get0_notBefore(cert), &from);
-    if (err == RL_OK)
-        err = rl_x509_time(X509_get0_notAfter(cert), &to);
-    *past = err == RL_OK && rl_wall_s() > from + (to - from) / 2;
-    X509_free(cert);
-    return err;
+    rl_cert_record cert;
+    RL_TRY(rl_store_cert(s->store, &issued->id, &cert));
+    *past = rl_wall_s() > cert.issued_at + (cert.not_after - cert.issued_at) / 2;
+    rl_cert_clear(&cert);
+    return RL_OK;
 }
 
 /* The transaction's certificate, which is the one it got before if it was here before. Some clients take their
@@ -45,7 +42,7 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
         RL_TRY(rl_ca_issue(s->ca, &ask, issued, e));
         bool past = false;
-        rl_err err = issued->repeated && !renews ? past_half_life(issued, &past) : RL_OK;
+        rl_err err = issued->repeated && !renews ? past_half_life(s, issued, &past) : RL_OK;
         if (err == RL_OK && !past)
             return RL_OK;
         after = issued->id;

@@ -283,6 +283,7 @@ static void take_cert(reader *r, rl_line *l)
     c->issued_at = time_of(r, "issuedAt");
     c->not_before = time_of(r, "notBefore");
     c->not_after = time_of(r, "notAfter");
+    c->bootstrap = json_object_get(r->o, "bootstrap") && bool_of(r, "bootstrap"); /* exports of old have none */
     take_status(r, c);
     take_bindings(r, c);
     take_held(r, c);

@@ -135,7 +135,8 @@ enum {
     C_CRL_DATE,
     C_HELD_CHANGE,
     C_HELD_WHY,
-    C_HELD_KEPT
+    C_HELD_KEPT,
+    C_BOOTSTRAP
 };
 #define CERT_REQUIRED (RL_PACK_BIT(C_STATUS) | RL_PACK_BIT(C_NOT_BEFORE) | RL_PACK_BIT(C_NOT_AFTER))
 
@@ -145,7 +146,7 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     if (r->bindings_n > RL_CERT_BINDINGS_MAX)
         return RL_ERANGE;
     bool crl = r->why & RL_WHY_FOREIGN_CRL, held = r->held.change != 0;
-    rl_pack_begin(&w, out, 12u + (crl ? 2 : 0) + (held ? 3 : 0));
+    rl_pack_begin(&w, out, 12u + (crl ? 2 : 0) + (held ? 3 : 0) + r->bootstrap);
     /* What the OCSP look-up reads comes first. */
     rl_pack_put_uint(&w, C_STATUS, (uint64_t)r->status);
     rl_pack_put_uint(&w, C_REASON, (uint64_t)r->reason);
@@ -163,6 +164,10 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
         rl_pack_put_uint(&w, C_HELD_CHANGE, r->held.change);
         rl_pack_put_uint(&w, C_HELD_WHY, r->held.why);
         rl_pack_put_uint(&w, C_HELD_KEPT, r->held.kept);
+    }
+    if (r->bootstrap) {
+        msgpack_pack_unsigned_int(&w.pk, C_BOOTSTRAP);
+        msgpack_pack_true(&w.pk);
     }
     rl_pack_put_text(&w, C_SUBJECT, r->subject);
     rl_pack_put_text(&w, C_PROFILE, r->profile);
@@ -237,6 +242,8 @@ static rl_err take_cert(uint64_t key, const rl_pack_value *v, rl_span *rest, voi
         return as_why(v, &r->held.why);
     case C_HELD_KEPT:
         return as_why(v, &r->held.kept);
+    case C_BOOTSTRAP:
+        return rl_pack_bool(v, &r->bootstrap);
     default:
         return RL_OK;
     }

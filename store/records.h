@@ -99,17 +99,18 @@ typedef struct rl_cert_record {
     rl_binding bindings[RL_CERT_BINDINGS_MAX];
     size_t bindings_n;
     int64_t issued_at, not_before, not_after; /* Unix seconds */
-    uint32_t why;                             /* RL_WHY_* */
-    rl_status status;                         /* effective: computed when `why` changes, never on reading */
-    rl_reason reason;                         /* effective */
-    rl_reason manual_reason;                  /* of RL_WHY_MANUAL */
-    rl_reason crl_reason;                     /* of RL_WHY_FOREIGN_CRL; certificateHold is reversible */
-    int64_t crl_date;                         /* of RL_WHY_FOREIGN_CRL: Unix seconds */
-    int64_t revoked_at;                       /* Unix seconds; 0 when good */
-    struct {                                  /* what an admin has yet to decide about: rl_change_record */
-        uint64_t change;                      /* that it waits in; 0 = none */
-        uint32_t why;                         /* reasons that do not count until then */
-        uint32_t kept; /* reasons that count until then, though they ended with the same change */
+    bool bootstrap;   /* short-lived, for a device that is still enrolling: compliance does not count against it */
+    uint32_t why;     /* RL_WHY_* */
+    rl_status status; /* effective: computed when `why` changes, never on reading */
+    rl_reason reason; /* effective */
+    rl_reason manual_reason; /* of RL_WHY_MANUAL */
+    rl_reason crl_reason;    /* of RL_WHY_FOREIGN_CRL; certificateHold is reversible */
+    int64_t crl_date;        /* of RL_WHY_FOREIGN_CRL: Unix seconds */
+    int64_t revoked_at;      /* Unix seconds; 0 when good */
+    struct {                 /* what an admin has yet to decide about: rl_change_record */
+        uint64_t change;     /* that it waits in; 0 = none */
+        uint32_t why;        /* reasons that do not count until then */
+        uint32_t kept;       /* reasons that count until then, though they ended with the same change */
     } held;
 } rl_cert_record;
 /* Profiles of certificates that were never seen, only heard of: by a CA's revocation list, or its index.txt. */

@@ -224,6 +224,51 @@ int64_t rl_rules_grace_end(const rl_settings *s, const rl_object_record *o)
     return graced ? o->enrolled + s->rules.grace / 1000 : 0;
 }
 
+/* ---- bootstrap certificates ---- */
+enum { BOOTSTRAP_LEAST = 300 }; /* seconds; a shorter one is of no use */
+
+static bool asks_intune(const rl_settings *s, const rl_bound *bound)
+{
+    return watches_intune(s) && !bound->without_intune;
+}
+
+const char *rl_rules_bootstrap_source(const rl_settings *s, const rl_bound *bound)
+{
+    bool any = s->rules.compliance == RL_CHECK_ALWAYS && s->rules.grace == 0 && s->rules.bootstrap > 0;
+    return !any ? NULL : asks_intune(s, bound) ? "intune-device" : "entra-device";
+}
+
+/* The record that speaks against it, or else one that speaks for it. */
+static const rl_object_record *compliance_of(const rl_settings *s, const rl_bound *bound)
+{
+    const rl_object_record *own = bound->object[RL_BOUND_INTUNE_DEVICE],
+                           *managed = bound->object[RL_BOUND_MANAGED_DEVICE];
+    if (!asks_intune(s, bound))
+        return bound->object[RL_BOUND_ENTRA_DEVICE];
+    return own && own->exists && (is_not_compliant(own) || !managed || !managed->exists) ? own
+           : managed                                                                     ? managed
+                                                                                         : own;
+}
+
+/* A device that has been there for long is not compliant, not enrolling: its time is counted from its enrolment, so it
+ * cannot live on bootstrap certificates. */
+int64_t rl_rules_bootstrap_end(const rl_settings *s, const rl_bound *bound, int64_t now)
+{
+    const rl_object_record *o = compliance_of(s, bound), *entra = bound->object[RL_BOUND_ENTRA_DEVICE];
+    int64_t from = now;
+    if (!rl_rules_bootstrap_source(s, bound))
+        return 0;
+    if (o && o->exists) {
+        if (!is_not_compliant(o) || o->enrolled <= 0)
+            return 0;
+        from = o->enrolled < now ? o->enrolled : now;
+    } else if (entra && entra->exists && !bound->from_intune) {
+        return 0; /* Entra ID alone is enough, and nothing is to be said of its compliance */
+    }
+    int64_t end = from + s->rules.bootstrap / 1000;
+    return end >= now + BOOTSTRAP_LEAST ? end : 0;
+}
+
 bool rl_rules_watch(const rl_settings *s, rl_bound_kind kind)
 {
     switch (kind) {

@@ -27,6 +27,7 @@ typedef enum {
 typedef struct rl_bound {
     const rl_object_record *object[RL_BOUND_KINDS];
     bool without_intune; /* with AADAndIntuneOpportunistic: Intune has never been listed as a whole */
+    bool from_intune;    /* it is Intune that wants the device to have the certificate, so the device is in there */
 } rl_bound;
 
 typedef struct rl_verdict {
@@ -41,6 +42,13 @@ uint32_t rl_rules_merge(uint32_t cert_why, rl_verdict v);
 /* The time at which this device's state begins to count though it does not change: the end of its grace. Unix seconds,
  * 0 = none. */
 int64_t rl_rules_grace_end(const rl_settings *s, const rl_object_record *o);
+
+/* The source that tells of this device's compliance, when a device may get a bootstrap certificate until it does.
+ * NULL: none may. */
+const char *rl_rules_bootstrap_source(const rl_settings *s, const rl_bound *bound);
+/* Until when the certificate of a device lasts that is still enrolling: not known yet, or not compliant yet. Unix
+ * seconds, 0 = it is not enrolling, and gets an ordinary one. */
+int64_t rl_rules_bootstrap_end(const rl_settings *s, const rl_bound *bound, int64_t now);
 
 /* What the directories' settings make of the sources: which of them count, and so are to be watched. */
 bool rl_rules_watch(const rl_settings *s, rl_bound_kind kind);

@@ -161,18 +161,28 @@ static rl_err look_for_intune(rl_store_txn *t, const rl_settings *s, rl_bound *b
     return err == RL_ENOTFOUND ? RL_OK : err;
 }
 
+static rl_err look_all(rl_store_txn *t, const rl_settings *s, const rl_cert_record *cert, struct states *states)
+{
+    for (size_t i = 0; i < cert->bindings_n; i++)
+        RL_TRY(look_behind(t, states, &cert->bindings[i]));
+    RL_TRY(look_in_vain(t, s, cert, states));
+    return look_for_intune(t, s, &states->bound);
+}
+
+static void decide(const rl_settings *s, int64_t now, const rl_bound *bound, rl_cert_record *cert)
+{
+    rl_verdict v = rl_rules_weigh(s, bound, now);
+    if (cert->bootstrap)
+        v.why &= ~(uint32_t)RL_WHY_NOT_COMPLIANT;
+    cert->why = rl_rules_merge(cert->why, v);
+}
+
 rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert)
 {
     struct states states = {0};
-    rl_err err = RL_OK;
-    for (size_t i = 0; err == RL_OK && i < cert->bindings_n; i++)
-        err = look_behind(t, &states, &cert->bindings[i]);
+    rl_err err = look_all(t, s, cert, &states);
     if (err == RL_OK)
-        err = look_in_vain(t, s, cert, &states);
-    if (err == RL_OK)
-        err = look_for_intune(t, s, &states.bound);
-    if (err == RL_OK)
-        cert->why = rl_rules_merge(cert->why, rl_rules_weigh(s, &states.bound, now));
+        decide(s, now, &states.bound, cert);
     clear(&states);
     return err;
 }
@@ -285,7 +295,38 @@ rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
     return err;
 }
 
+/* Makes it a bootstrap certificate if it is a device's that is still enrolling. That a device is not known means
+ * something when all of them have been listed. */
+static rl_err bootstrap(rl_store_txn *t, const rl_settings *s, int64_t now, rl_bound *bound, rl_cert_record *cert)
+{
+    const char *source = rl_rules_bootstrap_source(s, bound);
+    int64_t listed = 0;
+    bool device = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE) || rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME) ||
+                  rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE);
+    if (!source || !device || cert->bootstrap)
+        return RL_OK;
+    rl_err err = last_full(t, source, &listed);
+    if (err == RL_ENOTFOUND)
+        return RL_OK;
+    RL_TRY(err);
+    bound->from_intune = cert->profile && strcmp(cert->profile, "intune") == 0;
+    int64_t end = listed > 0 ? rl_rules_bootstrap_end(s, bound, now) : 0;
+    if (end == 0)
+        return RL_OK;
+    cert->bootstrap = true;
+    if (end < cert->not_after)
+        cert->not_after = end;
+    return RL_OK;
+}
+
 rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings)
 {
-    return rl_weigh(t, settings, now, cert);
+    struct states states = {0};
+    rl_err err = look_all(t, settings, cert, &states);
+    if (err == RL_OK)
+        err = bootstrap(t, settings, now, &states.bound, cert);
+    if (err == RL_OK)
+        decide(settings, now, &states.bound, cert);
+    clear(&states);
+    return err;
 }

@@ -49,7 +49,8 @@ const char *rl_waiting_device(const rl_cert_record *cert);
 rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, const char *source, rl_cursor_record *c),
                              void *ctx, int64_t *issued_before);
 
-/* For rl_ca_on_issue: a new certificate gets the mask that its objects give it; `settings` is an rl_settings. */
+/* For rl_ca_on_issue: a new certificate gets the mask that its objects give it, and a device's that is still enrolling
+ * becomes a bootstrap certificate; `settings` is an rl_settings. */
 rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings);
 
 #endif

@@ -200,6 +200,8 @@ static int print_cert(const cli_call *call, const json_t *c)
            rl_json_str(c, "notAfter"), rl_json_str(c, "status"));
     if (rl_json_str(c, "reason"))
         printf("reason      %s (%s), since %s\n", rl_json_str(c, "reason"), why, rl_json_str(c, "revokedAt"));
+    if (rl_json_bool(c, "bootstrap", false))
+        printf("bootstrap   its device was enrolling: compliance does not count until it ends\n");
     json_array_foreach(json_object_get(c, "bindings"), i, item)
         printf("bound to    %s %s\n", rl_json_str(item, "source"), rl_json_str(item, "id"));
     return 0;

@@ -208,7 +208,8 @@ typedef struct rl_settings {
     struct {
         rl_device_directory directory;
         rl_check compliance;
-        rl_duration grace; /* after enrolment, in which compliance is not asked for */
+        rl_duration grace;     /* after enrolment, in which compliance is not asked for */
+        rl_duration bootstrap; /* likewise, only for certificates that end with it; 0 = none */
         bool revoke_on_wipe;
         rl_check user_risk;
         unsigned untolerated_risks; /* a bit for each: low, medium, high */

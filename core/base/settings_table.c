@@ -350,6 +350,11 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_COMPLIANCE_GRACE", RL_T_DURATION, AT(rules.grace), "0", .min = "0", .max = "365d",
      .alias = "AppConfig__IntuneValidation__ComplianceGracePeriodMinutes", .alias_unit = "m", .group = "Status rules",
      .help = "How long after a device's enrolment in Intune its compliance does not matter."},
+    {"REVLINE_COMPLIANCE_BOOTSTRAP", RL_T_DURATION, AT(rules.bootstrap), "24h", .min = "0", .max = "30d",
+     .group = "Status rules",
+     .help = "Without such a grace: a device that is still enrolling, and not compliant yet, gets a certificate that "
+             "ends so long after its enrolment and that compliance does not count against; 0: it gets an ordinary "
+             "one, on hold."},
     {"REVLINE_REVOKE_ON_WIPE", RL_T_BOOL, AT(rules.revoke_on_wipe), "true",
      .alias = "AppConfig__IntuneValidation__RevokeCertificatesOnWipe", .group = "Status rules",
      .help = "Wiping or retiring a device in Intune revokes its certificates for good."},

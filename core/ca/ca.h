@@ -183,8 +183,9 @@ typedef struct rl_issued {
 } rl_issued;
 void rl_issued_clear(rl_issued *i);
 
-/* Gives a new certificate, whose bindings are set, the reasons against it (`why`). Writer thread, in the certificate's
- * transaction; an error refuses it. */
+/* Gives a new certificate, whose bindings are set, the reasons against it (`why`), or makes it a bootstrap certificate,
+ * with an earlier end (`bootstrap`, `not_after`): then it is signed anew, and comes again. Writer thread, in the
+ * certificate's transaction; an error refuses it. */
 typedef rl_err (*rl_ca_weigh)(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *ctx);
 /* Set once, before the first certificate is issued; without it every certificate starts good. */
 void rl_ca_on_issue(rl_ca *ca, rl_ca_weigh weigh, const void *ctx);

@@ -18,6 +18,8 @@ struct issue {
     rl_cert_record record;
     rl_issued *out; /* the fresh certificate; its id becomes the earlier one's when that is found */
     int64_t now;
+    int64_t until; /* of a bootstrap certificate: its end; else 0 */
+    bool again;    /* it is to be one, and has to be signed anew */
 };
 
 /* ---- in the transaction ---- */
@@ -76,7 +78,11 @@ static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
         return rl_fail(e, RL_EDENIED, "ca", "what the request names (%s%s%s) was %s its directory", i->csr.device,
                        i->csr.device[0] && i->csr.user[0] ? ", " : "", i->csr.user,
                        i->record.why & RL_WHY_DELETED ? "deleted from" : "wiped or revoked in");
-    return RL_OK;
+    i->again = i->record.bootstrap && !i->until;
+    if (!i->again)
+        return RL_OK;
+    i->until = i->record.not_after;
+    return RL_ECANCELED;
 }
 
 static rl_err add(rl_store_txn *t, struct issue *i, rl_error *e)
@@ -215,10 +221,13 @@ static rl_err make(struct issue *i, rl_error *e)
         t.eku = i->sub.eku;
     }
     RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
+    if (i->until && i->until < t.not_after)
+        t.not_after = i->until;
     if (rl_serial_random(&t.serial) != RL_OK)
         return rl_fail_openssl(e, "ca", "no random serial number");
     if (ca_record(&t, i->profile.name, r->requester, i->now, &i->record) != RL_OK)
         return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    i->record.bootstrap = i->until != 0;
     say_whose(i, &t);
     char *sid = directory_sid(i);
     t.sid = sid ? sid : i->csr.sid[0] ? i->csr.sid : NULL;
@@ -229,6 +238,12 @@ static rl_err make(struct issue *i, rl_error *e)
     err = rl_x509_to_der(cert, &i->out->der, &i->out->der_n, e);
     X509_free(cert);
     return err;
+}
+
+static rl_err make_and_store(struct issue *i, rl_error *e)
+{
+    RL_TRY(make(i, e));
+    return rl_store_run(i->ca->store, apply, i, e);
 }
 
 /* ---- after it, or instead of it ---- */
@@ -266,9 +281,13 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     }
     err = look_up(&i, e);
     if (err == RL_OK)
-        err = make(&i, e);
-    if (err == RL_OK)
-        err = rl_store_run(ca->store, apply, &i, e);
+        err = make_and_store(&i, e);
+    if (err == RL_ECANCELED && i.again) {
+        free(out->der);
+        *out = (rl_issued){0};
+        rl_cert_clear(&i.record);
+        err = make_and_store(&i, e);
+    }
     if (err == RL_OK && out->repeated)
         err = load_earlier(ca, out, e);
 out:

@@ -9,7 +9,7 @@ import scep_client
 from harness import AAD_CHALLENGE, CommandFailed, Remote, Revline, eventually, graph_settings, openssl_ocsp
 
 QUICK = {"REVLINE_SYNC_INTUNE_INTERVAL": "100ms", "REVLINE_SYNC_USER_RISK_INTERVAL": "100ms", "REVLINE_COMPLIANCE_CHECK": "always",
-         "REVLINE_USER_RISK_CHECK": "always"}
+         "REVLINE_COMPLIANCE_BOOTSTRAP": "0", "REVLINE_USER_RISK_CHECK": "always"}
 HOLD, GONE = ("revoked", "certificateHold"), ("revoked", "cessationOfOperation")
 
 

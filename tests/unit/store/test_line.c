@@ -35,6 +35,7 @@ static void test_a_certificate(void **state)
     assert_int_equal(l.cert.held.change, 3);
     assert_int_equal(l.cert.held.why, RL_WHY_DELETED);
     assert_int_equal(l.der.n, 0);
+    assert_false(l.cert.bootstrap); /* older exports do not say it */
     rl_line_clear(&l);
 }
 
@@ -60,6 +61,7 @@ static void test_what_is_refused(void **state)
     refused("\"disabled\"", "\"bored\"", RL_EBADMSG, "why");
     refused("\"2026-02-01T00:00:00Z\"", "null", RL_EBADMSG, "revokedAt");
     refused("2027-01-05", "2027-13-05", RL_EBADMSG, "notAfter");
+    refused("\"notBefore\":null", "\"notBefore\":null,\"bootstrap\":1", RL_EBADMSG, "bootstrap");
     refused("2A", "", RL_EBADMSG, "serial");
     refused("2A", "002A", RL_EBADMSG, "serial");
     refused("2A", "0102030405060708090A0B0C0D0E0F101112131415", RL_EBADMSG, "serial");

@@ -27,6 +27,7 @@ static rl_cert_record full_cert(void)
                         .reason = RL_REASON_AA_COMPROMISE,
                         .manual_reason = RL_REASON_KEY_COMPROMISE,
                         .revoked_at = 1767607091,
+                        .bootstrap = true,
                         .crl_reason = RL_REASON_HOLD,
                         .crl_date = -1767607091,
                         .held = {.change = UINT64_MAX, .why = RL_WHY_DELETED, .kept = RL_WHY_DISABLED},
@@ -50,6 +51,7 @@ static void assert_same_cert(const rl_cert_record *a, const rl_cert_record *b)
     assert_int_equal(a->reason, b->reason);
     assert_int_equal(a->manual_reason, b->manual_reason);
     assert_int_equal(a->revoked_at, b->revoked_at);
+    assert_int_equal(a->bootstrap, b->bootstrap);
     assert_int_equal(a->crl_reason, b->crl_reason);
     assert_int_equal(a->crl_date, b->crl_date);
     assert_int_equal(a->held.change, b->held.change);
@@ -255,6 +257,7 @@ static void a_newer_record_is_read_past_what_is_unknown(void **state)
     assert_int_equal(r.not_before, -5);
     assert_string_equal(r.subject, "CN=x");
     assert_null(r.profile); /* an older record did not have it */
+    assert_false(r.bootstrap);
     rl_cert_clear(&r);
     assert_int_equal(rl_cert_decode_status(in, &status), RL_OK);
     assert_int_equal(status.status, RL_STATUS_HOLD);

@@ -1,6 +1,7 @@
 /* Managed devices and users at risk in a real store: which certificates follow them, when a device is gone, and what
  * stays as it was. */
 #include "sync/apply.h"
+#include "sync/weigh.h"
 
 #include "tests/unit/sync/fixture.h"
 
@@ -12,6 +13,7 @@ struct world {
     rl_settings settings;
     uint64_t generation; /* of the managed devices' lists */
     int64_t now;
+    int64_t last_full; /* what a full round says of itself */
 };
 
 static int setup(void **state)
@@ -48,7 +50,11 @@ static rl_err apply(struct world *w, const rl_graph_kind *kind, bool full, bool 
                          .page = &page,
                          .settings = &w->settings,
                          .now = w->now,
-                         .next = {.link = "", .full = full, .complete = complete, .generation = w->generation}};
+                         .next = {.link = "",
+                                  .full = full,
+                                  .complete = complete,
+                                  .generation = w->generation,
+                                  .last_full = full ? w->last_full : 0}};
     rl_err err = rl_store_run(w->f.store, rl_page_apply, job, NULL);
     rl_graph_page_free(&page);
     rl_buf_free(&text);
@@ -188,6 +194,122 @@ static void test_an_enrolment_far_ahead_gives_no_grace(void **state)
     issue_for_device(w->f.store, 1, "m1");
     list(w, M("m1", ZERO, BAD ENROLLED("9999-12-31T23:59:59Z")));
     assert_status(w->f.store, 1, "hold");
+}
+
+/* ---- certificates of devices that are still enrolling ---- */
+enum { DAY = 86400 };
+
+struct enrolling {
+    const struct world *w;
+    uint8_t serial;
+    const char *device, *profile;
+    rl_cert_record made;
+};
+
+/* As issuing does it: weighed, then stored as it was weighed. */
+static rl_err enroll(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct enrolling *n = arg;
+    rl_cert_id id = cert_id(n->serial);
+    rl_cert_record r = {.subject = "CN=x",
+                        .profile = (char *)n->profile,
+                        .requester = "scep",
+                        .issued_at = n->w->now,
+                        .not_after = n->w->now + 730 * DAY,
+                        .bindings_n = 1};
+    rl_object_record pointer = {0};
+    (void)e;
+    bool known = rl_txn_object(t, RL_SOURCE_ENTRA_DEVICE_NAME, n->device, &pointer) == RL_OK;
+    r.bindings[0].source = known ? RL_SOURCE_ENTRA_DEVICE : RL_SOURCE_ENTRA_DEVICE_NAME;
+    strcpy(r.bindings[0].id, known ? pointer.target : n->device);
+    rl_object_clear(&pointer);
+    RL_TRY(rl_weigh_new(t, &r, n->w->now, &n->w->settings));
+    rl_cert_settle(&r, n->w->now);
+    n->made = r;
+    return rl_txn_add_cert(t, &id, &r, RL_SPAN_LIT("der"), "scep");
+}
+
+/* The seconds that the certificate of a bootstrap lasts; 0: it is an ordinary one. */
+static int64_t bootstrap_of(struct world *w, uint8_t serial, const char *device, const char *profile)
+{
+    struct enrolling n = {.w = w, .serial = serial, .device = device, .profile = profile};
+    assert_int_equal(rl_store_run(w->f.store, enroll, &n, NULL), RL_OK);
+    if (!n.made.bootstrap)
+        assert_int_equal(n.made.not_after, w->now + 730 * DAY);
+    return n.made.bootstrap ? n.made.not_after - w->now : 0;
+}
+
+#define AT_NOW "2023-11-14T22:13:20Z"
+
+static void test_compliance_does_not_count_against_a_bootstrap_certificate(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.bootstrap = (rl_duration)DAY * 1000;
+    w->last_full = NOW;
+    list(w, M("m1", "e1", BAD ENROLLED(AT_NOW)) "," M("m2", "e2", OK));
+    assert_int_equal(bootstrap_of(w, 1, "e1", "static-aad"), DAY);
+    assert_int_equal(bootstrap_of(w, 2, "e2", "static-aad"), 0);
+    assert_int_equal(bootstrap_of(w, 3, "e3", "static-aad"), DAY);
+    for (uint8_t i = 1; i <= 3; i++)
+        assert_status(w->f.store, i, "good");
+    w->now += 3600;
+    list(w, M("m1", "e1", BAD) "," M("m2", "e2", BAD) "," M("m3", "e3", BAD));
+    assert_status(w->f.store, 1, "good");
+    assert_status(w->f.store, 2, "hold");
+    assert_status(w->f.store, 3, "good"); /* known by now, and enrolling still */
+    list(w, M("m1", "e1", OK) "," M("m2", "e2", OK) "," M("m3", "e3", OK));
+    assert_int_equal(bootstrap_of(w, 4, "e1", "static-aad"), 0);
+    list(w, M("m1", "e1", BAD) "," M("m2", "e2", OK) "," M("m3", "e3", OK));
+    assert_status(w->f.store, 1, "good");
+    assert_status(w->f.store, 4, "hold");
+}
+
+static void test_every_other_reason_counts_against_a_bootstrap_certificate(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.bootstrap = (rl_duration)DAY * 1000;
+    w->last_full = NOW;
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"deviceId\":\"e1\"}");
+    list(w, M("m1", "e1", BAD ENROLLED(AT_NOW)) "," M("m2", "e2", BAD ENROLLED(AT_NOW)));
+    bootstrap_of(w, 1, "e1", "static-aad");
+    bootstrap_of(w, 2, "e2", "static-aad");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"accountEnabled\":false}");
+    list(w, M("m1", "e1", BAD) "," M("m2", "e2", BAD STATE("wipeIssued")));
+    assert_status(w->f.store, 1, "hold");
+    assert_status(w->f.store, 2, "revoked");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"accountEnabled\":true}");
+    assert_status(w->f.store, 1, "good");
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"@removed\":{\"reason\":\"deleted\"}}");
+    list(w, M("m9", ZERO, OK)), list(w, M("m9", ZERO, OK));
+    assert_status(w->f.store, 1, "revoked");
+}
+
+static void test_a_device_that_has_long_enrolled_gets_no_bootstrap_certificate(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.bootstrap = (rl_duration)DAY * 1000;
+    w->last_full = NOW;
+    list(w, M("m1", "e1", BAD ENROLLED(AT_NOW)) "," M("m2", "e2", BAD));
+    w->now += DAY - 600;
+    assert_int_equal(bootstrap_of(w, 1, "e1", "intune"), 600);
+    assert_int_equal(bootstrap_of(w, 2, "e2", "intune"), 0); /* nobody knows when it has */
+    w->now += 600;
+    assert_int_equal(bootstrap_of(w, 3, "e1", "intune"), 0);
+    assert_status(w->f.store, 2, "hold");
+    assert_status(w->f.store, 3, "hold");
+}
+
+static void test_not_known_means_nothing_before_everything_was_listed(void **state)
+{
+    struct world *w = *state;
+    w->settings.rules.bootstrap = (rl_duration)DAY * 1000;
+    w->last_full = NOW;
+    assert_int_equal(bootstrap_of(w, 1, "e1", "intune"), 0);
+    entra(w, RL_ENTRA_DEVICE, "{\"id\":\"o1\",\"deviceId\":\"e1\"}");
+    list(w, M("m2", "e2", OK));
+    /* in Entra ID alone: that is enough, unless Intune itself has asked for the certificate */
+    assert_int_equal(bootstrap_of(w, 2, "e1", "static-aad"), 0);
+    assert_int_equal(bootstrap_of(w, 3, "e1", "intune"), DAY);
 }
 
 /* ---- certificates that bear the Entra deviceId ---- */
@@ -426,6 +548,10 @@ static void test_a_new_certificate_is_weighed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        STORE_TEST(test_compliance_does_not_count_against_a_bootstrap_certificate),
+        STORE_TEST(test_every_other_reason_counts_against_a_bootstrap_certificate),
+        STORE_TEST(test_a_device_that_has_long_enrolled_gets_no_bootstrap_certificate),
+        STORE_TEST(test_not_known_means_nothing_before_everything_was_listed),
         STORE_TEST(test_the_story_of_a_managed_device),
         STORE_TEST(test_gone_is_what_two_lists_leave_out),
         STORE_TEST(test_what_is_left_out_once_is_told),

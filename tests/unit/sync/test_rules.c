@@ -43,6 +43,83 @@ static uint32_t why_at(const rl_settings *s, rl_bound_kind kind, const rl_object
     return v.why;
 }
 
+/* ---- certificates of devices that are still enrolling ---- */
+static int64_t bootstrap_at(const rl_settings *s, rl_bound bound, int64_t now)
+{
+    return rl_rules_bootstrap_end(s, &bound, now);
+}
+
+static void test_only_a_device_that_is_enrolling_gets_a_bootstrap_certificate(void **state)
+{
+    enum { DAY = 86400, NOW = ENROLLED + 3600, MINUTES = 300 };
+    (void)state;
+    rl_settings s = strict(RL_DIRECTORY_BOTH);
+    s.rules.bootstrap = (rl_duration)DAY * 1000;
+    rl_object_record is = {
+        .exists = true, .enabled = true, .enrolled = ENROLLED, .compliance = RL_COMPLIANCE_NONCOMPLIANT};
+    const rl_object_record no = {0}, entra = {.exists = true, .enabled = true};
+    const rl_bound unknown = {0}, there_not_yet = {.object = {[INTUNE] = &no}}, own = {.object = {[INTUNE] = &is}},
+                   managed = {.object = {[MANAGED] = &is, [ENTRA] = &entra}},
+                   only_entra = {.object = {[ENTRA] = &entra}},
+                   on_its_way = {.object = {[ENTRA] = &entra}, .from_intune = true};
+    assert_int_equal(bootstrap_at(&s, unknown, NOW), NOW + DAY);
+    assert_int_equal(bootstrap_at(&s, there_not_yet, NOW), NOW + DAY);
+    assert_int_equal(bootstrap_at(&s, own, NOW), ENROLLED + DAY);
+    assert_int_equal(bootstrap_at(&s, managed, NOW), ENROLLED + DAY);
+    assert_int_equal(bootstrap_at(&s, only_entra, NOW), 0);
+    assert_int_equal(bootstrap_at(&s, on_its_way, NOW), NOW + DAY);
+    /* it has been there for long, or nobody knows for how long */
+    assert_int_equal(bootstrap_at(&s, own, ENROLLED + DAY - MINUTES), ENROLLED + DAY);
+    assert_int_equal(bootstrap_at(&s, own, ENROLLED + DAY - MINUTES + 1), 0);
+    is.enrolled = INT64_C(253402300799); /* in the year 9999 */
+    assert_int_equal(bootstrap_at(&s, own, NOW), NOW + DAY);
+    is.enrolled = 0;
+    assert_int_equal(bootstrap_at(&s, own, NOW), 0);
+    is.enrolled = ENROLLED;
+    static const rl_compliance fine[] = {RL_COMPLIANCE_UNSAID, RL_COMPLIANCE_COMPLIANT, RL_COMPLIANCE_IN_GRACE_PERIOD,
+                                         RL_COMPLIANCE_CONFIG_MANAGER};
+    for (size_t i = 0; i < 4; i++) {
+        is.compliance = fine[i];
+        assert_int_equal(bootstrap_at(&s, own, NOW), 0);
+    }
+}
+
+static void test_two_records_of_a_device_that_is_enrolling(void **state)
+{
+    (void)state;
+    rl_settings s = strict(RL_DIRECTORY_INTUNE);
+    s.rules.bootstrap = 3600000;
+    const rl_object_record bad = {.exists = true, .enrolled = ENROLLED, .compliance = RL_COMPLIANCE_ERROR},
+                           good = {.exists = true, .compliance = RL_COMPLIANCE_COMPLIANT}, no = {0};
+    const rl_bound first = {.object = {[INTUNE] = &bad, [MANAGED] = &good}},
+                   second = {.object = {[INTUNE] = &good, [MANAGED] = &bad}},
+                   left = {.object = {[INTUNE] = &no, [MANAGED] = &bad}},
+                   both = {.object = {[INTUNE] = &good, [MANAGED] = &good}};
+    assert_int_equal(bootstrap_at(&s, first, ENROLLED), ENROLLED + 3600);
+    assert_int_equal(bootstrap_at(&s, second, ENROLLED), ENROLLED + 3600);
+    assert_int_equal(bootstrap_at(&s, left, ENROLLED), ENROLLED + 3600);
+    assert_int_equal(bootstrap_at(&s, both, ENROLLED), 0);
+}
+
+static void test_whose_word_on_compliance_a_bootstrap_certificate_waits_for(void **state)
+{
+    (void)state;
+    rl_settings s = strict(RL_DIRECTORY_AAD);
+    const rl_bound none = {0}, without = {.without_intune = true};
+    assert_null(rl_rules_bootstrap_source(&s, &none)); /* turned off */
+    s.rules.bootstrap = 3600000;
+    assert_string_equal(rl_rules_bootstrap_source(&s, &none), "entra-device");
+    s.rules.directory = RL_DIRECTORY_OPPORTUNISTIC;
+    assert_string_equal(rl_rules_bootstrap_source(&s, &none), "intune-device");
+    assert_string_equal(rl_rules_bootstrap_source(&s, &without), "entra-device");
+    s.rules.grace = 1000;
+    assert_null(rl_rules_bootstrap_source(&s, &none));
+    s.rules.grace = 0;
+    s.rules.compliance = RL_CHECK_NEVER;
+    assert_null(rl_rules_bootstrap_source(&s, &none));
+    assert_int_equal(rl_rules_bootstrap_end(&s, &none, ENROLLED), 0);
+}
+
 /* ---- one object, one state, all directories ---- */
 static const rl_object_record there = {.exists = true,
                                        .enabled = true,
@@ -351,6 +428,9 @@ static void test_every_setting_is_in_the_fingerprint(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_only_a_device_that_is_enrolling_gets_a_bootstrap_certificate),
+        cmocka_unit_test(test_two_records_of_a_device_that_is_enrolling),
+        cmocka_unit_test(test_whose_word_on_compliance_a_bootstrap_certificate_waits_for),
         cmocka_unit_test(test_each_cell),
         cmocka_unit_test(test_a_disabled_object_that_is_deleted_is_deleted),
         cmocka_unit_test(test_management_states),
