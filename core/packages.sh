@@ -8,8 +8,10 @@ packages_test="$packages_build clang clang-format libclang-rt-14-dev llvm-14 lib
   python3-pytest-xdist python3-cryptography python3-asn1crypto certmonger curl git"
 packages_bench="$packages_build python3 python3-cryptography strace"
 
-# What the end-to-end tests have OCSP answers checked by. They are unpacked: installed, some would start services.
-packages_checkers="gnutls-bin nginx stunnel4 freeradius eapoltest"
+# What the end-to-end tests have OCSP answers checked by, and enroll with. They are unpacked: installed, some would start
+# services.
+packages_checkers="gnutls-bin nginx stunnel4 freeradius eapoltest strongswan-pki libstrongswan-standard-plugins
+  libstrongswan-extra-plugins"
 
 # as_root COMMAND…: with sudo where the user is not root.
 as_root() {

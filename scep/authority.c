@@ -97,10 +97,12 @@ bool scep_has_next_ca(const rl_scep *s)
 }
 
 /* ---- GetCACaps ---- */
+/* RFC 8894 §3.5.2 has no SHA-384, and clients pass over what they do not know; strongSwan 5.9.8 finds no AES without.
+ */
 rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out)
 {
     const rl_cert_record of_profile = {.profile = (char *)(uintptr_t)p->certificate.name};
-    return rl_buf_printf(out, "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n%s%s%s",
+    return rl_buf_printf(out, "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\n%s%s%s",
                          scep_renewal_allowed(s, p, &of_profile) ? "Renewal\n" : "",
                          scep_has_next_ca(s) ? "GetNextCACert\n" : "", s->self.allow_legacy ? "SHA-1\nDES3\n" : "");
 }

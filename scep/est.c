@@ -18,15 +18,18 @@ enum { WAITING = 4, LINE = 64, RETRY_AFTER = 5 /* seconds */ };
 static const char *const operations[EST_OTHER] = {"simpleenroll", "simplereenroll", "serverkeygen"};
 
 /* ---- base64 as on the wire: RFC 8951 §3.1 ---- */
-/* In lines, as PEM has it: old clients read no longer ones, and base64(1) reads no carriage return. */
-static rl_err append_base64(rl_span in, rl_buf *out)
+/* In lines, as PEM has it: old clients read no longer ones, and base64(1) reads no carriage return. Who has written one
+ * line gets one, without an end: strongSwan reads nothing else. */
+static rl_err append_base64(rl_span in, bool one_line, rl_buf *out)
 {
+    const size_t line = one_line ? SIZE_MAX : LINE;
     size_t cap = in.n * 2 + 8;
     char *text = malloc(cap);
     rl_err err = text ? rl_base64_encode(in, false, text, cap) : RL_ENOMEM;
-    for (size_t at = 0, n = err == RL_OK ? strlen(text) : 0; err == RL_OK && at < n; at += LINE) {
-        err = rl_buf_append(out, text + at, n - at < LINE ? n - at : LINE);
-        if (err == RL_OK)
+    for (size_t at = 0, n = err == RL_OK ? strlen(text) : 0; err == RL_OK && at < n;
+         at += n - at < line ? n - at : line) {
+        err = rl_buf_append(out, text + at, n - at < line ? n - at : line);
+        if (err == RL_OK && !one_line)
             err = rl_buf_append(out, "\n", 1);
     }
     if (text)
@@ -91,13 +94,13 @@ void est_refuse_for(est_job *job, rl_err err, const rl_error *e)
 }
 
 /* ---- answers ---- */
-static rl_err put_certificate(const rl_issued *issued, rl_buf *out, rl_error *e)
+static rl_err put_certificate(est_job *job, const rl_issued *issued, rl_error *e)
 {
     rl_buf der = {0};
     const rl_span cert = rl_span_of(issued->der, issued->der_n);
     rl_err err = scep_certs_only(&cert, 1, &der, e);
     if (err == RL_OK)
-        err = append_base64(rl_buf_span(&der), out);
+        err = append_base64(rl_buf_span(&der), job->one_line, &job->body);
     rl_buf_free(&der);
     return err;
 }
@@ -119,11 +122,11 @@ static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued,
     if (err == RL_OK)
         err = rl_buf_printf(&job->body, "--%s\r\nContent-Type: application/pkcs8\r\n" BASE64 "\r\n", job->boundary);
     if (err == RL_OK)
-        err = append_base64(rl_span_of(der, (size_t)n), &job->body);
+        err = append_base64(rl_span_of(der, (size_t)n), job->one_line, &job->body);
     if (err == RL_OK)
         err = rl_buf_printf(&job->body, "\r\n--%s\r\nContent-Type: " CERTS_TYPE "\r\n" BASE64 "\r\n", job->boundary);
     if (err == RL_OK)
-        err = put_certificate(issued, &job->body, e);
+        err = put_certificate(job, issued, e);
     if (err == RL_OK)
         err = rl_buf_printf(&job->body, "\r\n--%s--\r\n", job->boundary);
     OPENSSL_clear_free(der, n > 0 ? (size_t)n : 0);
@@ -175,7 +178,7 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
     if (err == RL_OK)
         err = rl_ca_issue(job->est->scep->ca, &ask, issued, e);
     if (err == RL_OK)
-        err = keygen ? put_with_key(job, key, issued, e) : put_certificate(issued, &job->body, e);
+        err = keygen ? put_with_key(job, key, issued, e) : put_certificate(job, issued, e);
     EVP_PKEY_free(key);
     X509_REQ_free(made);
     return err;
@@ -200,6 +203,7 @@ static bool work(rl_http_request *req, void *arg)
     X509_REQ *csr = NULL;
     rl_issued issued = {0};
     rl_error e = {0};
+    job->one_line = req->body.n > LINE && req->body.p[0] != 0x30 && !memchr(req->body.p, '\n', req->body.n);
     rl_err err = read_request(req, &csr, &e);
     bool may =
         err == RL_OK && (job->operation == EST_REENROLL ? est_may_renew(job, rl_http_client_certificate(req), csr)
@@ -318,7 +322,7 @@ static void ca_certificates(rl_http_request *req, const rl_est *est)
     rl_buf der = {0}, text = {0};
     rl_error e = {0};
     size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, chain);
-    if (scep_certs_only(chain, n, &der, &e) == RL_OK && append_base64(rl_buf_span(&der), &text) == RL_OK)
+    if (scep_certs_only(chain, n, &der, &e) == RL_OK && append_base64(rl_buf_span(&der), false, &text) == RL_OK)
         rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkcs7-mime\r\n" BASE64), rl_buf_span(&text));
     else
         rl_http_error(req, 500, "the CA certificates cannot be encoded");
@@ -377,7 +381,7 @@ static void csr_attributes(rl_http_request *req, const scep_profile *p)
     if (err == RL_OK)
         err = rl_buf_append(&der, inner.p, inner.n);
     if (err == RL_OK)
-        err = append_base64(rl_buf_span(&der), &text);
+        err = append_base64(rl_buf_span(&der), false, &text);
     if (err == RL_OK)
         rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/csrattrs\r\n" BASE64), rl_buf_span(&text));
     else

@@ -101,7 +101,9 @@ def test_in_clear_there_is_none(shared):
                          ids=["lines", "one line", "der", "crlf", "pem"])
 def test_enrollment(shared, tmp_path, form):
     key = client_key()
-    (certificate,) = est(shared, "simpleenroll", tmp_path, form(csr_der(key, "est-device")), CHALLENGE).certificates
+    answer = est(shared, "simpleenroll", tmp_path, form(csr_der(key, "est-device")), CHALLENGE)
+    (certificate,) = answer.certificates
+    assert (b"\n" in answer.body) == (form is not base64.b64encode)  # in one line to who writes one
     assert certificate.public_key().public_numbers() == key.public_key().public_numbers()
     (tmp_path / "c.pem").write_bytes(certificate.public_bytes(PEM))
     openssl("verify", "-x509_strict", "-CAfile", shared.ca_file(), str(tmp_path / "c.pem"))

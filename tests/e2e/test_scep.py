@@ -31,7 +31,7 @@ def static(server):
 
 def test_capabilities_and_certificates(any_server):
     caps = scep_client.get_ca_caps(static(any_server))
-    assert caps == {"POSTPKIOperation", "SHA-256", "SHA-512", "AES", "SCEPStandard", "Renewal"}
+    assert caps == {"POSTPKIOperation", "SHA-256", "SHA-384", "SHA-512", "AES", "SCEPStandard", "Renewal"}
     ca = scep_client.get_ca_cert(static(any_server))
     assert ca.issuer == any_server.ca
     assert ca.recipient.public_key().key_size >= 2048  # an EC CA has an RSA recipient

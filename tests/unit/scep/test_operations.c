@@ -234,8 +234,8 @@ static void test_a_profile_renews_its_own_certificates_as_its_setting_says(void 
     expect_failure(&s, elsewhere, "2", text);
     X509_free(expect_success(&s, (ask){.who = &old, .type = RENEWAL})); /* with the challenge */
     expect_failure(&s, (ask){.who = &old, .type = RENEWAL, .challenge = "wrong-word"}, "2", text);
-    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\n");
-    expect_caps(&s, "/static/aad", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\n");
+    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\n");
+    expect_caps(&s, "/static/aad", "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\nRenewal\n");
     client_party_free(&old);
     stop(&s);
 }
@@ -441,7 +441,8 @@ static void test_the_next_ca_certificate_is_signed_by_the_one_before(void **stat
         assert_false(scep_has_next_ca(s.scep));
         roll_over(&s);
         assert_true(scep_has_next_ca(s.scep));
-        expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\nGetNextCACert\n");
+        expect_caps(&s, "/static",
+                    "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\nRenewal\nGetNextCACert\n");
         const unsigned char *p = s.scep->next_ca.p;
         CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)s.scep->next_ca.n);
         BIO *content = BIO_new(BIO_s_mem());

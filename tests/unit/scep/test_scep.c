@@ -113,14 +113,15 @@ static void test_capabilities_are_true(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", NULL);
-    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\n");
+    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\nRenewal\n");
     expect_failure(&s, (ask){.md = EVP_sha1()}, "0", "SHA-1");
     expect_failure(&s, (ask){.wrapping.cipher = EVP_des_ede3_cbc()}, "0", "3DES");
     X509_free(expect_success(&s, (ask){.md = EVP_sha512(), .wrapping.cipher = EVP_aes_128_cbc()}));
     stop(&s);
 
     start(&s, "rsa2048", "REVLINE_SCEP_LEGACY=true");
-    expect_caps(&s, "/static", "POSTPKIOperation\nSHA-256\nSHA-512\nAES\nSCEPStandard\nRenewal\nSHA-1\nDES3\n");
+    expect_caps(&s, "/static",
+                "POSTPKIOperation\nSHA-256\nSHA-384\nSHA-512\nAES\nSCEPStandard\nRenewal\nSHA-1\nDES3\n");
     X509_free(expect_success(&s, (ask){.md = EVP_sha1(), .wrapping.cipher = EVP_des_ede3_cbc()}));
     stop(&s);
 }
