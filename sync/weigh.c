@@ -300,17 +300,19 @@ rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
 static rl_err bootstrap(rl_store_txn *t, const rl_settings *s, int64_t now, rl_bound *bound, rl_cert_record *cert)
 {
     const char *source = rl_rules_bootstrap_source(s, bound);
-    int64_t listed = 0;
+    rl_cursor_record c;
     bool device = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE) || rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME) ||
                   rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE);
     if (!source || !device || cert->bootstrap)
         return RL_OK;
-    rl_err err = last_full(t, source, &listed);
+    rl_err err = rl_txn_cursor(t, source, &c);
     if (err == RL_ENOTFOUND)
         return RL_OK;
     RL_TRY(err);
+    bool listed = c.last_full > 0;
+    rl_cursor_clear(&c);
     bound->from_intune = cert->profile && strcmp(cert->profile, "intune") == 0;
-    int64_t end = listed > 0 ? rl_rules_bootstrap_end(s, bound, now) : 0;
+    int64_t end = listed ? rl_rules_bootstrap_end(s, bound, now) : 0;
     if (end == 0)
         return RL_OK;
     cert->bootstrap = true;
