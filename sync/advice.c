@@ -86,6 +86,10 @@ static const struct row {
      "Check REVLINE_JAMF_CLIENT_ID and REVLINE_JAMF_CLIENT_SECRET (or _USER and _PASSWORD), and that they are "
      "enabled."},
     {RL_FAILED_LOGIN, 0, 999, RL_UPSTREAM_ANY, "Check the login's settings."},
+    {RL_FAILED_WAITING, 0, 999, RL_UPSTREAM_GRAPH,
+     WAIT ALERT "look at the service health of Microsoft Entra ID, or of the platform that gives the managed "
+                "identity."},
+    {RL_FAILED_WAITING, 0, 999, RL_UPSTREAM_ANY, WAIT "."},
     /* not to be believed */
     {RL_FAILED_CONTENT, 0, 999, RL_UPSTREAM_CRL,
      "Look at the list itself (openssl crl). Nothing was changed by it, and what was known before counts on."},

@@ -8,6 +8,7 @@ typedef enum {
     RL_FAILED_HERE,    /* before anything was asked, or in our database: what happened says what to do */
     RL_FAILED_CALL,    /* no answer: `call` */
     RL_FAILED_LOGIN,   /* no token: refused, or by `call` not to be asked for */
+    RL_FAILED_WAITING, /* no token: the login service is busy, or being updated */
     RL_FAILED_STATUS,  /* answered with `status` */
     RL_FAILED_CONTENT, /* a good status, but nothing that may be believed */
 } rl_failure_kind;

@@ -302,6 +302,8 @@ static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
         if (s->state != RL_AT_TOKEN)
             continue;
         s->failure.call = refused ? RL_HTTP_ANSWERED : RL_HTTP_BROKEN;
+        if (failure && failure->code == RL_EBUSY)
+            s->failure.kind = RL_FAILED_WAITING;
         s->kind->token(s, failure, retry_after_ms);
     }
     if (!sync->closing)

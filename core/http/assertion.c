@@ -40,7 +40,7 @@ static int password(char *out, int size, int writing, void *text)
 static bool read_pem(BIO *in, char *secret, identity *id)
 {
     id->key = PEM_read_bio_PrivateKey(in, NULL, password, secret);
-    if (!id->key || BIO_seek(in, 0) < 0)
+    if (!id->key || BIO_reset(in) != 1)
         return false;
     id->chain = sk_X509_new_null();
     for (X509 *cert;
@@ -55,7 +55,7 @@ static bool read_pem(BIO *in, char *secret, identity *id)
 
 static bool read_pkcs12(BIO *in, const char *secret, identity *id)
 {
-    PKCS12 *p12 = BIO_seek(in, 0) >= 0 ? d2i_PKCS12_bio(in, NULL) : NULL;
+    PKCS12 *p12 = BIO_reset(in) == 1 ? d2i_PKCS12_bio(in, NULL) : NULL;
     bool ok = p12 && PKCS12_parse(p12, secret, &id->key, &id->cert, &id->chain) == 1 && id->key && id->cert;
     PKCS12_free(p12);
     return ok;
@@ -64,18 +64,19 @@ static bool read_pkcs12(BIO *in, const char *secret, identity *id)
 static rl_err load(const rl_settings *s, identity *id, rl_error *e)
 {
     const char *path = s->azure.certificate_path;
-    BIO *in = BIO_new_file(path, "rb");
-    if (!in) {
-        ERR_clear_error();
-        return rl_fail(e, RL_EIO, "token", "AZURE_CLIENT_CERTIFICATE_PATH '%.200s' cannot be read", path);
-    }
-    bool ok = read_pem(in, s->azure.certificate_password, id);
-    if (!ok) {
+    char *text;
+    size_t n;
+    RL_TRY(rl_login_file("AZURE_CLIENT_CERTIFICATE_PATH", path, FILE_MAX, &text, &n, e));
+    BIO *in = BIO_new_mem_buf(text, (int)n);
+    bool ok = in && read_pem(in, s->azure.certificate_password, id);
+    if (in && !ok) {
         clear(id);
         *id = (identity){0};
         ok = read_pkcs12(in, s->azure.certificate_password, id);
     }
     BIO_free(in);
+    explicit_bzero(text, n);
+    free(text);
     if (!ok)
         return rl_fail(
             e, RL_EINVAL, "token",

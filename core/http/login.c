@@ -133,33 +133,59 @@ static rl_err put_endpoint(const rl_settings *s, rl_buf *out)
     return rl_buf_append(out, "", 1);
 }
 
+static ssize_t read_all(int fd, char *out, size_t n)
+{
+    size_t at = 0;
+    ssize_t got = 1;
+    while (at < n && (got = read(fd, out + at, n - at)) > 0)
+        at += (size_t)got;
+    return got < 0 ? -1 : (ssize_t)at;
+}
+
+/* Without O_NONBLOCK a pipe would hang the loop before it is known to be one. */
+rl_err rl_login_file(const char *setting, const char *path, size_t most, char **text, size_t *n, rl_error *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    rl_err err = RL_OK;
+    ssize_t got = -1;
+    *text = NULL;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        err = rl_fail(e, RL_EIO, "token", "%s '%.200s' cannot be read: %s", setting, path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        err = rl_fail(e, RL_EIO, "token", "%s '%.200s' cannot be read: it is no file", setting, path);
+    else if (!(*text = malloc(most + 2)))
+        err = rl_fail(e, RL_ENOMEM, "token", "out of memory");
+    else if ((got = read_all(fd, *text, most + 1)) < 0)
+        err = rl_fail(e, RL_EIO, "token", "%s '%.200s' cannot be read: %s", setting, path, strerror(errno));
+    else if ((size_t)got > most)
+        err = rl_fail(e, RL_ERANGE, "token", "%s '%.200s' is larger than %zu KiB", setting, path, most / 1024);
+    if (fd >= 0)
+        close(fd);
+    if (err == RL_OK) {
+        *n = (size_t)got;
+        (*text)[*n] = 0;
+    } else if (*text) {
+        explicit_bzero(*text, most + 2);
+        free(*text);
+        *text = NULL;
+    }
+    return err;
+}
+
 /* The platform replaces the file before its token ends. */
 static rl_err read_federated(const char *path, rl_buf *out, rl_error *e)
 {
-    struct stat st;
-    char *text = NULL;
-    ssize_t n = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (text = malloc(TOKEN_FILE_MAX)))
-        n = read(fd, text, TOKEN_FILE_MAX);
-    rl_err err = n < 0 ? rl_fail(e, RL_EIO, "token", "AZURE_FEDERATED_TOKEN_FILE '%.200s' cannot be read: %s", path,
-                                 fd < 0 ? strerror(errno) : "it is no file")
-                       : RL_OK;
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
-        n--;
-    if (err == RL_OK && (n <= 0 || n == TOKEN_FILE_MAX))
-        err = rl_fail(e, RL_EINVAL, "token", "AZURE_FEDERATED_TOKEN_FILE '%.200s' holds no token", path);
-    if (err == RL_OK)
-        err = rl_buf_append(out, text, (size_t)n);
-    if (err == RL_OK)
-        err = rl_buf_append(out, "", 1);
-    if (err == RL_OK && !rl_token_is_usable((char *)out->p))
-        err = rl_fail(e, RL_EINVAL, "token", "AZURE_FEDERATED_TOKEN_FILE '%.200s' holds no token", path);
-    if (text)
-        explicit_bzero(text, TOKEN_FILE_MAX);
+    char *text;
+    size_t n, end;
+    RL_TRY(rl_login_file("AZURE_FEDERATED_TOKEN_FILE", path, TOKEN_FILE_MAX, &text, &n, e));
+    for (end = n; end > 0 && strchr("\r\n ", text[end - 1]) && text[end - 1];)
+        text[--end] = 0;
+    rl_err err = memchr(text, 0, end) || !rl_token_is_usable(text)
+                     ? rl_fail(e, RL_EINVAL, "token", "AZURE_FEDERATED_TOKEN_FILE '%.200s' holds no token", path)
+                     : rl_buf_append(out, text, end + 1);
+    explicit_bzero(text, n);
     free(text);
-    if (fd >= 0)
-        close(fd);
     return err;
 }
 
@@ -312,6 +338,13 @@ static const char *advice(long long number)
     }
 }
 
+/* A metadata service says 404 and 410 while it is updated. RFC 6749 §4.1.2.1 has the two names. */
+static bool is_passing(long status, bool identity, const char *name)
+{
+    return status == 429 || status >= 500 || (identity && (status == 404 || status == 410)) ||
+           (name && (strcmp(name, "temporarily_unavailable") == 0 || strcmp(name, "server_error") == 0));
+}
+
 /* RFC 6749 §5.2: only the error's name and Entra's number are repeated; the description is free text. */
 rl_err rl_login_refused(long status, rl_span body, rl_login login, rl_error *e)
 {
@@ -320,17 +353,19 @@ rl_err rl_login_refused(long status, rl_span body, rl_login login, rl_error *e)
     rl_json_parse(body, ANSWER_MAX, &root, NULL);
     const char *name = rl_json_str(root, "error");
     long long code = json_integer_value(json_array_get(json_object_get(root, "error_codes"), 0));
+    rl_err err = is_passing(status, identity, name) ? RL_EBUSY : RL_EDENIED;
+    const char *passes = err == RL_EBUSY ? ": it passes by itself" : "";
     if (code)
-        rl_fail(e, RL_EDENIED, "token", "the token endpoint answered %ld: %.60s (AADSTS%lld)%s", status,
-                name ? name : "", code, advice(code));
+        rl_fail(e, err, "token", "the token endpoint answered %ld: %.60s (AADSTS%lld)%s%s", status, name ? name : "",
+                code, advice(code), passes);
     else if (identity && status == 400)
         rl_fail(e, RL_EDENIED, "token",
                 "the managed identity's endpoint answered 400%s%.60s: is an identity assigned to this machine, and is "
                 "AZURE_CLIENT_ID that of a user-assigned one?",
                 name ? ": " : "", name ? name : "");
     else
-        rl_fail(e, RL_EDENIED, "token", "the token endpoint answered %ld%s%.60s", status, name ? ": " : "",
-                name ? name : "");
+        rl_fail(e, err, "token", "the token endpoint answered %ld%s%.60s%s", status, name ? ": " : "", name ? name : "",
+                passes);
     json_decref(root);
-    return RL_EDENIED;
+    return err;
 }

@@ -36,8 +36,12 @@ rl_err rl_login_assertion(const rl_settings *s, const char *audience, int64_t no
 /* An answer with status 200: the token (malloced) and how many seconds it lives. `date`: the answer's Date header, or
  * our own clock. RL_EBADMSG when there is no usable one. */
 rl_err rl_login_read(rl_span body, int64_t date, char **token, int64_t *life_s, rl_error *e);
-/* Fills `e` with what the endpoint's refusal says and what to do. RL_EDENIED. */
+/* Fills `e` with what the endpoint's refusal says and what to do. RL_EBUSY: it passes by itself; else RL_EDENIED. */
 rl_err rl_login_refused(long status, rl_span body, rl_login login, rl_error *e);
+
+/* A file that the setting names, at most `most` octets and a regular one, whole and with a NUL behind it: malloced, the
+ * caller wipes and frees. RL_EIO, RL_ERANGE, with the setting and the path in `e`. */
+rl_err rl_login_file(const char *setting, const char *path, size_t most, char **text, size_t *n, rl_error *e);
 
 /* ---- for whoever asks for a token ---- */
 /* application/x-www-form-urlencoded; also right for one segment of a path. Appends. */

@@ -55,6 +55,8 @@ static void what_passes_by_itself_is_said_to(void **state)
                   ADVISES("Jamf Pro limits how often", "interval"));
     assert_advice((rl_failure){.kind = RL_FAILED_STATUS, .status = 410, .upstream = RL_UPSTREAM_GRAPH},
                   ADVISES("compared as a whole"));
+    assert_advice((rl_failure){.kind = RL_FAILED_WAITING, .upstream = RL_UPSTREAM_GRAPH},
+                  ADVISES("Nothing to do", "if it lasts", "Entra ID"));
 }
 
 static void what_is_in_the_way_is_named(void **state)
