@@ -1,123 +1,79 @@
-/* The ZIP format (PKWARE APPNOTE.TXT, §4.3): its end has the place of the directory, that the place of each file. */
+/* By libzip, from memory; it compares each file with its checksum. */
 #include "sync/unzip.h"
 
 #include <string.h>
-#include <zlib.h>
+#include <strings.h>
+#include <zip.h>
 
-enum { END_SIZE = 22, ENTRY_SIZE = 46, LOCAL_SIZE = 30, COMMENT_MAX = 65535 };
-enum { FLAG_ENCRYPTED = 1, METHOD_STORED = 0, METHOD_DEFLATED = 8 };
-
-static rl_err wrong(rl_error *e, const char *what)
+static rl_err wrong(rl_error *e, zip_error_t *why)
 {
-    return rl_fail(e, RL_EBADMSG, "zip", "the archive %s", what);
+    rl_err err = zip_error_code_zip(why) == ZIP_ER_MEMORY ? RL_ENOMEM : RL_EBADMSG;
+    return rl_fail(e, err, "zip", "the archive cannot be read: %s", zip_error_strerror(why));
 }
 
-static rl_err piece(rl_span all, size_t from, size_t n, rl_span *out)
+static bool ends_in(const char *name, const char *suffix)
 {
-    rl_span skipped;
-    RL_TRY(rl_span_take(&all, from, &skipped));
-    return rl_span_take(&all, n, out);
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcasecmp(name + n - m, suffix) == 0;
 }
 
-/* Little-endian, inside a piece that is long enough. */
-static uint32_t number(rl_span s, size_t at, unsigned octets)
+static rl_err find(zip_t *archive, const char *suffix, zip_stat_t *found, rl_error *e)
 {
-    uint32_t v = 0;
-    while (octets-- > 0)
-        v = v << 8 | s.p[at + octets];
-    return v;
-}
-
-/* §4.3.16: behind it there is a comment at most. */
-static rl_err find_end(rl_span archive, rl_span *end, rl_error *e)
-{
-    static const uint8_t mark[] = {'P', 'K', 5, 6};
-    for (size_t back = END_SIZE; back <= archive.n && back <= END_SIZE + COMMENT_MAX; back++)
-        if (piece(archive, archive.n - back, END_SIZE, end) == RL_OK && memcmp(end->p, mark, sizeof(mark)) == 0)
+    for (zip_int64_t i = 0; i < zip_get_num_entries(archive, 0); i++) {
+        if (zip_stat_index(archive, (zip_uint64_t)i, 0, found) != 0)
+            return wrong(e, zip_get_error(archive));
+        if (ends_in(found->name, suffix))
             return RL_OK;
-    return wrong(e, "is none");
-}
-
-static bool ends_in(rl_span name, const char *suffix)
-{
-    rl_span s = rl_span_str(suffix), tail;
-    return name.n >= s.n && piece(name, name.n - s.n, s.n, &tail) == RL_OK && rl_span_ieq(tail, s);
-}
-
-/* §4.3.12 */
-static rl_err find_entry(rl_span archive, const char *suffix, rl_span *entry, rl_error *e)
-{
-    static const uint8_t mark[] = {'P', 'K', 1, 2};
-    rl_span end, name;
-    RL_TRY(find_end(archive, &end, e));
-    size_t at = number(end, 16, 4);
-    for (uint32_t left = number(end, 10, 2); left > 0; left--) {
-        if (piece(archive, at, ENTRY_SIZE, entry) != RL_OK || memcmp(entry->p, mark, sizeof(mark)) != 0 ||
-            piece(archive, at + ENTRY_SIZE, number(*entry, 28, 2), &name) != RL_OK)
-            return wrong(e, "has a directory that is not whole");
-        if (ends_in(name, suffix))
-            return RL_OK;
-        at += ENTRY_SIZE + number(*entry, 28, 2) + number(*entry, 30, 2) + number(*entry, 32, 2);
     }
     return rl_fail(e, RL_EBADMSG, "zip", "the archive has no file *%s", suffix);
 }
 
-/* §4.3.7 */
-static rl_err find_content(rl_span archive, rl_span entry, rl_span *content, rl_error *e)
-{
-    static const uint8_t mark[] = {'P', 'K', 3, 4};
-    const size_t at = number(entry, 42, 4);
-    rl_span local;
-    if (piece(archive, at, LOCAL_SIZE, &local) != RL_OK || memcmp(local.p, mark, sizeof(mark)) != 0 ||
-        piece(archive, at + LOCAL_SIZE + number(local, 26, 2) + number(local, 28, 2), number(entry, 20, 4), content) !=
-            RL_OK)
-        return wrong(e, "is not whole");
-    return RL_OK;
-}
-
-/* RFC 1951; `n` octets come out, or it is wrong. */
-static rl_err inflate_all(rl_span content, size_t n, rl_buf *out, rl_error *e)
+/* The size is what the archive says; no more than that comes out. */
+static rl_err read_all(zip_t *archive, const zip_stat_t *found, rl_buf *out, rl_error *e)
 {
     uint8_t chunk[16 * 1024];
-    z_stream z = {.next_in = (uint8_t *)(uintptr_t)content.p, .avail_in = (uInt)content.n};
-    size_t from = out->n;
-    rl_err err = inflateInit2(&z, -MAX_WBITS) == Z_OK ? RL_OK : RL_ENOMEM;
-    int rc = Z_OK;
-    while (err == RL_OK && rc == Z_OK) {
-        z.next_out = chunk;
-        z.avail_out = sizeof(chunk);
-        rc = inflate(&z, Z_NO_FLUSH);
-        size_t made = sizeof(chunk) - z.avail_out;
-        if ((rc != Z_OK && rc != Z_STREAM_END) || out->n - from + made > n)
-            err = RL_EBADMSG;
-        else
-            err = rl_buf_append(out, chunk, made);
+    zip_uint64_t left = found->size;
+    zip_int64_t got;
+    zip_file_t *file = zip_fopen_index(archive, found->index, 0);
+    if (!file)
+        return wrong(e, zip_get_error(archive));
+    rl_err err = RL_OK;
+    while (err == RL_OK && (got = zip_fread(file, chunk, sizeof(chunk))) > 0) {
+        err = (zip_uint64_t)got <= left ? rl_buf_append(out, chunk, (size_t)got) : RL_EBADMSG;
+        left -= (zip_uint64_t)got;
     }
-    inflateEnd(&z);
-    if (err == RL_ENOMEM)
-        return rl_fail(e, RL_ENOMEM, "zip", "out of memory");
-    return err == RL_OK && out->n - from == n ? RL_OK : wrong(e, "has a file that cannot be unpacked");
+    if (err == RL_OK && got < 0)
+        err = wrong(e, zip_file_get_error(file));
+    else if (err != RL_OK || left > 0)
+        err = rl_fail(e, err == RL_OK ? RL_EBADMSG : err, "zip", "the archive's file is not as long as it says");
+    zip_fclose(file);
+    return err;
+}
+
+static rl_err unpack(zip_t *archive, const char *suffix, size_t limit, rl_buf *out, rl_error *e)
+{
+    zip_stat_t found;
+    RL_TRY(find(archive, suffix, &found, e));
+    if (found.encryption_method != ZIP_EM_NONE || !zip_compression_method_supported(found.comp_method, 0))
+        return rl_fail(e, RL_EUNSUPPORTED, "zip", "the archive's file is encrypted, or packed by method %d",
+                       found.comp_method);
+    if (found.size > limit)
+        return rl_fail(e, RL_ERANGE, "zip", "the archive's file has %llu octets, more than the %zu allowed",
+                       (unsigned long long)found.size, limit);
+    return read_all(archive, &found, out, e);
 }
 
 rl_err rl_unzip(rl_span archive, const char *suffix, size_t limit, rl_buf *out, rl_error *e)
 {
-    rl_span entry, content;
-    size_t from = out->n;
-    RL_TRY(find_entry(archive, suffix, &entry, e));
-    uint32_t method = number(entry, 10, 2);
-    size_t n = number(entry, 24, 4);
-    if (number(entry, 8, 2) & FLAG_ENCRYPTED || (method != METHOD_STORED && method != METHOD_DEFLATED))
-        return rl_fail(e, RL_EUNSUPPORTED, "zip", "the archive's file is encrypted, or packed by method %u", method);
-    if (n > limit)
-        return rl_fail(e, RL_ERANGE, "zip", "the archive's file has %zu octets, more than the %zu allowed", n, limit);
-    RL_TRY(find_content(archive, entry, &content, e));
-    if (method == METHOD_DEFLATED)
-        RL_TRY(inflate_all(content, n, out, e));
-    else if (content.n != n)
-        return wrong(e, "has a file of another size than it says");
-    else if (rl_buf_append(out, content.p, content.n) != RL_OK)
-        return rl_fail(e, RL_ENOMEM, "zip", "out of memory");
-    if (crc32_z(0, out->p + from, out->n - from) != number(entry, 16, 4))
-        return wrong(e, "has a file that is not what was packed");
-    return RL_OK;
+    zip_error_t why;
+    zip_error_init(&why);
+    zip_source_t *source = zip_source_buffer_create(archive.p, archive.n, 0, &why);
+    zip_t *zip = source ? zip_open_from_source(source, ZIP_RDONLY | ZIP_CHECKCONS, &why) : NULL;
+    rl_err err = zip ? unpack(zip, suffix, limit, out, e) : wrong(e, &why);
+    if (zip)
+        zip_discard(zip);
+    else
+        zip_source_free(source);
+    zip_error_fini(&why);
+    return err;
 }
