@@ -74,9 +74,13 @@ def test_certificates_of_a_subordinate_ca_renew_nothing(server, signer, tmp_path
     sub = x509.load_pem_x509_certificate(server.control("sign", csr=csr, profile="subca", **{"any-name": True, "eku": ["clientAuth"]})["certificate"].encode())
     leaf = issue_below(sub.subject, key, "victim", signer.key, victim.serial_number)
     lie = issue_below(server.ca.subject, key, "victim", signer.key, victim.serial_number)
-    for certificate in (leaf, lie):
-        refused_by_scep(server, Signer(signer.key, certificate), "victim")
-        refused_by_est(server, tmp_path, certificate, signer.key, "victim")
+    for imported in (False, True):  # then it is an issuer that is answered for
+        for certificate in (leaf, lie):
+            refused_by_scep(server, Signer(signer.key, certificate), "victim")
+            refused_by_est(server, tmp_path, certificate, signer.key, "victim")
+        if not imported:
+            (tmp_path / "both.pem").write_bytes(sub.public_bytes(PEM) + leaf.public_bytes(PEM))
+            server.cli("import", str(tmp_path / "both.pem"))
     refused_by_scep(server, Signer(key, sub), "Sub CA")
     refused_by_est(server, tmp_path, sub, key, "Sub CA")
 

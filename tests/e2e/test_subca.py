@@ -148,6 +148,18 @@ def test_it_is_answered_for_and_revoked_like_any_other(server, tmp_path):
     eventually(is_listed, "the published list has it")
 
 
+def test_what_it_certifies_is_answered_for_after_an_import(server, tmp_path):
+    """As with any other CA: its own certificate stays what it is, and it has to certify our responder."""
+    sub = SubCa(server, tmp_path, "Imported Sub CA", "--permit", "dns:example.com")
+    leaf = sub.issue("DNS:example.com")
+    server.cli("import", str(sub.cert), leaf)
+    assert "CN=Imported Sub CA" in server.cli("issuers").stdout
+    serial = "%X" % x509.load_pem_x509_certificate(pathlib.Path(leaf).read_bytes()).serial_number
+    assert server.control("show", serial=serial)["status"] == "good"
+    assert server.control("show", serial="%X" % sub.certificate.serial_number)["profile"] == "subca"
+    assert openssl_ocsp(server, sub.certificate, tmp_path) == "good"
+
+
 def test_a_key_and_a_ca_by_form(server, tmp_path):
     server.cli("issue", "--profile", "subca", "--cn", "Form Sub CA", "--key", "ec-p384", "--permit", "dns:example.com", "--key-out",
                str(tmp_path / "sub.key"), "--out", str(tmp_path / "sub.pem"))
