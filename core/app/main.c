@@ -26,12 +26,10 @@ static const cli_option config_options[] = {
         "path-length", "N", "subca: how many CAs may follow below it (default 0)"                                      \
     }
 #define SUBCA_HELP                                                                                                     \
-    "A subordinate CA (subca) signs certificates itself, which clients of this CA then trust: so it is to be said "    \
-    "for\n"                                                                                                            \
+    "A subordinate CA (subca) signs certificates itself, which clients of this CA then trust: so it gets told for\n"   \
     "which names. Of DNS names, IPv4 addresses, IPv6 addresses and mail addresses, those kinds of which nothing is\n"  \
-    "permitted are shut. Names of users (UPN) cannot be constrained: give clientAuth only to a CA that you would "     \
-    "trust\n"                                                                                                          \
-    "with any of them.\n"
+    "permitted are shut. Names of users (UPN) cannot be constrained: give clientAuth only to a CA that may have any\n" \
+    "of them.\n"
 static const cli_option issue_options[] = {
     {"profile", "NAME", PROFILES},
     {"cn", "NAME", "common name of the subject"},
