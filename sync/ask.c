@@ -46,8 +46,8 @@ static rl_err start_call(rl_graph_ask *a, const char *token, rl_error *e)
     const rl_settings *settings = a->source->sync->settings;
     char id[RL_HTTP_REQUEST_ID];
     rl_http_request_id(id);
-    const char *const headers[] = {"Accept: application/json", id, a->body ? "Content-Type: application/json" : NULL,
-                                   NULL};
+    const char *const headers[] = {"Accept: application/json", id,
+                                   a->body ? "Content-Type: application/json" : "Prefer: odata.maxpagesize=999", NULL};
     const rl_http_call_options o = {.method = a->method,
                                     .url = a->url,
                                     .headers = headers,

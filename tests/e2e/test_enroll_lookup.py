@@ -198,13 +198,22 @@ def test_a_directory_that_cannot_be_asked(world, graph, signer, tmp_path, switch
         else:
             refused(enroll(server, signer, NOBODY), AWAY)
             answer = est(server, "static-aad/simpleenroll", tmp_path, lines(csr_der(client_key(), NOBODY)), AAD_CHALLENGE)
-            assert answer.status == 503
+            assert answer.status == 503 and answer.headers["retry-after"]
             graph.clear()
             graph.add("devices", "here", deviceId=NOBODY)
             eventually(lambda: enroll(server, signer, NOBODY).pki_status == "SUCCESS", "and then it can")
         issued(enroll(server, signer, device["deviceId"]))
         graph.clear()
         server.stop()
+
+
+def test_a_permission_that_lacks_for_intune_holds_back_nobody_in_entra(world, graph, signer):
+    """Of one that Entra ID does not have it is not known then whether it exists."""
+    server = world(**REQUIRE)
+    graph.switch("fail", {"status": 403, "code": "Forbidden"}, on="managedDevices.one")
+    for i in range(5):
+        refused(enroll(server, signer, NOBODY), AWAY)
+        issued(enroll(server, signer, graph.add("devices", "pc-%d" % i)["deviceId"]))
 
 
 def test_it_waits_no_longer_than_it_may(world, graph, signer):

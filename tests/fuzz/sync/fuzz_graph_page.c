@@ -8,11 +8,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Devices by delta query; managed devices, risky users and certificates by list. */
+/* Devices by delta query; managed devices, risky users, certificates and profiles by list. */
 static const rl_graph_shape shapes[] = {{.name = "deviceId"},
                                         {.name = "azureADDeviceId", .listing = true},
                                         {.listing = true},
-                                        {.listing = true, .certificates = true}};
+                                        {.listing = true, .certificates = true},
+                                        {.name = "@odata.type", .listing = true, .verbatim = true}};
 
 static void check_link(const char *link)
 {

@@ -355,6 +355,25 @@ static void test_an_empty_directory_that_was_never_otherwise_is_fine(void **stat
     assert_int_equal(try_page(s, full_last_page, "", &job), RL_OK);
 }
 
+/* It was looked up while the round was under way, which need not list it; and does not count as listed by it. */
+static void test_what_was_looked_up_outlives_one_full_round(void **state)
+{
+    rl_store *s = ((folder_store *)*state)->store;
+    struct step looked_up = {RL_ENTRA_DEVICE, false, false, RL_GENERATION_LOOKED_UP}, later = full_last_page;
+    rl_page_job job;
+    three_devices(s);
+    issue_for_device(s, 9, "dev-9");
+    page(s, looked_up, "{\"id\":\"o9\",\"deviceId\":\"dev-9\",\"accountEnabled\":true}");
+    assert_bound(s, 9, RL_SOURCE_ENTRA_DEVICE, "o9");
+    assert_int_equal(try_page(s, full_last_page, "", &job), RL_EDENIED);
+    assert_true(job.empty);
+    assert_int_equal(page(s, full_last_page, "{\"id\":\"o1\"},{\"id\":\"o2\"},{\"id\":\"o3\"}"), 0);
+    assert_status(s, 9, "good");
+    later.generation++;
+    assert_int_equal(page(s, later, "{\"id\":\"o1\"},{\"id\":\"o2\"},{\"id\":\"o3\"}"), 1);
+    assert_status(s, 9, "revoked");
+}
+
 static void test_ten_thousand_objects_in_one_page(void **state)
 {
     rl_store *s = ((folder_store *)*state)->store;
@@ -390,6 +409,7 @@ int main(void)
         STORE_TEST(test_a_full_round_touches_only_its_own_source),
         STORE_TEST(test_a_full_round_that_lists_nothing_is_refused_whole),
         STORE_TEST(test_an_empty_directory_that_was_never_otherwise_is_fine),
+        STORE_TEST(test_what_was_looked_up_outlives_one_full_round),
         STORE_TEST(test_ten_thousand_objects_in_one_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
