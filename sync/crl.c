@@ -69,7 +69,7 @@ static void begin(rl_sync_source *source)
     const char *headers[4] = {"Accept: application/pkix-crl, */*"};
     size_t n = 1;
     rl_error e = {0};
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     source->full = source->restart;
     if (source->restart)
         s->applied = (struct validators){0};

@@ -138,7 +138,7 @@ static rl_err choose_round(graph_source *s)
     s->first = full_is_due(s);
     s->base.full = s->first || (!s->cursor.complete && s->cursor.full);
     s->generation = choose_generation(s);
-    s->base.pages = s->base.objects = s->base.changed = 0;
+    s->base.objects = s->base.changed = 0;
     s->token_retried = false;
     RL_TRY(s->first ? initial_link(s) : set_text(&s->link, s->cursor.link));
     rl_trail_clear(&s->trail);

@@ -347,7 +347,7 @@ static void go_on(guard *g)
 static void begin(rl_sync_source *source)
 {
     guard *g = (guard *)source;
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     source->full = false;
     g->searched = false;
     go_on(g);

@@ -127,7 +127,7 @@ static void begin(rl_sync_source *source)
         return;
     }
     source->full = true;
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     s->generation = s->cursor.generation + 1;
     s->step = ASK_PAGE;
     s->page_number = 0;

@@ -213,7 +213,7 @@ static void begin(rl_sync_source *source)
     requests_source *s = (requests_source *)source;
     rl_error e = {0};
     source->full = source->restart = false;
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     s->downloaded = s->more = false;
     if (is_another_tenant(s))
         fail(s, "the requests that are known are another tenant's: a data folder follows one tenant", -1);

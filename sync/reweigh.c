@@ -101,7 +101,7 @@ static void compare_directories(const rl_sync *sync)
 static void begin(rl_sync_source *source)
 {
     reweigh *r = (reweigh *)source;
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     source->full = source->restart || !is_weighed(r);
     if (!source->full) {
         rl_source_done(source, rl_wall_s());

@@ -70,7 +70,7 @@ struct rl_sync_source {
 
     /* The round, for the log; begin resets them. */
     bool full;
-    uint64_t pages, objects, changed;
+    uint64_t objects, changed;
 
     struct {
         rl_metric *objects, *changes, *failures, *requests[RL_STATUS_CLASSES];

@@ -63,7 +63,7 @@ static step next_step(subscription *s)
 static void begin(rl_sync_source *source)
 {
     subscription *s = (subscription *)source;
-    source->pages = source->objects = source->changed = 0;
+    source->objects = source->changed = 0;
     source->full = false;
     s->token_retried = false;
     if (read_stored(s) != RL_OK) {

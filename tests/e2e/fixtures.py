@@ -98,3 +98,29 @@ def module_server(templates, tmp_path_factory):
     yield server
     server.stop()
     shutil.rmtree(parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def watching(templates, tmp_path_factory):
+    """watching(NAME="value", …): a server and the Graph fake that it watches, for the tests of a module; `before(graph)` is
+    called before the server starts. At the end the fake must have nothing to complain about."""
+    with contextlib.ExitStack() as stack:
+        def start(before=None, **settings):
+            parent = tmp_path_factory.mktemp("watching")
+            stack.callback(shutil.rmtree, parent, ignore_errors=True)
+            shutil.copytree(templates("ec-p256"), parent / "data")
+            (parent / "data").chmod(0o700)
+            graph = Remote()
+            stack.callback(graph.stop)
+            if before:
+                before(graph)
+            server = Revline(parent / "data", graph_settings(graph, **settings)).start()
+
+            def stop():
+                server.stop()
+                assert graph.violations() == []
+
+            stack.callback(stop)
+            return server, graph
+
+        yield start

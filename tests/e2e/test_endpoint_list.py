@@ -1,12 +1,11 @@
 """Intune's list of certificates: what it says to be revoked is, for good; and what else is in it, or wrong with it, does nothing."""
 
 import hashlib
-import shutil
 import time
 
 import pytest
 from cryptography import x509
-from harness import DER, OcspClient, Remote, Revline, eventually, graph_settings, ocsp_request, openssl_ocsp
+from harness import DER, OcspClient, eventually, ocsp_request, openssl_ocsp
 
 LISTED = {"REVLINE_DEVICE_DIRECTORY": "AADAndIntuneAndEndpointlist", "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL": "100ms"}
 COLLECTION = "certificateStates"
@@ -30,19 +29,11 @@ def catch_up(server):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("listed") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    server = Revline(folder, graph_settings(graph, **LISTED)).start()
+def shared(watching):
+    server, graph = watching(**LISTED)
     device = graph.add("devices", "pc")
     catch_up(server)
-    yield server, graph, device
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    return server, graph, device
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 what another says; the list of all profiles is test_endpoint_list.py's."""
 
 import hashlib
-import shutil
 
 import pytest
-from harness import DER, Remote, Revline, eventually, graph_settings
+from harness import DER, eventually
 
 PROFILES, REPORT = "endpoint-profiles", "endpoint-report"
 LISTED = {"REVLINE_DEVICE_DIRECTORY": "AADAndIntuneAndEndpointlist", "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL": "100ms",
@@ -37,19 +36,11 @@ def fails(server, source, times=2):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lists") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    server = Revline(folder, graph_settings(graph, **LISTED)).start()
+def shared(watching):
+    server, graph = watching(**LISTED)
     device = graph.add("devices", "pc")
     server.sync_round()
-    yield server, graph, device
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    return server, graph, device
 
 
 @pytest.fixture

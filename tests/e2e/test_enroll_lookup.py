@@ -1,12 +1,11 @@
 """REVLINE_ENROLL_LOOKUP: an enrollment looks an object up that no source has seen yet. The sources rest for an hour after their first
 round, so whatever is known after that was looked up."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import scep_client
-from harness import (AAD_CHALLENGE, JAMF_CHALLENGE, Remote, Revline, eventually, fake_intune, graph_settings, jamf_settings)
+from harness import AAD_CHALLENGE, JAMF_CHALLENGE, eventually, fake_intune, jamf_settings
 from test_est import EST, client_key, csr_der, est, lines, serial_of
 
 RESTS = {"REVLINE_SYNC_ENTRA_INTERVAL": "1h", "REVLINE_SYNC_INTUNE_INTERVAL": "1h", "REVLINE_SYNC_JAMF_INTERVAL": "1h"}
@@ -53,19 +52,14 @@ def world(graph, synced):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lookup") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    for collection in ("devices", "users", "managedDevices"):
-        graph.add(collection, "another")
-    server = Revline(folder, graph_settings(graph, **{**PREFER, **EST})).start()
+def shared(watching):
+    def fill(graph):
+        for collection in ("devices", "users", "managedDevices"):
+            graph.add(collection, "another")
+
+    server, graph = watching(fill, **{**PREFER, **EST})
     eventually(lambda: all(s["rounds"] for s in server.sync().values()), "the first rounds")
-    yield server, graph
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
+    return server, graph
 
 
 @pytest.fixture

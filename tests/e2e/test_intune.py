@@ -2,11 +2,10 @@
 
 import datetime
 import re
-import shutil
 
 import pytest
 import scep_client
-from harness import AAD_CHALLENGE, CommandFailed, Remote, Revline, eventually, graph_settings, openssl_ocsp
+from harness import AAD_CHALLENGE, CommandFailed, eventually, openssl_ocsp
 
 QUICK = {"REVLINE_SYNC_INTUNE_INTERVAL": "100ms", "REVLINE_SYNC_USER_RISK_INTERVAL": "100ms", "REVLINE_COMPLIANCE_CHECK": "always",
          "REVLINE_COMPLIANCE_BOOTSTRAP": "0", "REVLINE_USER_RISK_CHECK": "always"}
@@ -47,17 +46,8 @@ def fleet(graph, synced):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("intune") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    server = Revline(folder, graph_settings(graph, **QUICK)).start()
-    yield server, graph
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
-    shutil.rmtree(folder.parent, ignore_errors=True)
+def shared(watching):
+    return watching(**QUICK)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Intune's requests to revoke: each is carried out and answered, once in effect, whatever happens on the way."""
 
-import shutil
 
 import pytest
-from harness import Remote, Revline, eventually, graph_settings, openssl_ocsp
+from harness import Remote, eventually, openssl_ocsp
 
 ASKED = {"REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL": "100ms"}
 SOURCE = "revocation-requests"
@@ -28,17 +27,8 @@ def code(graph, context):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("requests") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    server = Revline(folder, graph_settings(graph, **ASKED)).start()
-    yield server, graph
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
-    shutil.rmtree(folder.parent, ignore_errors=True)
+def shared(watching):
+    return watching(**ASKED)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """The fake Graph misbehaves: no certificate may change by a lie, and afterwards sync recovers and converges."""
 
 import json
-import shutil
 
 import pytest
-from harness import Remote, Revline, eventually, graph_settings
+from harness import Remote, eventually
 
 
 class Fleet:
@@ -61,20 +60,13 @@ def fleet(graph, synced):
 
 
 @pytest.fixture(scope="module")
-def shared(templates, tmp_path_factory):
+def shared(watching):
     """One fake and one server for most tests; each test has a fleet of its own there, and leaves no switch on."""
-    folder = tmp_path_factory.mktemp("sync") / "data"
-    shutil.copytree(templates("ec-p256"), folder)
-    folder.chmod(0o700)
-    graph = Remote()
-    for collection in ("devices", "users"):
-        graph.bulk(collection, 6, "always there")
-    server = Revline(folder, graph_settings(graph)).start()
-    yield server, graph
-    server.stop()
-    assert graph.violations() == []
-    graph.stop()
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    def fill(graph):
+        for collection in ("devices", "users"):
+            graph.bulk(collection, 6, "always there")
+
+    return watching(fill)
 
 
 @pytest.fixture
