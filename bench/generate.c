@@ -15,12 +15,14 @@
 
 #include "base/clock.h"
 #include "ca/ca.h"
+#include "device.h"
 
 enum { BATCH = 4096, NONCE_OCTETS = 32, REPORT_EVERY = 1000000 };
 
 static struct {
     char *data, *out;
     uint64_t certificates, requests;
+    bool bound;
 } opt = {.data = "data", .out = ".", .certificates = 1000, .requests = 100000};
 
 static void die(const char *what, const char *why)
@@ -46,6 +48,7 @@ struct pattern {
 
 struct batch {
     struct pattern *pattern;
+    uint64_t first; /* the number of the first certificate */
     size_t n;
     rl_serial serials[BATCH];
 };
@@ -81,6 +84,16 @@ static void make_pattern(rl_store *store, rl_ca *ca, struct pattern *p)
     X509_REQ_free(request.csr);
 }
 
+/* To the device with the certificate's number, which no directory has told of yet. */
+static void bind_to_device(rl_cert_record *record, uint64_t number)
+{
+    rl_binding *b = &record->bindings[0];
+    b->source = RL_SOURCE_ENTRA_DEVICE_NAME;
+    device_guid(number, DEVICE_ID, b->id);
+    b->id[DEVICE_GUID] = 0;
+    record->bindings_n = 1;
+}
+
 /* As issuing does: the certificate and an entry for people. */
 static rl_err add_batch(rl_store_txn *t, void *arg, rl_error *e)
 {
@@ -92,6 +105,8 @@ static rl_err add_batch(rl_store_txn *t, void *arg, rl_error *e)
         memcpy(id.serial, b->serials[i].b, id.serial_n);
         memcpy(p->serial_in_der, b->serials[i].b, id.serial_n);
         rl_serial_text(&b->serials[i], text);
+        if (opt.bound)
+            bind_to_device(&p->record, b->first + i);
         rl_err err = rl_txn_add_cert(t, &id, &p->record, rl_buf_span(&p->der), "bench");
         if (err == RL_OK)
             err = rl_txn_audit(t, "bench", "cert.issue", text);
@@ -254,6 +269,7 @@ static void fill(rl_store *store, rl_ca *ca)
     make_pattern(store, ca, &p);
     b.pattern = &p;
     for (uint64_t done = 0; done < opt.certificates; done += b.n) {
+        b.first = done;
         b.n = opt.certificates - done < BATCH ? (size_t)(opt.certificates - done) : BATCH;
         for (size_t i = 0; i < b.n; i++)
             check(rl_serial_random(&b.serials[i]), "serial number", NULL);
@@ -276,6 +292,7 @@ static const char help[] =
     "  --data DIR          Revline's data folder; made, with an EC P-256 CA, when there is none (data)\n"
     "  --certificates N    to be added (1000)\n"
     "  --requests N        for how many of them requests are written, at most (100000)\n"
+    "  --bound             each to a device of its own, those that bench_upstream knows\n"
     "  --out DIR           where post.req, get.req, nonce.req, ca.pem and index.txt go (.)\n\n"
     "A certificate takes about 600 octets of disk. No server may have the folder open.\n";
 
@@ -290,10 +307,13 @@ static uint64_t number(const char *text)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"data", required_argument, NULL, 'd'},     {"certificates", required_argument, NULL, 'c'},
-        {"requests", required_argument, NULL, 'r'}, {"out", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},           {0}};
+    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                            {"certificates", required_argument, NULL, 'c'},
+                                            {"requests", required_argument, NULL, 'r'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"bound", no_argument, NULL, 'b'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 'd')
             opt.data = optarg;
@@ -303,6 +323,8 @@ static void parse(int argc, char **argv)
             opt.certificates = number(optarg);
         else if (o == 'r')
             opt.requests = number(optarg);
+        else if (o == 'b')
+            opt.bound = true;
         else {
             fputs(help, o == 'h' ? stdout : stderr);
             exit(o == 'h' ? 0 : 2);

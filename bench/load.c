@@ -177,6 +177,7 @@ static const char help[] =
     "  --threads N         workers that share the connections (1)\n"
     "  --seconds S         measured time (3)\n"
     "  --warmup S          time before it that is not counted (0.5)\n"
+    "  --pause MS          time between a connection's answer and its next request, for a low load (0)\n"
     "  --seed N            of the random draws (1)\n"
     "  --tls               over TLS, whatever the server's certificate\n"
     "  --once              every request of the file once, in order, instead of measuring for a time\n"
@@ -198,11 +199,23 @@ static unsigned number(const char *text, unsigned min, unsigned max)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},    {"requests", 1, 0, 'r'}, {"connections", 1, 0, 'c'},
-        {"pipeline", 1, 0, 'l'}, {"threads", 1, 0, 't'}, {"seconds", 1, 0, 's'},  {"warmup", 1, 0, 'w'},
-        {"seed", 1, 0, 'x'},     {"tls", 0, 0, 'e'},     {"once", 0, 0, 'o'},     {"answer-of", 1, 0, 'a'},
-        {"pid", 1, 0, 'i'},      {"json", 0, 0, 'j'},    {"help", 0, 0, '?'},     {0, 0, 0, 0}};
+    static const struct option names[] = {{"host", 1, 0, 'h'},
+                                          {"port", 1, 0, 'p'},
+                                          {"requests", 1, 0, 'r'},
+                                          {"connections", 1, 0, 'c'},
+                                          {"pipeline", 1, 0, 'l'},
+                                          {"threads", 1, 0, 't'},
+                                          {"seconds", 1, 0, 's'},
+                                          {"warmup", 1, 0, 'w'},
+                                          {"seed", 1, 0, 'x'},
+                                          {"pause", 1, 0, 'u'},
+                                          {"tls", 0, 0, 'e'},
+                                          {"once", 0, 0, 'o'},
+                                          {"answer-of", 1, 0, 'a'},
+                                          {"pid", 1, 0, 'i'},
+                                          {"json", 0, 0, 'j'},
+                                          {"help", 0, 0, '?'},
+                                          {0, 0, 0, 0}};
     int o;
     while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (o) {
@@ -232,6 +245,9 @@ static void parse(int argc, char **argv)
             break;
         case 'x':
             plan.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'u':
+            plan.pause = number(optarg, 0, 60000) * (int64_t)1000000;
             break;
         case 'e':
             if (!(plan.tls = SSL_CTX_new(TLS_client_method())))

@@ -29,6 +29,7 @@ struct plan {
     uint64_t seed;
     long answer_of; /* the server answers this request whatever is asked; -1: what was asked */
     SSL_CTX *tls;   /* NULL: in clear */
+    int64_t pause;  /* nanoseconds between a connection's answers and its next request */
     bool once;      /* every request once, in order, instead of at random until the window closes */
     uint8_t *file;  /* the requests file: what `requests` points into */
     struct request *requests;

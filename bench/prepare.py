@@ -57,10 +57,10 @@ class Revline:
             self.process.wait()
 
 
-def prepare(binary, folder, count, command=()):
+def prepare(binary, folder, count, command=(), more=()):
     generate = os.path.join(os.path.dirname(binary), "bench", "bench_generate")
     subprocess.run([*command, generate, "--data", os.path.join(folder, "data"), "--out", folder, "--certificates",
-                    str(count)], check=True)
+                    str(count), *more], check=True)
 
 
 if __name__ == "__main__":

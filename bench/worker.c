@@ -26,7 +26,7 @@ struct conn {
     bool waits;                  /* for room to write */
     unsigned asked, answered;    /* of the running batch */
     uint32_t want[PIPELINE_MAX]; /* which requests these are */
-    int64_t sent_at;
+    int64_t sent_at, ask_at;
     uint8_t *out; /* what a write left over, malloced */
     size_t out_n;
     uint8_t *rest; /* an answer that is not whole yet, malloced */
@@ -39,7 +39,7 @@ struct worker {
     int poller;
     struct conn *conns;
     unsigned conns_n;
-    struct conn *ready[EVENTS]; /* to be asked again */
+    struct conn *ready[CONNECTIONS_MAX]; /* to be asked again */
     unsigned ready_n;
     uint64_t random;
     bool counting, failed;
@@ -166,7 +166,7 @@ static bool ask(struct worker *w, struct conn *c, int64_t now)
     return n == 0 || write_some(w, c, w->out, n);
 }
 
-static void redial(struct worker *w, struct conn *c)
+static void hang_up_and_dial(struct worker *w, struct conn *c)
 {
     int64_t now = now_ns();
     hang_up(c);
@@ -175,6 +175,15 @@ static void redial(struct worker *w, struct conn *c)
         w->figures.faults[FAULT_CLOSED]++;
         w->failed = true;
     }
+}
+
+/* Not in a pause any more: a new connection is asked at once. */
+static void redial(struct worker *w, struct conn *c)
+{
+    for (unsigned i = 0; i < w->ready_n; i++)
+        if (w->ready[i] == c)
+            w->ready[i--] = w->ready[--w->ready_n];
+    hang_up_and_dial(w, c);
 }
 
 /* ---- answers ---- */
@@ -249,6 +258,7 @@ static void readable(struct worker *w, struct conn *c)
         redial(w, c);
         break;
     case CONN_GOES_ON:
+        c->ask_at = now + w->plan->pause;
         if (c->answered == c->asked)
             w->ready[w->ready_n++] = c;
     }
@@ -279,13 +289,18 @@ static bool finished(struct worker *w, bool idle)
  */
 static void ask_ready(struct worker *w)
 {
+    unsigned waiting = 0;
     for (unsigned i = 0; i < w->ready_n; i++) {
-        if (!ask(w, w->ready[i], now_ns())) {
+        struct conn *c = w->ready[i];
+        int64_t now = now_ns();
+        if (now < c->ask_at) {
+            w->ready[waiting++] = c;
+        } else if (!ask(w, c, now)) {
             w->figures.faults[FAULT_CLOSED]++;
-            redial(w, w->ready[i]);
+            hang_up_and_dial(w, c);
         }
     }
-    w->ready_n = 0;
+    w->ready_n = waiting;
 }
 
 static void *work(void *arg)
@@ -298,7 +313,7 @@ static void *work(void *arg)
         if (dial(w, &w->conns[i]) && !ask(w, &w->conns[i], now_ns()))
             w->figures.faults[FAULT_CLOSED]++;
     while (!finished(w, n == 0)) {
-        n = epoll_wait(w->poller, events, EVENTS, 200);
+        n = epoll_wait(w->poller, events, EVENTS, w->ready_n > 0 ? 1 : 200);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if ((events[i].events & EPOLLOUT) && c->out_n > 0 && !write_some(w, c, c->out, c->out_n)) {
