@@ -150,6 +150,9 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
  * record when the origin is "sync:…", deletes the certificate's signed answer and makes an event then.
  * Bindings that were added to or taken from the record are put and deleted in `binding`. */
 rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
+/* The same for who has read it in this transaction: `old` is what is stored. */
+rl_err rl_txn_replace_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *old, const rl_cert_record *r,
+                           const char *origin);
 /* The DER of a certificate of which only the serial number was known. */
 rl_err rl_txn_put_der(rl_store_txn *t, const rl_cert_id *id, rl_span der);
 rl_err rl_txn_put_binding(rl_store_txn *t, rl_source src, const char *id, const rl_cert_id *cert);

@@ -323,26 +323,31 @@ static rl_err move_bindings(rl_store_txn *t, const rl_cert_id *id, const rl_cert
     return RL_OK;
 }
 
-rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
+rl_err rl_txn_replace_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *old, const rl_cert_record *r,
+                           const char *origin)
 {
     rl_key k;
-    rl_cert_record old;
     rl_buf value = {0};
-    RL_TRY(rl_txn_cert(t, id, &old));
-    const rl_status from = old.status;
-    bool changed = old.status != r->status || old.reason != r->reason || old.revoked_at != r->revoked_at;
-    rl_err err = move_bindings(t, id, &old, r);
-    if (err == RL_OK && old.held.change != r->held.change)
-        err = rl_txn_move_held(t, id, old.held.change, r->held.change);
-    rl_cert_clear(&old);
-    RL_TRY(err);
+    bool changed = old->status != r->status || old->reason != r->reason || old->revoked_at != r->revoked_at;
+    RL_TRY(move_bindings(t, id, old, r));
+    if (old->held.change != r->held.change)
+        RL_TRY(rl_txn_move_held(t, id, old->held.change, r->held.change));
     RL_TRY(rl_key_cert(id, &k));
     RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
     if (!changed)
         return RL_OK;
     RL_TRY(keep_revoked(t, &k, r));
     delete (t, CF_RESPONSE, &k);
-    return note_change(t, id, false, from, r, origin);
+    return note_change(t, id, false, old->status, r, origin);
+}
+
+rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin)
+{
+    rl_cert_record old;
+    RL_TRY(rl_txn_cert(t, id, &old));
+    rl_err err = rl_txn_replace_cert(t, id, &old, r, origin);
+    rl_cert_clear(&old);
+    return err;
 }
 
 /* There is no answer to delete when a certificate is added: before that none is taken for it. */

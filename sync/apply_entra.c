@@ -90,9 +90,9 @@ static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const
     RL_TRY(rl_txn_put_object(t, kind->source, id, o));
     if (o->name)
         RL_TRY(keep_name(t, kind, id, o, take_name));
-    if (ctx.name)
-        RL_TRY(rl_txn_each_binding(t, kind->name_source, ctx.name, settle_cert, &ctx));
-    return rl_txn_each_binding(t, kind->source, id, settle_cert, &ctx);
+    /* Those that wait for the name come last: they are the object's then, and would be met again. */
+    RL_TRY(rl_txn_each_binding(t, kind->source, id, settle_cert, &ctx));
+    return ctx.name ? rl_txn_each_binding(t, kind->name_source, ctx.name, settle_cert, &ctx) : RL_OK;
 }
 
 /* A new name replaces the old; the old one's record goes unless another object has it by now. */

@@ -270,7 +270,7 @@ rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
     bool same = cert.why == old.why && memcmp(&cert.held, &old.held, sizeof(old.held)) == 0;
     if (err == RL_OK && (moved || !same)) {
         w->changed += rl_cert_settle(&cert, w->now);
-        err = rl_txn_update_cert(t, id, &cert, w->origin);
+        err = rl_txn_replace_cert(t, id, &old, &cert, w->origin);
     }
     rl_cert_clear(&cert);
     return err;
