@@ -35,19 +35,15 @@ rl_err rl_txn_find_change(rl_store_txn *t, const char *source, rl_change_state s
     rl_key at = rl_key_u64(0);
     rl_err err = RL_OK;
     bool found = false;
-    rocksdb_iterator_t *it = iterate(t, CF_HELD);
-    while (err == RL_OK && !found) {
-        size_t kn, vn;
-        rocksdb_iter_seek(it, (const char *)at.b, at.n);
-        if (!rocksdb_iter_valid(it))
-            break;
-        const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
-        err = kn == CHANGE_KEY ? rl_change_decode(rl_span_of(value, vn), out) : RL_ECORRUPT;
-        *id = err == RL_OK ? rl_get_u64(key) : 0;
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &at);
+    while (err == RL_OK && scan.valid && !found) {
+        err = scan.key.n == CHANGE_KEY ? rl_change_decode(scan.value, out) : RL_ECORRUPT;
+        *id = err == RL_OK ? rl_get_u64(scan.key.p) : 0;
         found = err == RL_OK && out->state == state && (!source || strcmp(out->source, source) == 0);
         at = rl_key_u64(*id + 1); /* past its certificates */
+        rl_txn_scan_seek(&scan, &at);
     }
-    return iterate_end(it, err != RL_OK || found ? err : RL_ENOTFOUND);
+    return rl_txn_scan_end(&scan, err != RL_OK || found ? err : RL_ENOTFOUND);
 }
 
 static rl_err as_number(rl_span in, void *out)
@@ -102,19 +98,16 @@ rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl
     rl_err err = RL_OK;
     if (after->serial_n)
         RL_TRY(rl_key_held(change, after, &from));
-    rocksdb_iterator_t *it = iterate(t, CF_HELD);
-    rocksdb_iter_seek(it, (const char *)from.b, from.n);
-    for (*n = 0; err == RL_OK && *n < cap && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
-        size_t kn;
-        const char *key = rocksdb_iter_key(it, &kn);
-        if (kn < CHANGE_KEY || memcmp(key, from.b, CHANGE_KEY) != 0)
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &from);
+    for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
+        if (scan.key.n < CHANGE_KEY || memcmp(scan.key.p, from.b, CHANGE_KEY) != 0)
             break;
-        if (kn == from.n && memcmp(key, from.b, kn) == 0)
+        if (rl_span_eq(scan.key, rl_key_span(&from)))
             continue; /* the change itself, or `after` */
-        err = rl_key_to_cert(key, kn, CHANGE_KEY, &ids[*n]);
+        err = rl_key_to_cert(scan.key.p, scan.key.n, CHANGE_KEY, &ids[*n]);
         ++*n;
     }
-    return iterate_end(it, err);
+    return rl_txn_scan_end(&scan, err);
 }
 
 static rl_err join(rl_store_txn *t, const rl_cert_id *cert, uint64_t change)
@@ -153,9 +146,15 @@ rl_err rl_txn_move_held(rl_store_txn *t, const rl_cert_id *cert, uint64_t from, 
 /* ---- from any thread ---- */
 static rl_err read_end(rl_store *s, rocksdb_iterator_t *it, rl_err err)
 {
-    err = iterate_end(it, err);
+    char *error = NULL;
+    rocksdb_iter_get_error(it, &error);
+    rocksdb_iter_destroy(it);
     rl_store_leave(s);
-    return err;
+    if (!error)
+        return err;
+    log_error("store.scan", "error", error);
+    rocksdb_free(error);
+    return RL_EIO;
 }
 
 rl_err rl_store_each_change(rl_store *s, bool (*fn)(uint64_t id, const rl_change_record *r, void *ctx), void *ctx)

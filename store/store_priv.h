@@ -110,16 +110,6 @@ struct rl_store {
     _Atomic int fail_next; /* see fault.h */
 };
 
-/* One transaction on the writer thread, inside its group's batch. */
-struct rl_store_txn {
-    struct rl_store *store;
-    rocksdb_writebatch_wi_t *batch;
-    uint64_t delta_next, audit_next;
-    rl_store_event *changed; /* of the group */
-    size_t changed_n, changed_cap;
-    bool broken; /* a rollback failed: nothing of the group may be written */
-};
-
 /* ---- writer thread ---- */
 /* Removes what is too old, when it is time to. */
 void rl_store_trim(rl_store *s);

@@ -48,20 +48,17 @@ rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out)
 static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap,
                                size_t *n)
 {
-    rocksdb_iterator_t *it = iterate(t, CF_BINDING);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_BINDING, after->n ? after : prefix);
     rl_err err = RL_OK;
-    rocksdb_iter_seek(it, (const char *)(after->n ? after->b : prefix->b), after->n ? after->n : prefix->n);
-    for (*n = 0; err == RL_OK && *n < cap && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
-        size_t kn;
-        const char *key = rocksdb_iter_key(it, &kn);
-        if (kn <= prefix->n || memcmp(key, prefix->b, prefix->n) != 0)
+    for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
+        if (scan.key.n <= prefix->n || memcmp(scan.key.p, prefix->b, prefix->n) != 0)
             break;
-        if (after->n == kn && memcmp(key, after->b, kn) == 0)
+        if (rl_span_eq(scan.key, rl_key_span(after)))
             continue;
-        err = rl_key_to_cert(key, kn, prefix->n, &out[*n]);
+        err = rl_key_to_cert(scan.key.p, scan.key.n, prefix->n, &out[*n]);
         ++*n;
     }
-    return iterate_end(it, err);
+    return rl_txn_scan_end(&scan, err);
 }
 
 rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out)
@@ -119,32 +116,30 @@ static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after,
 {
     rl_key from;
     rl_err err = RL_OK;
-    rocksdb_iterator_t *it = iterate(t, CF_OBJECT);
     from.n = 1;
     from.b[0] = (uint8_t)src;
-    if (after[0])
-        err = rl_key_object(src, after, &from);
-    rocksdb_iter_seek(it, (const char *)from.b, from.n);
     page->n = 0;
-    for (; err == RL_OK && page->n < 64 && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
-        size_t kn, vn;
-        const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
-        if (kn == 0 || (uint8_t)key[0] != (uint8_t)src)
+    if (after[0])
+        RL_TRY(rl_key_object(src, after, &from));
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_OBJECT, &from);
+    for (; err == RL_OK && page->n < 64 && scan.valid; rl_txn_scan_next(&scan)) {
+        const rl_span key = scan.key;
+        if (key.n == 0 || key.p[0] != (uint8_t)src)
             break;
-        if (kn < 2 || kn > RL_OBJECT_ID_MAX + 1) {
+        if (key.n < 2 || key.n > RL_OBJECT_ID_MAX + 1) {
             err = RL_ECORRUPT;
             break;
         }
         char *id = page->items[page->n].id;
-        memcpy(id, key + 1, kn - 1);
-        id[kn - 1] = 0;
+        memcpy(id, key.p + 1, key.n - 1);
+        id[key.n - 1] = 0;
         if (after[0] && strcmp(id, after) == 0)
             continue;
-        err = rl_object_decode(rl_span_of(value, vn), &page->items[page->n].record);
+        err = rl_object_decode(scan.value, &page->items[page->n].record);
         if (err == RL_OK)
             page->n++;
     }
-    return iterate_end(it, err);
+    return rl_txn_scan_end(&scan, err);
 }
 
 rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
@@ -279,11 +274,11 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
 {
     rl_key k;
     rl_buf value = {0};
-    char *existing;
+    rocksdb_pinnableslice_t *existing;
     rl_span unused;
     RL_TRY(rl_key_cert(id, &k));
-    rl_err found = get(t, CF_CERT, &k, &existing, &unused);
-    rocksdb_free(existing);
+    rl_err found = rl_txn_get(t, CF_CERT, &k, &existing, &unused);
+    rocksdb_pinnableslice_destroy(existing);
     if (found != RL_ENOTFOUND)
         return found == RL_OK ? RL_EEXISTS : found;
     RL_TRY(put_encoded(t, CF_CERT, &k, rl_cert_encode(r, &value), &value));
@@ -355,15 +350,9 @@ rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_respo
 {
     rl_key k;
     rl_buf value = {0};
-    char *error = NULL;
-    size_t n;
     RL_TRY(rl_key_cert(id, &k));
-    char *written = rocksdb_writebatch_wi_get_from_batch_cf(t->batch, t->store->options[CF_CERT], t->store->cf[CF_CERT],
-                                                            (const char *)k.b, k.n, &n, &error);
-    rocksdb_free(written);
-    rocksdb_free(error);
-    if (written || error)
-        return error ? RL_EIO : RL_EBUSY;
+    if (rl_batch_find(t->batch, CF_CERT, rl_key_span(&k)))
+        return RL_EBUSY;
     rl_cert_status status;
     RL_TRY(rl_store_cert_status(t->store, id, &status));
     return put_encoded(t, CF_RESPONSE, &k, rl_response_encode(r, &value), &value);
@@ -378,11 +367,11 @@ rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const ch
      * there already keeps its key. Only one of before the start can be, so it is not looked for at a later time. */
     do {
         int64_t now = rl_wall_ms();
-        char *there = NULL;
+        rocksdb_pinnableslice_t *there = NULL;
         rl_span unused;
         k = rl_key_audit(now, t->audit_next++);
-        err = now > (int64_t)t->store->audit_newest ? RL_ENOTFOUND : get(t, CF_AUDIT, &k, &there, &unused);
-        rocksdb_free(there);
+        err = now > (int64_t)t->store->audit_newest ? RL_ENOTFOUND : rl_txn_get(t, CF_AUDIT, &k, &there, &unused);
+        rocksdb_pinnableslice_destroy(there);
     } while (err == RL_OK);
     if (err != RL_ENOTFOUND)
         return err;
@@ -397,21 +386,18 @@ rl_err rl_txn_revoked_after(rl_store_txn *t, const rl_cert_id *after, rl_cert_id
     rl_err err = RL_OK;
     if (after->serial_n)
         RL_TRY(rl_key_cert(after, &from));
-    rocksdb_iterator_t *it = iterate(t, CF_REVOKED);
-    rocksdb_iter_seek(it, (const char *)from.b, from.n);
-    for (*n = 0; err == RL_OK && *n < cap && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
-        size_t kn, vn;
-        const char *key = rocksdb_iter_key(it, &kn), *value = rocksdb_iter_value(it, &vn);
-        if (kn < 4 || memcmp(key, from.b, 4) != 0)
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_REVOKED, &from);
+    for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
+        if (scan.key.n < 4 || memcmp(scan.key.p, from.b, 4) != 0)
             break;
-        if (after->serial_n && kn == from.n && memcmp(key, from.b, kn) == 0)
+        if (after->serial_n && rl_span_eq(scan.key, rl_key_span(&from)))
             continue;
-        err = rl_key_to_cert(key, kn, 0, &ids[*n]);
+        err = rl_key_to_cert(scan.key.p, scan.key.n, 0, &ids[*n]);
         if (err == RL_OK)
-            err = rl_revoked_decode(rl_span_of(value, vn), &records[*n]);
+            err = rl_revoked_decode(scan.value, &records[*n]);
         *n += err == RL_OK;
     }
-    return iterate_end(it, err);
+    return rl_txn_scan_end(&scan, err);
 }
 
 /* ---- by hand ---- */

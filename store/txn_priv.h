@@ -1,52 +1,35 @@
-/* Raw access to the families inside a transaction: reads see what the group has written. Writer thread. Private. */
+/* Raw access to the families inside a transaction: reads and scans see what the group has written. Writer thread.
+ * Private. */
 #ifndef RL_STORE_TXN_PRIV_H
 #define RL_STORE_TXN_PRIV_H
 
 #include "base/log.h"
+#include "store/batch.h"
 #include "store/store_priv.h"
+
+/* One transaction on the writer thread, inside its group's batch. */
+struct rl_store_txn {
+    struct rl_store *store;
+    rl_batch *batch;                         /* the group's */
+    rocksdb_iterator_t *iterators[CF_COUNT]; /* of the group, made by the first scan: nobody else writes meanwhile */
+    uint64_t delta_next, audit_next;
+    rl_store_event *changed; /* of the group */
+    size_t changed_n, changed_cap;
+};
+
+static inline rl_span rl_key_span(const rl_key *k)
+{
+    return rl_span_of(k->b, k->n);
+}
 
 static inline void put(rl_store_txn *t, rl_cf cf, const rl_key *k, const void *p, size_t n)
 {
-    rocksdb_writebatch_wi_put_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n, p, n);
+    rl_batch_put(t->batch, cf, rl_key_span(k), rl_span_of(p, n));
 }
 
 static inline void delete (rl_store_txn *t, rl_cf cf, const rl_key *k)
 {
-    rocksdb_writebatch_wi_delete_cf(t->batch, t->store->cf[cf], (const char *)k->b, k->n);
-}
-
-static inline rl_err get(rl_store_txn *t, rl_cf cf, const rl_key *k, char **value, rl_span *out)
-{
-    char *error = NULL;
-    *value = rocksdb_writebatch_wi_get_from_batch_and_db_cf(t->batch, t->store->db, t->store->read, t->store->cf[cf],
-                                                            (const char *)k->b, k->n, &out->n, &error);
-    if (error) {
-        log_error("store.read", "family", rl_cf_names[cf], "error", error);
-        rocksdb_free(error);
-        return RL_EIO;
-    }
-    out->p = (const uint8_t *)*value;
-    return *value ? RL_OK : RL_ENOTFOUND;
-}
-
-/* An iterator that ends on a failing read looks like one at its end: whoever trusted it would skip certificates. */
-static inline rl_err iterate_end(rocksdb_iterator_t *it, rl_err err)
-{
-    char *error = NULL;
-    rocksdb_iter_get_error(it, &error);
-    rocksdb_iter_destroy(it);
-    if (!error)
-        return err;
-    log_error("store.scan", "error", error);
-    rocksdb_free(error);
-    return RL_EIO;
-}
-
-static inline rocksdb_iterator_t *iterate(rl_store_txn *t, rl_cf cf)
-{
-    /* The iterator over batch and database owns the base iterator it is given. */
-    return rocksdb_writebatch_wi_create_iterator_with_base_cf(
-        t->batch, rocksdb_create_iterator_cf(t->store->db, t->store->scan, t->store->cf[cf]), t->store->cf[cf]);
+    rl_batch_delete(t->batch, cf, rl_key_span(k));
 }
 
 static inline rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_err encoded, rl_buf *value)
@@ -57,15 +40,37 @@ static inline rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_
     return encoded;
 }
 
+/* ---- reading ---- */
+/* `pinned` holds the value as long as it is not destroyed (NULL may be). */
+rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **pinned, rl_span *out);
+
 #define GET_INTO(cf, key_ok, decode, out)                                                                              \
     do {                                                                                                               \
-        char *value_;                                                                                                  \
+        rocksdb_pinnableslice_t *pinned_;                                                                              \
         rl_span text_;                                                                                                 \
         RL_TRY(key_ok);                                                                                                \
-        RL_TRY(get(t, cf, &k, &value_, &text_));                                                                       \
+        RL_TRY(rl_txn_get(t, cf, &k, &pinned_, &text_));                                                               \
         rl_err err_ = decode(text_, out);                                                                              \
-        rocksdb_free(value_);                                                                                          \
+        rocksdb_pinnableslice_destroy(pinned_);                                                                        \
         return err_;                                                                                                   \
     } while (0)
+
+/* ---- scanning ---- in key order. One scan of a family at a time, and the group writes only when it has ended. */
+typedef struct rl_txn_scan {
+    rl_cf cf;
+    rl_batch *batch;
+    rocksdb_iterator_t *stored;
+    const rl_batch_entry *own; /* the batch's next */
+    bool valid;
+    rl_span key, value; /* while it is valid, until it moves */
+} rl_txn_scan;
+rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from);
+void rl_txn_scan_seek(rl_txn_scan *scan, const rl_key *from);
+void rl_txn_scan_next(rl_txn_scan *scan);
+/* An iterator that ends on a failing read looks like one at its end: whoever trusted it would skip certificates. So
+ * every scan ends here: `err`, or RL_EIO. */
+rl_err rl_txn_scan_end(const rl_txn_scan *scan, rl_err err);
+/* Frees the iterators of the group. */
+void rl_txn_scans_free(rl_store_txn *t);
 
 #endif

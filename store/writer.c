@@ -1,4 +1,4 @@
-/* The one writer thread: takes all that waits as one group, runs each transaction over one indexed batch, writes
+/* The one writer thread: takes all that waits as one group, runs each transaction over one batch, writes
  * the batch with one WAL sync, tells the subscribers, acknowledges. It alone writes to the database. */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/fault.h"
-#include "store/store_priv.h"
+#include "store/txn_priv.h"
 
 enum {
     GROUP_MAX = 4096,
@@ -121,25 +121,18 @@ static bool take_group(rl_store *s, struct rl_store_request **group)
 /* A failed transaction takes back its changes, its numbers and its events, and nobody else's. */
 static void run_one(rl_store_txn *t, struct rl_store_request *r)
 {
-    rl_store_txn before = *t;
-    char *error = NULL;
-    int count = rocksdb_writebatch_wi_count(t->batch);
-    rocksdb_writebatch_wi_set_save_point(t->batch);
+    const uint64_t delta_next = t->delta_next, audit_next = t->audit_next;
+    const size_t changed_n = t->changed_n;
+    rl_batch_save_point(t->batch);
     r->err = r->apply(t, r->arg, &r->error);
     if (r->err == RL_OK)
         return;
     if (!r->error.message[0])
         rl_fail(&r->error, r->err, "store", "%s", rl_err_name(r->err));
-    /* Rolling back builds the whole batch's index anew: not for a transaction that was refused before it wrote. */
-    if (rocksdb_writebatch_wi_count(t->batch) != count)
-        rocksdb_writebatch_wi_rollback_to_save_point(t->batch, &error);
-    if (error) { /* what must not be written cannot be taken out any more: the group must not be written at all */
-        t->broken = true;
-        rocksdb_free(error);
-    }
-    t->delta_next = before.delta_next;
-    t->audit_next = before.audit_next;
-    t->changed_n = before.changed_n;
+    rl_batch_rollback(t->batch);
+    t->delta_next = delta_next;
+    t->audit_next = audit_next;
+    t->changed_n = changed_n;
 }
 
 void rl_store_fail_next_write(rl_store *s)
@@ -150,11 +143,13 @@ void rl_store_fail_next_write(rl_store *s)
 static rl_err write_batch(rl_store *s, const rl_store_txn *t, rl_error *e)
 {
     char *error = NULL;
-    if (t->broken)
-        return rl_fail(e, RL_EIO, "store", "the database cannot be written: a transaction could not be rolled back");
+    if (t->batch->failed)
+        return rl_fail(e, RL_EIO, "store", "the database cannot be written: out of memory");
     if (atomic_exchange(&s->fail_next, 0))
         return rl_fail(e, RL_EIO, "store", "the database cannot be written: failure asked for by a test");
-    rocksdb_write_writebatch_wi(s->db, s->write, t->batch, &error);
+    rocksdb_writebatch_t *batch = rl_batch_encode(t->batch, s->cf);
+    rocksdb_write(s->db, s->write, batch, &error);
+    rocksdb_writebatch_destroy(batch);
     return error ? rl_store_fail(e, RL_EIO, "the database cannot be written", error) : RL_OK;
 }
 
@@ -168,7 +163,7 @@ void rl_store_write_failed(rl_store *s, const rl_error *e)
 /* The numbers that were given out in the group count only when it is written. */
 static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
 {
-    if (rocksdb_writebatch_wi_count(t->batch) == 0)
+    if (t->batch->live == 0 && !t->batch->failed)
         return RL_OK;
     rl_err err = write_batch(s, t, e);
     if (err != RL_OK) {
@@ -250,14 +245,14 @@ static void mend(rl_store *s)
 static void run_group(rl_store *s, struct rl_store_request *group)
 {
     rl_error e = {0};
-    rl_store_txn t = {.store = s,
-                      .batch = rocksdb_writebatch_wi_create(0, 1),
-                      .delta_next = s->delta_next,
-                      .audit_next = s->audit_next};
+    rl_batch batch;
+    rl_store_txn t = {.store = s, .batch = &batch, .delta_next = s->delta_next, .audit_next = s->audit_next};
+    rl_batch_init(&batch);
     for (struct rl_store_request *r = group; r; r = r->next)
         run_one(&t, r);
+    rl_txn_scans_free(&t);
     rl_err err = write_group(s, &t, &e);
-    rocksdb_writebatch_wi_destroy(t.batch);
+    rl_batch_free(&batch);
     if (err == RL_OK) {
         rl_store_tell(s, t.changed, t.changed_n);
         free(t.changed);
