@@ -74,6 +74,11 @@ static rl_batch_entry *insert(rl_batch *b, rl_cf cf, rl_span key, rl_batch_entry
 }
 
 /* ---- writing into it ---- */
+static bool is_live(rl_entry_state state)
+{
+    return state == RL_ENTRY_PUT || state == RL_ENTRY_DELETED;
+}
+
 static bool remember(rl_batch *b, rl_batch_entry *e)
 {
     if (b->undo_n == b->undo_cap) {
@@ -99,8 +104,24 @@ static void set(rl_batch *b, rl_cf cf, rl_span key, rl_entry_state state, rl_spa
         b->failed = true;
         return;
     }
-    b->live += e->state == RL_ENTRY_NONE;
+    b->live += !is_live(e->state);
     e->state = state;
+    e->value = copy;
+}
+
+void rl_batch_learn(rl_batch *b, rl_cf cf, rl_span key, rl_span value)
+{
+    rl_batch_entry **links[RL_BATCH_LEVELS];
+    rl_batch_entry *e = find_from(b, cf, key, links);
+    bool known = e && compare(e, cf, key) == 0;
+    if (known && e->state != RL_ENTRY_NONE)
+        return;
+    rl_span copy = value.n ? rl_arena_copy(&b->arena, value) : rl_span_of("", 0);
+    if (!known)
+        e = copy.p ? insert(b, cf, key, links) : NULL;
+    if (!e || !copy.p)
+        return; /* it is read when it is asked for */
+    e->state = value.p ? RL_ENTRY_STORED : RL_ENTRY_ABSENT;
     e->value = copy;
 }
 
@@ -123,16 +144,16 @@ void rl_batch_rollback(rl_batch *b)
 {
     while (b->undo_n > 0) {
         const struct rl_batch_undo *u = &b->undo[--b->undo_n];
-        b->live -= u->state == RL_ENTRY_NONE && u->entry->state != RL_ENTRY_NONE;
+        b->live -= !is_live(u->state) && is_live(u->entry->state);
         u->entry->state = u->state;
         u->entry->value = u->value;
     }
 }
 
 /* ---- looking into it ---- */
-static const rl_batch_entry *that_says_something(const rl_batch_entry *e, rl_cf cf)
+static const rl_batch_entry *that_is_live(const rl_batch_entry *e, rl_cf cf)
 {
-    while (e && e->cf == cf && e->state == RL_ENTRY_NONE)
+    while (e && e->cf == cf && !is_live(e->state))
         e = e->next[0];
     return e && e->cf == cf ? e : NULL;
 }
@@ -145,12 +166,12 @@ const rl_batch_entry *rl_batch_find(rl_batch *b, rl_cf cf, rl_span key)
 
 const rl_batch_entry *rl_batch_seek(rl_batch *b, rl_cf cf, rl_span key)
 {
-    return that_says_something(find_from(b, cf, key, NULL), cf);
+    return that_is_live(find_from(b, cf, key, NULL), cf);
 }
 
 const rl_batch_entry *rl_batch_next(const rl_batch_entry *e)
 {
-    return that_says_something(e->next[0], e->cf);
+    return that_is_live(e->next[0], e->cf);
 }
 
 rocksdb_writebatch_t *rl_batch_encode(const rl_batch *b, rocksdb_column_family_handle_t *const *families)

@@ -15,7 +15,9 @@
 typedef enum {
     RL_ENTRY_NONE, /* says nothing: rolled back */
     RL_ENTRY_PUT,
-    RL_ENTRY_DELETED
+    RL_ENTRY_DELETED,
+    RL_ENTRY_STORED, /* what the database has, read ahead: not to be written */
+    RL_ENTRY_ABSENT  /* the same: it has none */
 } rl_entry_state;
 
 typedef struct rl_batch_entry rl_batch_entry;
@@ -31,7 +33,7 @@ enum { RL_BATCH_LEVELS = 12 };
 typedef struct rl_batch {
     rl_arena arena; /* owns entries, keys and values */
     rl_batch_entry *first[RL_BATCH_LEVELS];
-    size_t live;   /* entries that say something */
+    size_t live;   /* entries that were put or deleted */
     uint32_t dice; /* for the levels */
     struct rl_batch_undo {
         rl_batch_entry *entry;
@@ -47,9 +49,11 @@ void rl_batch_free(rl_batch *b);
 /* Copies. */
 void rl_batch_put(rl_batch *b, rl_cf cf, rl_span key, rl_span value);
 void rl_batch_delete(rl_batch *b, rl_cf cf, rl_span key);
+/* What the database has under a key of which the batch says nothing; value.p NULL: nothing. */
+void rl_batch_learn(rl_batch *b, rl_cf cf, rl_span key, rl_span value);
 /* The entry of this key; NULL: the batch says nothing of it. It stays until the batch is freed. */
 const rl_batch_entry *rl_batch_find(rl_batch *b, rl_cf cf, rl_span key);
-/* The first entry of the family that says something, from `key` on; behind `e`. NULL: none. */
+/* The first entry of the family that was put or deleted, from `key` on; behind `e`. NULL: none. */
 const rl_batch_entry *rl_batch_seek(rl_batch *b, rl_cf cf, rl_span key);
 const rl_batch_entry *rl_batch_next(const rl_batch_entry *e);
 /* From now on a rollback takes back what follows. */

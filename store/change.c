@@ -35,13 +35,13 @@ rl_err rl_txn_find_change(rl_store_txn *t, const char *source, rl_change_state s
     rl_key at = rl_key_u64(0);
     rl_err err = RL_OK;
     bool found = false;
-    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &at);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &at, 0);
     while (err == RL_OK && scan.valid && !found) {
         err = scan.key.n == CHANGE_KEY ? rl_change_decode(scan.value, out) : RL_ECORRUPT;
         *id = err == RL_OK ? rl_get_u64(scan.key.p) : 0;
         found = err == RL_OK && out->state == state && (!source || strcmp(out->source, source) == 0);
         at = rl_key_u64(*id + 1); /* past its certificates */
-        rl_txn_scan_seek(&scan, &at);
+        scan = rl_txn_scan_from(t, CF_HELD, &at, 0);
     }
     return rl_txn_scan_end(&scan, err != RL_OK || found ? err : RL_ENOTFOUND);
 }
@@ -98,10 +98,8 @@ rl_err rl_txn_held(rl_store_txn *t, uint64_t change, const rl_cert_id *after, rl
     rl_err err = RL_OK;
     if (after->serial_n)
         RL_TRY(rl_key_held(change, after, &from));
-    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &from);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_HELD, &from, CHANGE_KEY);
     for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
-        if (scan.key.n < CHANGE_KEY || memcmp(scan.key.p, from.b, CHANGE_KEY) != 0)
-            break;
         if (rl_span_eq(scan.key, rl_key_span(&from)))
             continue; /* the change itself, or `after` */
         err = rl_key_to_cert(scan.key.p, scan.key.n, CHANGE_KEY, &ids[*n]);

@@ -88,6 +88,35 @@ rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k)
     return put_id(k, src, id, true);
 }
 
+static char *binding_prefix(void *unused, const char *key, size_t n, size_t *prefix_n)
+{
+    (void)unused, (void)n;
+    *prefix_n = 2 + (size_t)(uint8_t)key[1];
+    return (char *)(uintptr_t)key;
+}
+
+static unsigned char has_binding_prefix(void *unused, const char *key, size_t n)
+{
+    (void)unused;
+    return n >= 2 && n >= 2 + (size_t)(uint8_t)key[1];
+}
+
+static const char *extractor_name(void *unused)
+{
+    (void)unused;
+    return "revline.binding"; /* in the tables: with another prefix it must be another name */
+}
+
+static void keep(void *unused)
+{
+    (void)unused;
+}
+
+rocksdb_slicetransform_t *rl_key_binding_extractor(void)
+{
+    return rocksdb_slicetransform_create(NULL, keep, binding_prefix, has_binding_prefix, NULL, extractor_name);
+}
+
 rl_err rl_key_binding_names(rl_source src, const char *begin, size_t n, rl_key *k)
 {
     if (n > RL_OBJECT_ID_MAX || strlen(begin) > n)

@@ -8,7 +8,7 @@ rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnablesl
     *pinned = NULL;
     if (own) {
         *out = own->value;
-        return own->state == RL_ENTRY_PUT ? RL_OK : RL_ENOTFOUND;
+        return own->state == RL_ENTRY_PUT || own->state == RL_ENTRY_STORED ? RL_OK : RL_ENOTFOUND;
     }
     *pinned = rocksdb_get_pinned_cf(t->store->db, t->store->read, t->store->cf[cf], (const char *)k->b, k->n, &error);
     if (error) {
@@ -23,13 +23,50 @@ rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnablesl
     return RL_OK;
 }
 
+/* ---- reading ahead ---- */
+static void learn(rl_store_txn *t, rl_cf cf, rl_span key, rocksdb_pinnableslice_t *value)
+{
+    rl_span stored = {0};
+    if (value) {
+        const char *p = rocksdb_pinnableslice_value(value, &stored.n);
+        stored.p = (const uint8_t *)p;
+    }
+    rl_batch_learn(t->batch, cf, key, stored);
+    rocksdb_pinnableslice_destroy(value);
+}
+
+void rl_txn_read_ahead(rl_store_txn *t, rl_cf cf, const rl_key *keys, size_t n)
+{
+    const char *texts[RL_AHEAD_MAX];
+    size_t lengths[RL_AHEAD_MAX];
+    rocksdb_pinnableslice_t *values[RL_AHEAD_MAX];
+    char *errors[RL_AHEAD_MAX];
+    for (size_t i = 0; i < n; i++) {
+        texts[i] = (const char *)keys[i].b;
+        lengths[i] = keys[i].n;
+    }
+    rocksdb_batched_multi_get_cf(t->store->db, t->store->read, t->store->cf[cf], n, texts, lengths, values, errors,
+                                 true);
+    for (size_t i = 0; i < n; i++) {
+        if (errors[i])
+            rocksdb_free(errors[i]); /* it is met again, and reported, by who asks for it */
+        else
+            learn(t, cf, rl_key_span(&keys[i]), values[i]);
+    }
+}
+
 /* ---- scanning ---- */
+static bool is_inside(const rl_txn_scan *scan, rl_span key)
+{
+    return key.n >= scan->prefix.n && memcmp(key.p, scan->prefix.p, scan->prefix.n) == 0;
+}
+
 static bool look_at_stored(rl_txn_scan *scan)
 {
     if (!rocksdb_iter_valid(scan->stored))
         return false;
     scan->key.p = (const uint8_t *)rocksdb_iter_key(scan->stored, &scan->key.n);
-    return true;
+    return is_inside(scan, scan->key);
 }
 
 static int compare(rl_span a, rl_span b)
@@ -43,6 +80,8 @@ static void settle(rl_txn_scan *scan)
 {
     for (;;) {
         bool stored = look_at_stored(scan);
+        if (scan->own && !is_inside(scan, scan->own->key))
+            scan->own = NULL;
         int order = !stored ? 1 : !scan->own ? -1 : compare(scan->key, scan->own->key);
         scan->valid = stored || scan->own;
         if (!scan->valid)
@@ -62,19 +101,18 @@ static void settle(rl_txn_scan *scan)
     }
 }
 
-void rl_txn_scan_seek(rl_txn_scan *scan, const rl_key *from)
+rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from, size_t prefix)
 {
-    rocksdb_iter_seek(scan->stored, (const char *)from->b, from->n);
-    scan->own = rl_batch_seek(scan->batch, scan->cf, rl_key_span(from));
-    settle(scan);
-}
-
-rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from)
-{
+    /* Bindings are scanned by object: tables and memtables without any of this one's are passed by a bloom filter. */
     if (!t->iterators[cf])
-        t->iterators[cf] = rocksdb_create_iterator_cf(t->store->db, t->store->scan, t->store->cf[cf]);
-    rl_txn_scan scan = {.cf = cf, .batch = t->batch, .stored = t->iterators[cf]};
-    rl_txn_scan_seek(&scan, from);
+        t->iterators[cf] = rocksdb_create_iterator_cf(
+            t->store->db, cf == CF_BINDING ? t->store->prefix : t->store->scan, t->store->cf[cf]);
+    rl_txn_scan scan = {.cf = cf,
+                        .stored = t->iterators[cf],
+                        .own = rl_batch_seek(t->batch, cf, rl_key_span(from)),
+                        .prefix = rl_span_of(from->b, prefix)};
+    rocksdb_iter_seek(scan.stored, (const char *)from->b, from->n);
+    settle(&scan);
     return scan;
 }
 

@@ -45,6 +45,8 @@ rl_err rl_key_cert(const rl_cert_id *id, rl_key *k);
 rl_err rl_key_object(rl_source src, const char *id, rl_key *k);
 /* source, length of id, id: the length keeps "a" from being a prefix of "ab". */
 rl_err rl_key_binding_prefix(rl_source src, const char *id, rl_key *k);
+/* For RocksDB: the prefix of a binding's key is what comes before the certificate. The caller's options own it. */
+rocksdb_slicetransform_t *rl_key_binding_extractor(void);
 /* What the bindings of all names of `n` octets that begin with `begin` begin with. */
 rl_err rl_key_binding_names(rl_source src, const char *begin, size_t n, rl_key *k);
 rl_err rl_key_binding(rl_source src, const char *id, const rl_cert_id *cert, rl_key *k);
@@ -76,6 +78,7 @@ struct rl_store {
     rocksdb_cache_t *rows;
     rocksdb_compactionfilter_t *expired; /* drops signed answers that have ended */
     rocksdb_readoptions_t *read, *scan;  /* point reads; whole-order iteration */
+    rocksdb_readoptions_t *prefix;       /* iteration over the bindings of one object */
     rocksdb_writeoptions_t *write;
 
     pthread_t writer;

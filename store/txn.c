@@ -31,6 +31,29 @@ rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_r
     GET_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
 }
 
+static int by_source_and_id(const void *x, const void *y)
+{
+    const rl_object_id *a = x, *b = y;
+    return a->source != b->source ? (a->source < b->source ? -1 : 1) : strcmp(a->id, b->id);
+}
+
+/* In the order of the keys, neighbours are found in the same blocks. */
+void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t n)
+{
+    rl_key keys[RL_AHEAD_MAX];
+    size_t keys_n = 0;
+    if (n > 0)
+        qsort(ids, n, sizeof(*ids), by_source_and_id);
+    for (size_t i = 0; i < n; i++) {
+        if (rl_key_object(ids[i].source, ids[i].id, &keys[keys_n]) == RL_OK)
+            keys_n++;
+        if (keys_n == RL_AHEAD_MAX || (i + 1 == n && keys_n > 0)) {
+            rl_txn_read_ahead(t, CF_OBJECT, keys, keys_n);
+            keys_n = 0;
+        }
+    }
+}
+
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
 {
     rl_key k;
@@ -48,11 +71,9 @@ rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out)
 static rl_err collect_bindings(rl_store_txn *t, const rl_key *prefix, const rl_key *after, rl_cert_id *out, size_t cap,
                                size_t *n)
 {
-    rl_txn_scan scan = rl_txn_scan_from(t, CF_BINDING, after->n ? after : prefix);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_BINDING, after->n ? after : prefix, prefix->n);
     rl_err err = RL_OK;
     for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
-        if (scan.key.n <= prefix->n || memcmp(scan.key.p, prefix->b, prefix->n) != 0)
-            break;
         if (rl_span_eq(scan.key, rl_key_span(after)))
             continue;
         err = rl_key_to_cert(scan.key.p, scan.key.n, prefix->n, &out[*n]);
@@ -121,11 +142,9 @@ static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after,
     page->n = 0;
     if (after[0])
         RL_TRY(rl_key_object(src, after, &from));
-    rl_txn_scan scan = rl_txn_scan_from(t, CF_OBJECT, &from);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_OBJECT, &from, 1);
     for (; err == RL_OK && page->n < 64 && scan.valid; rl_txn_scan_next(&scan)) {
         const rl_span key = scan.key;
-        if (key.n == 0 || key.p[0] != (uint8_t)src)
-            break;
         if (key.n < 2 || key.n > RL_OBJECT_ID_MAX + 1) {
             err = RL_ECORRUPT;
             break;
@@ -351,7 +370,8 @@ rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_respo
     rl_key k;
     rl_buf value = {0};
     RL_TRY(rl_key_cert(id, &k));
-    if (rl_batch_find(t->batch, CF_CERT, rl_key_span(&k)))
+    const rl_batch_entry *written = rl_batch_find(t->batch, CF_CERT, rl_key_span(&k));
+    if (written && written->state == RL_ENTRY_PUT)
         return RL_EBUSY;
     rl_cert_status status;
     RL_TRY(rl_store_cert_status(t->store, id, &status));
@@ -386,10 +406,8 @@ rl_err rl_txn_revoked_after(rl_store_txn *t, const rl_cert_id *after, rl_cert_id
     rl_err err = RL_OK;
     if (after->serial_n)
         RL_TRY(rl_key_cert(after, &from));
-    rl_txn_scan scan = rl_txn_scan_from(t, CF_REVOKED, &from);
+    rl_txn_scan scan = rl_txn_scan_from(t, CF_REVOKED, &from, 4);
     for (*n = 0; err == RL_OK && *n < cap && scan.valid; rl_txn_scan_next(&scan)) {
-        if (scan.key.n < 4 || memcmp(scan.key.p, from.b, 4) != 0)
-            break;
         if (after->serial_n && rl_span_eq(scan.key, rl_key_span(&from)))
             continue;
         err = rl_key_to_cert(scan.key.p, scan.key.n, 0, &ids[*n]);

@@ -44,6 +44,11 @@ static inline rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_
 /* `pinned` holds the value as long as it is not destroyed (NULL may be). */
 rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **pinned, rl_span *out);
 
+/* Reads keys in their order together, which is quicker than one after another, so that the group finds them in its
+ * batch. What fails is left out. */
+enum { RL_AHEAD_MAX = 64 };
+void rl_txn_read_ahead(rl_store_txn *t, rl_cf cf, const rl_key *keys, size_t n);
+
 #define GET_INTO(cf, key_ok, decode, out)                                                                              \
     do {                                                                                                               \
         rocksdb_pinnableslice_t *pinned_;                                                                              \
@@ -55,17 +60,17 @@ rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnablesl
         return err_;                                                                                                   \
     } while (0)
 
-/* ---- scanning ---- in key order. One scan of a family at a time, and the group writes only when it has ended. */
+/* ---- scanning ---- the keys that begin as `from` does, with its first `prefix` octets, in their order from there on.
+ * One scan of a family at a time, and nothing is written while it goes on. */
 typedef struct rl_txn_scan {
     rl_cf cf;
-    rl_batch *batch;
     rocksdb_iterator_t *stored;
     const rl_batch_entry *own; /* the batch's next */
+    rl_span prefix;            /* in `from`, which stays */
     bool valid;
     rl_span key, value; /* while it is valid, until it moves */
 } rl_txn_scan;
-rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from);
-void rl_txn_scan_seek(rl_txn_scan *scan, const rl_key *from);
+rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from, size_t prefix);
 void rl_txn_scan_next(rl_txn_scan *scan);
 /* An iterator that ends on a failing read looks like one at its end: whoever trusted it would skip certificates. So
  * every scan ends here: `err`, or RL_EIO. */

@@ -52,7 +52,7 @@ bool rl_listing_begin(rl_listing *l)
 {
     rl_err err = read_cursor(l);
     l->base.full = true;
-    l->l->base.objects = l->base.changed = 0;
+    l->base.objects = l->base.changed = 0;
     l->generation = l->cursor.generation + 1;
     if (err != RL_OK)
         rl_listing_fail(l, "the cursor cannot be read", -1);

@@ -109,11 +109,38 @@ static void a_key_is_found_from_any_that_is_not_behind_it(void **state)
     rl_batch_free(&b);
 }
 
+/* What was read ahead is found, is not written, is in no scan, and gives way to what is put; a rollback brings it back.
+ */
+static void what_was_read_ahead_is_no_write(void **state)
+{
+    rl_batch b;
+    (void)state;
+    rl_batch_init(&b);
+    rl_batch_learn(&b, CF_OBJECT, RL_SPAN_LIT("a"), RL_SPAN_LIT("stored"));
+    rl_batch_learn(&b, CF_OBJECT, RL_SPAN_LIT("b"), (rl_span){0});
+    assert_int_equal(rl_batch_find(&b, CF_OBJECT, RL_SPAN_LIT("a"))->state, RL_ENTRY_STORED);
+    assert_int_equal(rl_batch_find(&b, CF_OBJECT, RL_SPAN_LIT("b"))->state, RL_ENTRY_ABSENT);
+    assert_null(rl_batch_seek(&b, CF_OBJECT, RL_SPAN_LIT("")));
+    assert_int_equal(b.live, 0);
+    rl_batch_save_point(&b);
+    rl_batch_put(&b, CF_OBJECT, RL_SPAN_LIT("b"), RL_SPAN_LIT("put"));
+    rl_batch_delete(&b, CF_OBJECT, RL_SPAN_LIT("a"));
+    rl_batch_learn(&b, CF_OBJECT, RL_SPAN_LIT("b"), RL_SPAN_LIT("late"));
+    assert_true(rl_span_eq(rl_batch_find(&b, CF_OBJECT, RL_SPAN_LIT("b"))->value, RL_SPAN_LIT("put")));
+    assert_int_equal(b.live, 2);
+    rl_batch_rollback(&b);
+    assert_true(rl_span_eq(rl_batch_find(&b, CF_OBJECT, RL_SPAN_LIT("a"))->value, RL_SPAN_LIT("stored")));
+    assert_int_equal(rl_batch_find(&b, CF_OBJECT, RL_SPAN_LIT("b"))->state, RL_ENTRY_ABSENT);
+    assert_int_equal(b.live, 0);
+    rl_batch_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_has_what_was_put_in_the_order_of_the_keys),
         cmocka_unit_test(a_key_is_found_from_any_that_is_not_behind_it),
+        cmocka_unit_test(what_was_read_ahead_is_no_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

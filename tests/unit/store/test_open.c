@@ -208,11 +208,18 @@ static void the_options_are_those_that_were_asked_for(void **state)
     char *text = read_whole(path);
     static const char *const of_database[] = {
         "paranoid_checks=true",        "wal_recovery_mode=kTolerateCorruptedTailRecords",
-        "max_total_wal_size=16777216", "db_write_buffer_size=67108864",
+        "max_total_wal_size=25165824", "db_write_buffer_size=50331648",
         "max_background_jobs=2",       "max_open_files=512"};
     for (size_t i = 0; i < sizeof(of_database) / sizeof(of_database[0]); i++)
         if (!strstr(text, of_database[i]))
             fail_msg("%s is not in force", of_database[i]);
+    static const char *const of_bindings[] = {"  prefix_extractor=revline.binding",
+                                              "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.1"};
+    char *bindings = strstr(text, "[CFOptions \"binding\"]");
+    assert_non_null(bindings);
+    for (size_t i = 0; i < 2; i++)
+        if (!strstr(bindings, of_bindings[i]))
+            fail_msg("%s is not in force", of_bindings[i]);
     char *family = strstr(text, "[CFOptions \"cert\"]"),
          *table = strstr(text, "[TableOptions/BlockBasedTable \"cert\"]");
     assert_non_null(family);

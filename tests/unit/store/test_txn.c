@@ -383,6 +383,66 @@ static void a_binding_may_be_taken_away_while_they_are_walked(void **state)
     assert_int_equal(bindings(f->store, "many2"), 100);
 }
 
+/* Objects whose names are the beginning of each other's, with two certificates each. */
+static const char *const mixed[] = {"a", "ab", "abc", "b"};
+enum { MIXED = 4 };
+
+static rl_err apply_bind_mixed(rl_store_txn *t, void *arg, rl_error *e)
+{
+    (void)arg, (void)e;
+    for (uint64_t i = 0; i < 2 * MIXED; i++) {
+        const rl_cert_id id = cert_id(10 + i);
+        RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, mixed[i / 2], &id));
+    }
+    return RL_OK;
+}
+
+static void expect_bound(rl_store_txn *t, const char *object, size_t n, uint64_t first, uint64_t last)
+{
+    struct seen seen = {0};
+    assert_int_equal(rl_txn_each_binding(t, RL_SOURCE_ENTRA_DEVICE, object, see_binding, &seen), RL_OK);
+    assert_int_equal(seen.n, n);
+    if (n > 0)
+        assert_true(seen.numbers[0] == first && seen.numbers[n - 1] == last);
+}
+
+/* Before, between and behind what is stored; what is stored is gone, or put again. */
+static rl_err apply_change_mixed(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const rl_cert_id before = cert_id(1), behind = cert_id(99), first = cert_id(10), third = cert_id(12);
+    const rl_cert_id fourth = cert_id(13);
+    (void)arg, (void)e;
+    expect_bound(t, "ab", 2, 12, 13);
+    RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, "a", &before));
+    RL_TRY(rl_txn_delete_binding(t, RL_SOURCE_ENTRA_DEVICE, "a", &first));
+    expect_bound(t, "a", 2, 1, 11);
+    RL_TRY(rl_txn_delete_binding(t, RL_SOURCE_ENTRA_DEVICE, "ab", &third));
+    RL_TRY(rl_txn_delete_binding(t, RL_SOURCE_ENTRA_DEVICE, "ab", &fourth));
+    expect_bound(t, "ab", 0, 0, 0);
+    RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, "abc", &behind));
+    expect_bound(t, "abc", 3, 14, 99);
+    RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, "ab", &fourth));
+    expect_bound(t, "ab", 1, 13, 13);
+    expect_bound(t, "b", 2, 16, 17);
+    expect_bound(t, "c", 0, 0, 0);
+    return arg ? RL_EBUSY : RL_OK;
+}
+
+static void a_scan_sees_the_database_with_what_the_group_has_changed(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(rl_store_run(f->store, apply_bind_mixed, NULL, NULL), RL_OK);
+    assert_int_equal(rl_store_run(f->store, apply_change_mixed, f, NULL), RL_EBUSY); /* rolled back */
+    fixture_reopen(f); /* from the log into tables, with their filters */
+    assert_int_equal(rl_store_run(f->store, apply_change_mixed, NULL, NULL), RL_OK);
+    fixture_reopen(f);
+    assert_int_equal(bindings(f->store, "a"), 2);
+    assert_int_equal(bindings(f->store, "ab"), 1);
+    assert_int_equal(bindings(f->store, "abc"), 3);
+    assert_int_equal(bindings(f->store, "b"), 2);
+    assert_int_equal(bindings(f->store, "c"), 0);
+}
+
 static rl_err apply_put_objects(rl_store_txn *t, void *arg, rl_error *e)
 {
     (void)arg, (void)e;
@@ -444,6 +504,42 @@ static void objects_may_be_deleted_while_they_are_walked(void **state)
     assert_int_equal(rl_store_object(f->store, RL_SOURCE_ENTRA_DEVICE, "object-1", &r), RL_OK);
     rl_object_clear(&r);
     assert_int_equal(rl_store_object(f->store, RL_SOURCE_ENTRA_DEVICE, "", &r), RL_ERANGE);
+}
+
+/* Read ahead: what is there, what is not, what the group has written itself. */
+static rl_err apply_expected(rl_store_txn *t, void *arg, rl_error *e)
+{
+    rl_object_id ids[300];
+    char names[300][16];
+    rl_object_record r = {.exists = true, .name = "new"};
+    (void)e;
+    RL_TRY(rl_txn_put_object(t, RL_SOURCE_ENTRA_USER, "object-7", &r));
+    for (int i = 0; i < 300; i++) {
+        snprintf(names[i], sizeof(names[i]), "object-%d", 299 - i);
+        ids[i] = (rl_object_id){i % 3 ? RL_SOURCE_ENTRA_USER : RL_SOURCE_ENTRA_USER_NAME, names[i]};
+    }
+    rl_txn_expect_objects(t, ids, 300);
+    for (int i = 0; i < 200; i++) {
+        snprintf(names[0], sizeof(names[0]), "object-%d", i);
+        RL_TRY(rl_txn_object(t, RL_SOURCE_ENTRA_USER, names[0], &r));
+        assert_string_equal(r.name, i == 7 ? "new" : "x");
+        rl_object_clear(&r);
+    }
+    assert_int_equal(rl_txn_object(t, RL_SOURCE_ENTRA_USER, "object-299", &r), RL_ENOTFOUND);
+    return apply_sweep(t, arg, e);
+}
+
+static void what_was_expected_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct sweep s = {0};
+    rl_object_record r;
+    assert_int_equal(rl_store_run(f->store, apply_put_objects, NULL, NULL), RL_OK);
+    assert_int_equal(rl_store_run(f->store, apply_expected, &s, NULL), RL_OK);
+    assert_int_equal(s.n, 200);
+    assert_int_equal(rl_store_object(f->store, RL_SOURCE_ENTRA_USER, "object-0", &r), RL_OK);
+    rl_object_clear(&r);
+    assert_int_equal(rl_store_object(f->store, RL_SOURCE_ENTRA_USER, "object-3", &r), RL_ENOTFOUND);
 }
 
 static rl_err apply_cursor(rl_store_txn *t, void *arg, rl_error *e)
@@ -543,7 +639,9 @@ int main(void)
         WITH_STORE(bindings_follow_the_record),
         WITH_STORE(certificates_come_in_the_order_of_their_numbers),
         WITH_STORE(a_binding_may_be_taken_away_while_they_are_walked),
+        WITH_STORE(a_scan_sees_the_database_with_what_the_group_has_changed),
         WITH_STORE(objects_may_be_deleted_while_they_are_walked),
+        WITH_STORE(what_was_expected_changes_nothing),
         WITH_STORE(cursors_and_issuers_survive_a_restart),
         WITH_STORE(numbers_go_on_after_a_restart_also_when_the_clock_does_not),
     };
