@@ -73,6 +73,8 @@ rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
     rl_page_job *job = arg;
     rl_err err = RL_OK;
     rl_page_weigh(job);
+    if (job->kind->expect)
+        job->kind->expect(t, job);
     for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
         err = job->kind->put(t, job, &job->page->items[i]);
     if (err == RL_OK && job->next.complete && job->next.full)

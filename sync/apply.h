@@ -24,6 +24,8 @@ typedef struct rl_graph_kind {
     bool opportunistic;     /* with AADAndIntuneOpportunistic the application need not have the permission */
     /* Whether it is one of the certificates that the source decides about; any thread. NULL: each that is bound. */
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
+    /* Tells the store which objects the page is about, for speed alone. NULL: does not. */
+    void (*expect)(rl_store_txn *t, const rl_page_job *job);
     /* Stores an item's state and lets the certificates follow. */
     rl_err (*put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
     /* The same for an object that the whole round did not list. `o` is its record as stored. */
@@ -72,6 +74,7 @@ void rl_page_weigh(rl_page_job *job);
 rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete);
 
 /* ---- the kinds' ---- */
+void rl_entra_expect(rl_store_txn *t, const rl_page_job *job);
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 rl_err rl_managed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);

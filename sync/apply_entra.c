@@ -82,8 +82,10 @@ static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *
 }
 
 /* ---- objects ---- */
-/* Stores the object's new state and lets name and certificates follow. */
-static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o, bool take_name)
+/* Stores the object's new state and lets name and certificates follow. `is_new`: nothing is bound to it yet, since
+ * that takes a record of it, and records stay. */
+static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o, bool take_name,
+                        bool is_new)
 {
     const rl_graph_kind *kind = job->kind;
     struct object_ctx ctx = {.job = job, .id = id, .name = take_name ? o->name : NULL};
@@ -91,7 +93,8 @@ static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const
     if (o->name)
         RL_TRY(keep_name(t, kind, id, o, take_name));
     /* Those that wait for the name come last: they are the object's then, and would be met again. */
-    RL_TRY(rl_txn_each_binding(t, kind->source, id, settle_cert, &ctx));
+    if (!is_new)
+        RL_TRY(rl_txn_each_binding(t, kind->source, id, settle_cert, &ctx));
     return ctx.name ? rl_txn_each_binding(t, kind->name_source, ctx.name, settle_cert, &ctx) : RL_OK;
 }
 
@@ -114,11 +117,40 @@ static rl_err put_sid(rl_object_record *o, const char *sid)
     return sid && !o->sid ? RL_ENOMEM : RL_OK;
 }
 
+/* The objects, then the names by which they are known, and by which Intune's are found. */
+void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
+{
+    const rl_graph_page *page = job->page;
+    rl_object_id *ids = calloc(2 * page->n + 1, sizeof(*ids));
+    rl_object_record *known = calloc(page->n + 1, sizeof(*known));
+    size_t n = 0;
+    for (size_t i = 0; ids && i < page->n; i++)
+        ids[n++] = (rl_object_id){job->kind->source, page->items[i].id};
+    rl_txn_expect_objects(t, ids, n);
+    n = 0;
+    for (size_t i = 0; ids && known && i < page->n; i++) {
+        const rl_graph_item *item = &page->items[i];
+        (void)rl_txn_object(t, job->kind->source, item->id, &known[i]);
+        const char *name = item->name_said && item->name ? item->name : known[i].name;
+        if (name) {
+            ids[n++] = (rl_object_id){job->kind->name_source, name};
+            if (job->kind->source == RL_SOURCE_ENTRA_DEVICE)
+                ids[n++] = (rl_object_id){RL_SOURCE_INTUNE_DEVICE_NAME, name};
+        }
+    }
+    rl_txn_expect_objects(t, ids, n);
+    for (size_t i = 0; known && i < page->n; i++)
+        rl_object_clear(&known[i]);
+    free(known);
+    free(ids);
+}
+
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
 {
     rl_object_record o;
     rl_err err = rl_txn_object(t, job->kind->source, item->id, &o);
-    if (err == RL_ENOTFOUND) {
+    bool is_new = err == RL_ENOTFOUND;
+    if (is_new) {
         if (item->removed)
             return RL_OK; /* never seen: no certificate is bound to it */
         o = (rl_object_record){.enabled = true};
@@ -138,7 +170,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
     if (err == RL_OK && said)
         err = rename_object(t, job->kind, item, &o);
     if (err == RL_OK)
-        err = put_state(t, job, item->id, &o, said && item->name);
+        err = put_state(t, job, item->id, &o, said && item->name, is_new);
     rl_object_clear(&o);
     return err;
 }
@@ -147,5 +179,5 @@ rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl
 {
     rl_object_record gone = *o; /* strings stay the caller's */
     gone.exists = false;
-    return put_state(t, job, id, &gone, false);
+    return put_state(t, job, id, &gone, false, false);
 }

@@ -27,6 +27,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                          .other_path = "/v1.0/devices/delta" DEVICE_PROPERTIES,
                          .permission = "Device.Read.All (or Directory.Read.All)",
                          .governs = governs_device,
+                         .expect = rl_entra_expect,
                          .put = rl_entra_put,
                          .gone = rl_entra_gone},
     [RL_ENTRA_USER] = {.name = "entra-user",
@@ -38,6 +39,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                                "onPremisesSecurityIdentifier",
                        .permission = "User.Read.All (or Directory.Read.All)",
                        .governs = governs_user,
+                       .expect = rl_entra_expect,
                        .put = rl_entra_put,
                        .gone = rl_entra_gone},
 };
