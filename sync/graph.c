@@ -1,7 +1,10 @@
 /* A round over pages of Microsoft Graph, a delta query's or a list's. Sync loop only, but for what is marked as the
  * writer's.
  *
- *   begin → ask → (token) → answered → commit → committed → ask … until the last page
+ *   begin → ask → (token) → answered → commit → committed → answered … until the last page
+ *
+ * While the writer has a page, the next one is fetched and read. What came of that counts only when the page before it
+ * is committed; when that fails, it is forgotten.
  *
  * The effects of a page and the cursor behind it are one transaction, so wherever this stops, by failure or by a crash,
  * the next try goes on at the stored link. What an upstream says in an error changes no certificate. */
@@ -19,6 +22,17 @@
 /* Refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a code of its own. */
 enum { LINK_TRIES = 3 };
 
+/* An answer of Graph. */
+struct answer {
+    bool waits; /* for the commit of the page before */
+    rl_http_response http;
+    char code[64]; /* of an error */
+    char refusal[RL_ERROR_MESSAGE_MAX];
+    rl_graph_page page;
+    rl_err page_err; /* of reading it */
+    rl_error page_error;
+};
+
 /* A round: fetch a page, commit it, fetch the next, until the last. */
 typedef struct graph_source {
     rl_sync_source base;
@@ -34,11 +48,13 @@ typedef struct graph_source {
     unsigned resyncs; /* since a round was completed */
     rl_trail trail;
 
-    /* The page. */
     rl_http_call *call;
     uint64_t turn; /* monotonic ms: no request goes out before, when they are paced */
     unsigned token_number;
     bool token_retried; /* this request was repeated with a fresh token already */
+    struct answer answer;
+
+    /* The page that is being committed. */
     rl_graph_page page;
     rl_page_job job;
 } graph_source;
@@ -62,6 +78,15 @@ const char *rl_graph_needs(const rl_settings *s)
 }
 
 /* ---- failing ---- */
+/* What was fetched or is being fetched while the writer was busy. */
+static void forget_answer(graph_source *s)
+{
+    if (s->call)
+        rl_http_call_cancel(s->call);
+    s->answer.waits = false;
+    rl_graph_page_free(&s->answer.page);
+}
+
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
 {
@@ -70,6 +95,7 @@ static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
+    forget_answer(s);
     rl_graph_page_free(&s->page);
     rl_source_failed(&s->base, message, retry_after_ms);
 }
@@ -163,14 +189,14 @@ static void begin(rl_sync_source *source)
 /* ---- ask ---- */
 static void on_response(const rl_http_response *r, void *arg);
 
-static rl_err start_call(graph_source *s, const char *token, rl_error *e)
+static rl_err start_call(graph_source *s, const char *link, const char *token, rl_error *e)
 {
     const rl_settings *settings = s->base.sync->settings;
     char id[RL_HTTP_REQUEST_ID];
     rl_http_request_id(id);
     const char *const headers[] = {"Accept: application/json", "Prefer: odata.maxpagesize=999", id, NULL};
     const rl_http_call_options o = {.method = "GET",
-                                    .url = s->link,
+                                    .url = link,
                                     .headers = headers,
                                     .bearer = token,
                                     .body_limit = (size_t)settings->sync.page_limit,
@@ -212,13 +238,22 @@ static void ask(graph_source *s)
     const char *token = rl_token_text(s->base.sync->token, &s->token_number);
     if (token) {
         rl_source_enter(&s->base, RL_AT_FETCH);
-        err = start_call(s, token, &e);
+        err = start_call(s, s->link, token, &e);
     } else {
         rl_source_enter(&s->base, RL_AT_TOKEN);
         err = rl_token_fetch(s->base.sync->token, &e);
     }
     if (err != RL_OK)
         fail(s, -1, "%s", e.message);
+}
+
+/* Not without a token at hand, and a failure is none yet: then the page is asked for in its turn. */
+static void ask_ahead(graph_source *s)
+{
+    const char *token =
+        s->page.complete || s->kind->paced ? NULL : rl_token_text(s->base.sync->token, &s->token_number);
+    if (token)
+        (void)start_call(s, s->page.link, token, NULL);
 }
 
 static void token(rl_sync_source *source, const rl_error *failure, int64_t retry_after_ms)
@@ -231,7 +266,7 @@ static void token(rl_sync_source *source, const rl_error *failure, int64_t retry
 }
 
 /* ---- answered ---- */
-static void take_page(graph_source *s, rl_span body);
+static void take_page(graph_source *s);
 
 /* The token was revoked or ran out on the way: the same request once more with a new one. */
 static void answered_unauthorized(graph_source *s)
@@ -330,9 +365,7 @@ static void do_without(graph_source *s)
 
 static void answered_error(graph_source *s, const rl_http_response *r)
 {
-    char code[64], message[RL_ERROR_MESSAGE_MAX];
-    rl_graph_error_code(r->body, code, sizeof(code));
-    rl_graph_refusal(&s->base, r, message);
+    const char *code = s->answer.code;
     if (r->status == 401)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
@@ -344,23 +377,47 @@ static void answered_error(graph_source *s, const rl_http_response *r)
     else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
         fail_and_restart(s, "Graph refuses the link again and again: comparing all from the start");
     else
-        fail(s, r->retry_after_ms, "%s", message);
+        fail(s, r->retry_after_ms, "%s", s->answer.refusal);
 }
 
-static void on_response(const rl_http_response *r, void *arg)
+static void answered(graph_source *s)
 {
-    graph_source *s = arg;
-    s->call = NULL;
-    if (s->base.sync->closing)
-        return;
-    end_turn(s);
+    const rl_http_response *r = &s->answer.http;
+    s->answer.waits = false;
     rl_source_answered(&s->base, r);
     if (r->err != RL_OK)
         fail(s, -1, "Graph cannot be asked: %s", r->message);
     else if (r->status != 200)
         answered_error(s, r);
     else
-        take_page(s, r->body);
+        take_page(s);
+}
+
+static void read_answer(graph_source *s, const rl_http_response *r)
+{
+    const rl_settings *settings = s->base.sync->settings;
+    s->answer = (struct answer){.waits = true, .http = *r};
+    if (r->err == RL_OK && r->status == 200) {
+        s->answer.page_err = rl_graph_page_parse(r->body, (size_t)settings->sync.page_limit, &s->kind->shape,
+                                                 settings->azure.graph_url, &s->answer.page, &s->answer.page_error);
+    } else if (r->err == RL_OK) {
+        rl_graph_error_code(r->body, s->answer.code, sizeof(s->answer.code));
+        rl_graph_refusal(&s->base, r, s->answer.refusal);
+    }
+    s->answer.http.body = (rl_span){0}; /* gone with the call */
+    s->answer.http.call = NULL;
+}
+
+static void on_response(const rl_http_response *r, void *arg)
+{
+    graph_source *s = arg;
+    s->call = NULL;
+    if (s->base.sync->closing || r->err == RL_ECANCELED)
+        return;
+    end_turn(s);
+    read_answer(s, r);
+    if (s->base.state != RL_AT_COMMIT)
+        answered(s);
 }
 
 /* ---- the page ---- */
@@ -385,17 +442,19 @@ static void commit(graph_source *s)
     rl_err err = rl_source_commit(&s->base, apply);
     if (err != RL_OK)
         fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
+    else
+        ask_ahead(s);
 }
 
-static void take_page(graph_source *s, rl_span body)
+static void take_page(graph_source *s)
 {
-    const rl_settings *settings = s->base.sync->settings;
-    rl_error e = {0};
-    rl_err err = rl_graph_page_parse(body, (size_t)settings->sync.page_limit, &s->kind->shape,
-                                     settings->azure.graph_url, &s->page, &e);
-    if (err != RL_OK)
-        fail(s, -1, "Graph's page is refused: %s", e.message);
-    else if (!s->page.complete && rl_trail_repeats(&s->trail, s->page.link))
+    if (s->answer.page_err != RL_OK) {
+        fail(s, -1, "Graph's page is refused: %s", s->answer.page_error.message);
+        return;
+    }
+    s->page = s->answer.page;
+    s->answer.page = (rl_graph_page){0};
+    if (!s->page.complete && rl_trail_repeats(&s->trail, s->page.link))
         fail_and_restart(s, "Graph's page is refused: the round's links go in a circle");
     else
         commit(s);
@@ -461,6 +520,10 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         s->resyncs = s->base.restarts = 0;
         s->base.again = s->job.missing > 0;
         rl_source_done(&s->base, s->cursor.last_success);
+    } else if (s->answer.waits) {
+        answered(s);
+    } else if (s->call) {
+        rl_source_enter(&s->base, RL_AT_FETCH);
     } else {
         ask(s);
     }
@@ -472,6 +535,7 @@ static void free_source(rl_sync_source *source)
     graph_source *s = (graph_source *)source;
     rl_cursor_clear(&s->cursor);
     rl_graph_page_free(&s->page);
+    rl_graph_page_free(&s->answer.page);
     free(s->link);
     rl_trail_clear(&s->trail);
     free(s);
