@@ -103,12 +103,13 @@ void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
 rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out);
 rl_err rl_txn_der(rl_store_txn *t, const rl_cert_id *id, rl_buf *out); /* appended */
 rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out);
-/* A hint, for speed alone: these objects will be asked for in this transaction. Sorts `ids`. */
+/* Hints, for speed alone: these will be asked for in this transaction. The first sorts `ids`. */
 typedef struct rl_object_id {
     rl_source source;
     const char *id;
 } rl_object_id;
 void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t n);
+void rl_txn_expect_certs(rl_store_txn *t, const rl_cert_id *const *ids, size_t n); /* in their order */
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out);
 rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out);
 rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out);

@@ -54,6 +54,20 @@ void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t n)
     }
 }
 
+void rl_txn_expect_certs(rl_store_txn *t, const rl_cert_id *const *ids, size_t n)
+{
+    rl_key keys[RL_AHEAD_MAX];
+    size_t keys_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (rl_key_cert(ids[i], &keys[keys_n]) == RL_OK)
+            keys_n++;
+        if (keys_n == RL_AHEAD_MAX || (i + 1 == n && keys_n > 0)) {
+            rl_txn_read_ahead(t, CF_CERT, keys, keys_n);
+            keys_n = 0;
+        }
+    }
+}
+
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
 {
     rl_key k;

@@ -2,6 +2,8 @@
  * rolls all of it back, the cursor included. */
 #include "sync/apply.h"
 
+#include <stdlib.h>
+
 /* ---- the end of a full round ---- */
 struct sweep_ctx {
     rl_page_job *job;
@@ -77,6 +79,11 @@ rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
         job->kind->expect(t, job);
     for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
         err = job->kind->put(t, job, &job->page->items[i]);
+    if (err == RL_OK && job->kind->settle)
+        err = job->kind->settle(t, job);
+    free(job->certs);
+    job->certs = NULL;
+    job->certs_n = job->certs_cap = 0;
     if (err == RL_OK && job->next.complete && job->next.full)
         err = sweep(t, job, e);
     if (err == RL_OK)

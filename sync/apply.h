@@ -9,6 +9,13 @@
 
 typedef struct rl_page_job rl_page_job;
 
+/* A certificate that follows an object of the page. */
+typedef struct rl_page_cert {
+    rl_cert_id cert;
+    const char *id, *name; /* the object's; NULL: it does not claim the name. The page's memory */
+    size_t order;          /* of being found */
+} rl_page_cert;
+
 /* Which objects: one row per source. */
 typedef struct rl_graph_kind {
     const char *name;   /* of the source, its cursor: "entra-device" */
@@ -26,8 +33,10 @@ typedef struct rl_graph_kind {
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
     /* Tells the store which objects the page is about, for speed alone. NULL: does not. */
     void (*expect)(rl_store_txn *t, const rl_page_job *job);
-    /* Stores an item's state and lets the certificates follow. */
+    /* Stores an item's state and lets the certificates follow, at once or in `settle`. */
     rl_err (*put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+    /* Behind the last item: lets the certificates follow. NULL: they have. */
+    rl_err (*settle)(rl_store_txn *t, rl_page_job *job);
     /* The same for an object that the whole round did not list. `o` is its record as stored. */
     rl_err (*gone)(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 } rl_graph_kind;
@@ -53,6 +62,8 @@ struct rl_page_job {
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
+    rl_page_cert *certs; /* that `settle` has to do with */
+    size_t certs_n, certs_cap;
     rl_ours ours; /* for certificates in the page */
     bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
     /* Results, valid when the transaction committed. */
@@ -76,6 +87,7 @@ rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete);
 /* ---- the kinds' ---- */
 void rl_entra_expect(rl_store_txn *t, const rl_page_job *job);
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
+rl_err rl_entra_settle(rl_store_txn *t, rl_page_job *job);
 rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 rl_err rl_managed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 rl_err rl_managed_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);

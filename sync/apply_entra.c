@@ -82,20 +82,12 @@ static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *
 }
 
 /* ---- objects ---- */
-/* Stores the object's new state and lets name and certificates follow. `is_new`: nothing is bound to it yet, since
- * that takes a record of it, and records stay. */
-static rl_err put_state(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o, bool take_name,
-                        bool is_new)
+/* Stores the object's new state and lets its name follow. */
+static rl_err put_state(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
+                        bool take_name)
 {
-    const rl_graph_kind *kind = job->kind;
-    struct object_ctx ctx = {.job = job, .id = id, .name = take_name ? o->name : NULL};
     RL_TRY(rl_txn_put_object(t, kind->source, id, o));
-    if (o->name)
-        RL_TRY(keep_name(t, kind, id, o, take_name));
-    /* Those that wait for the name come last: they are the object's then, and would be met again. */
-    if (!is_new)
-        RL_TRY(rl_txn_each_binding(t, kind->source, id, settle_cert, &ctx));
-    return ctx.name ? rl_txn_each_binding(t, kind->name_source, ctx.name, settle_cert, &ctx) : RL_OK;
+    return o->name ? keep_name(t, kind, id, o, take_name) : RL_OK;
 }
 
 /* A new name replaces the old; the old one's record goes unless another object has it by now. */
@@ -145,6 +137,76 @@ void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
     free(ids);
 }
 
+static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
+{
+    const struct object_ctx *o = ctx;
+    rl_page_job *job = o->job;
+    (void)t;
+    if (job->certs_n == job->certs_cap) {
+        size_t cap = job->certs_cap ? 2 * job->certs_cap : 256;
+        rl_page_cert *certs = realloc(job->certs, cap * sizeof(*certs));
+        if (!certs)
+            return RL_ENOMEM;
+        job->certs = certs;
+        job->certs_cap = cap;
+    }
+    job->certs[job->certs_n] = (rl_page_cert){*id, o->id, o->name, job->certs_n};
+    job->certs_n++;
+    return RL_OK;
+}
+
+/* Those bound to the object, and those that wait for its name. To a new one none is bound, since that takes a record of
+ * it, and records stay. */
+static rl_err note_certs(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item, bool take_name, bool is_new)
+{
+    struct object_ctx ctx = {.job = job, .id = item->id, .name = take_name ? item->name : NULL};
+    if (!is_new)
+        RL_TRY(rl_txn_each_binding(t, job->kind->source, item->id, note_cert, &ctx));
+    return ctx.name ? rl_txn_each_binding(t, job->kind->name_source, ctx.name, note_cert, &ctx) : RL_OK;
+}
+
+static int by_cert(const rl_page_cert *a, const rl_page_cert *b)
+{
+    if (a->cert.issuer != b->cert.issuer)
+        return a->cert.issuer < b->cert.issuer ? -1 : 1;
+    size_t n = a->cert.serial_n < b->cert.serial_n ? a->cert.serial_n : b->cert.serial_n;
+    int c = memcmp(a->cert.serial, b->cert.serial, n);
+    return c ? c : (int)a->cert.serial_n - (int)b->cert.serial_n;
+}
+
+static int by_cert_and_order(const void *x, const void *y)
+{
+    const rl_page_cert *a = x, *b = y;
+    int c = by_cert(a, b);
+    return c ? c : a->order < b->order ? -1 : 1;
+}
+
+static void expect_certs(rl_store_txn *t, const rl_page_job *job)
+{
+    const rl_cert_id **ids = calloc(job->certs_n, sizeof(*ids));
+    size_t n = 0;
+    for (size_t i = 0; ids && i < job->certs_n; i++)
+        if (i == 0 || by_cert(&job->certs[i - 1], &job->certs[i]) != 0)
+            ids[n++] = &job->certs[i].cert;
+    rl_txn_expect_certs(t, ids, n);
+    free(ids);
+}
+
+/* When all objects of the page are stored, their certificates are read together, in the order of their keys. */
+rl_err rl_entra_settle(rl_store_txn *t, rl_page_job *job)
+{
+    if (job->certs_n == 0)
+        return RL_OK;
+    qsort(job->certs, job->certs_n, sizeof(*job->certs), by_cert_and_order);
+    expect_certs(t, job);
+    for (size_t i = 0; i < job->certs_n; i++) {
+        const rl_page_cert *c = &job->certs[i];
+        struct object_ctx ctx = {.job = job, .id = c->id, .name = c->name};
+        RL_TRY(settle_cert(t, &c->cert, &ctx));
+    }
+    return RL_OK;
+}
+
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
 {
     rl_object_record o;
@@ -170,7 +232,9 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
     if (err == RL_OK && said)
         err = rename_object(t, job->kind, item, &o);
     if (err == RL_OK)
-        err = put_state(t, job, item->id, &o, said && item->name, is_new);
+        err = put_state(t, job->kind, item->id, &o, said && item->name);
+    if (err == RL_OK)
+        err = note_certs(t, job, item, said && item->name, is_new);
     rl_object_clear(&o);
     return err;
 }
@@ -179,5 +243,7 @@ rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl
 {
     rl_object_record gone = *o; /* strings stay the caller's */
     gone.exists = false;
-    return put_state(t, job, id, &gone, false, false);
+    struct object_ctx ctx = {.job = job, .id = id};
+    RL_TRY(put_state(t, job->kind, id, &gone, false));
+    return rl_txn_each_binding(t, job->kind->source, id, settle_cert, &ctx);
 }

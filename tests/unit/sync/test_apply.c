@@ -237,6 +237,22 @@ static void test_a_name_passed_on_within_a_page_in_either_order(void **state)
     assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "third@x", "u5", true);
 }
 
+/* The first takes the certificates that wait, as it does when each comes in a page of its own; the last has the name.
+ */
+static void test_a_name_that_two_objects_of_a_page_take(void **state)
+{
+    rl_store *s = ((folder_store *)*state)->store;
+    issue(s, 1, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    issue(s, 2, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    assert_int_equal(users(s, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\",\"accountEnabled\":false},"
+                              "{\"id\":\"u2\",\"userPrincipalName\":\"ada@x\"}"),
+                     2);
+    assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "ada@x", "u2", true);
+    assert_bound(s, 1, RL_SOURCE_ENTRA_USER, "u1");
+    assert_bound(s, 2, RL_SOURCE_ENTRA_USER, "u1");
+    assert_status(s, 1, "hold");
+}
+
 static void test_a_tombstones_name_goes_to_the_next_owner_and_stays_there(void **state)
 {
     rl_store *s = ((folder_store *)*state)->store;
@@ -401,6 +417,7 @@ int main(void)
         STORE_TEST(test_an_admins_word_stays),
         STORE_TEST(test_a_renamed_object_keeps_its_certificates_and_gives_up_the_name),
         STORE_TEST(test_a_name_passed_on_within_a_page_in_either_order),
+        STORE_TEST(test_a_name_that_two_objects_of_a_page_take),
         STORE_TEST(test_a_tombstones_name_goes_to_the_next_owner_and_stays_there),
         STORE_TEST(test_a_name_set_to_null_is_given_up),
         STORE_TEST(test_a_page_applied_again_changes_nothing),
