@@ -18,8 +18,8 @@
  * there, and a block is 4 KiB for one of them; and all memtables together. On disk: the log that a start has to replay.
  */
 enum {
-    BLOCK_CACHE = 96 << 20,
-    ROW_CACHE = 32 << 20,
+    BLOCK_CACHE = 72 << 20,
+    ROW_CACHE = 24 << 20,
     MEMTABLES = 48 << 20,
     WAL_MAX = 24 << 20,
     MANIFEST_MAX = 16 << 20,
