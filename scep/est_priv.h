@@ -24,7 +24,7 @@ typedef struct est_job {
     rl_challenge_use once;
     rl_caller caller; /* by a token that is good; id "" = none */
     bool bad_token;
-    bool guessed; /* refused for its password, token or certificate */
+    bool guessed;  /* refused for its password, token or certificate */
     bool one_line; /* of base64, as the request */
     int status;
     unsigned retry_after; /* seconds; 0 = not told */

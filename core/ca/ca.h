@@ -171,7 +171,7 @@ typedef struct rl_issue_request {
     /* Or NULL: writes more in the new certificate's transaction. Writer thread; an error refuses the certificate. */
     rl_err (*also)(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx);
     void *also_ctx;
-    bool look_up; /* objects that the request names and that are not known may be looked up: rl_ca_on_look */
+    bool look_up;            /* objects that the request names and that are not known may be looked up: rl_ca_on_look */
     const rl_sub_ca *sub_ca; /* RL_PROFILE_SUBCA has one, the others have none */
 } rl_issue_request;
 
