@@ -70,20 +70,26 @@ rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete)
     return rl_brake_settle(t, &job->weigher, &round, &job->due);
 }
 
-rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
+rl_err rl_page_items(rl_store_txn *t, rl_page_job *job, rl_page_put put)
 {
-    rl_page_job *job = arg;
     rl_err err = RL_OK;
-    rl_page_weigh(job);
     if (job->kind->expect)
         job->kind->expect(t, job);
     for (size_t i = 0; err == RL_OK && i < job->page->n; i++)
-        err = job->kind->put(t, job, &job->page->items[i]);
-    if (err == RL_OK && job->kind->settle)
-        err = job->kind->settle(t, job);
+        err = put(t, job, &job->page->items[i]);
+    if (err == RL_OK)
+        err = rl_entra_follow(t, job);
     free(job->certs);
     job->certs = NULL;
     job->certs_n = job->certs_cap = 0;
+    return err;
+}
+
+rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
+{
+    rl_page_job *job = arg;
+    rl_page_weigh(job);
+    rl_err err = rl_page_items(t, job, job->kind->put);
     if (err == RL_OK && job->next.complete && job->next.full)
         err = sweep(t, job, e);
     if (err == RL_OK)

@@ -8,6 +8,7 @@
 #include "sync/ours.h"
 
 typedef struct rl_page_job rl_page_job;
+typedef rl_err (*rl_page_put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 
 /* A certificate that follows an object of the page. */
 typedef struct rl_page_cert {
@@ -33,10 +34,9 @@ typedef struct rl_graph_kind {
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
     /* Tells the store which objects the page is about, for speed alone. NULL: does not. */
     void (*expect)(rl_store_txn *t, const rl_page_job *job);
-    /* Stores an item's state and lets the certificates follow, at once or in `settle`. */
-    rl_err (*put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
-    /* Behind the last item: lets the certificates follow. NULL: they have. */
-    rl_err (*settle)(rl_store_txn *t, rl_page_job *job);
+    /* Stores an item's state. The certificates follow at once, or are noted in the job and follow behind the page's
+     * last item. */
+    rl_page_put put;
     /* The same for an object that the whole round did not list. `o` is its record as stored. */
     rl_err (*gone)(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 } rl_graph_kind;
@@ -62,7 +62,7 @@ struct rl_page_job {
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
-    rl_page_cert *certs; /* that `settle` has to do with */
+    rl_page_cert *certs; /* that follow behind the last item */
     size_t certs_n, certs_cap;
     rl_ours ours; /* for certificates in the page */
     bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
@@ -79,6 +79,8 @@ struct rl_page_job {
  * refused, see there. */
 rl_err rl_page_apply(rl_store_txn *t, void *job, rl_error *e);
 
+/* Stores the page's items by `put`, and lets their certificates follow. */
+rl_err rl_page_items(rl_store_txn *t, rl_page_job *job, rl_page_put put);
 /* For transactions that belong to a round of pages: begins to weigh, and settles what became of it. `complete`: with
  * this transaction the round is. */
 void rl_page_weigh(rl_page_job *job);
@@ -87,7 +89,7 @@ rl_err rl_page_settle(rl_store_txn *t, rl_page_job *job, bool complete);
 /* ---- the kinds' ---- */
 void rl_entra_expect(rl_store_txn *t, const rl_page_job *job);
 rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
-rl_err rl_entra_settle(rl_store_txn *t, rl_page_job *job);
+rl_err rl_entra_follow(rl_store_txn *t, rl_page_job *job); /* those that rl_entra_put has noted */
 rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 rl_err rl_managed_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 rl_err rl_managed_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);

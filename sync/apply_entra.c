@@ -155,12 +155,12 @@ static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
     return RL_OK;
 }
 
-/* Those bound to the object, and those that wait for its name. To a new one none is bound, since that takes a record of
- * it, and records stay. */
+/* Those bound to the object, and those that wait for its name. To a new one that has a name none is bound, since that
+ * takes a record of it, and records stay; computers and mobile devices of Jamf Pro have none but their number. */
 static rl_err note_certs(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item, bool take_name, bool is_new)
 {
     struct object_ctx ctx = {.job = job, .id = item->id, .name = take_name ? item->name : NULL};
-    if (!is_new)
+    if (!is_new || job->kind->name_source == RL_SOURCE_NONE)
         RL_TRY(rl_txn_each_binding(t, job->kind->source, item->id, note_cert, &ctx));
     return ctx.name ? rl_txn_each_binding(t, job->kind->name_source, ctx.name, note_cert, &ctx) : RL_OK;
 }
@@ -193,7 +193,7 @@ static void expect_certs(rl_store_txn *t, const rl_page_job *job)
 }
 
 /* When all objects of the page are stored, their certificates are read together, in the order of their keys. */
-rl_err rl_entra_settle(rl_store_txn *t, rl_page_job *job)
+rl_err rl_entra_follow(rl_store_txn *t, rl_page_job *job)
 {
     if (job->certs_n == 0)
         return RL_OK;

@@ -29,7 +29,6 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                          .governs = governs_device,
                          .expect = rl_entra_expect,
                          .put = rl_entra_put,
-                         .settle = rl_entra_settle,
                          .gone = rl_entra_gone},
     [RL_ENTRA_USER] = {.name = "entra-user",
                        .origin = "sync:entra-user",
@@ -42,7 +41,6 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        .governs = governs_user,
                        .expect = rl_entra_expect,
                        .put = rl_entra_put,
-                       .settle = rl_entra_settle,
                        .gone = rl_entra_gone},
 };
 

@@ -50,11 +50,9 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
                        .settings = l->sync->settings,
                        .now = rl_wall_s(),
                        .next = {.generation = RL_GENERATION_LOOKED_UP}};
-    rl_err err = RL_OK;
     rl_page_weigh(&job);
     job.weigher.worse = RL_WORSE_APPLY;
-    for (size_t i = 0; err == RL_OK && i < l->page.n; i++)
-        err = put_new(t, &job, &l->page.items[i]);
+    rl_err err = rl_page_items(t, &job, put_new);
     rl_weigher_clear(&job.weigher);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "sync", "what was looked up cannot be stored: %s", rl_err_name(err));
 }
