@@ -386,3 +386,13 @@ def initialised_folder(parent, key_type):
     server.cli("init")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_round(graph):
+    """What is changed inside is seen by one and the same round of entra-device."""
+    seen = len(graph.requests())
+    graph.switch("hold", on="devices.delta")
+    graph.wait(1, since=seen, on="devices.delta", held=True)
+    yield
+    graph.clear("hold")

@@ -1,9 +1,6 @@
 """The brake on mass changes and the grace for new devices: what is held, what goes on meanwhile, and what an admin decides."""
-
-import contextlib
-
 import pytest
-from harness import CommandFailed, eventually, jamf_settings
+from harness import CommandFailed, eventually, jamf_settings, one_round
 
 LIMIT = {"REVLINE_SYNC_MASS_LIMIT": "5"}
 
@@ -19,17 +16,8 @@ class Fleet:
         self.made = [server.sign_for_device(d) for d in self.devices]
         self.user_serial = server.sign_for_user(self.user)[1]
 
-    @contextlib.contextmanager
-    def one_round(self):
-        """What is changed inside is seen by one and the same round."""
-        seen = len(self.graph.requests())
-        self.graph.switch("hold", on="devices.delta")
-        self.graph.wait(1, since=seen, on="devices.delta", held=True)
-        yield
-        self.graph.clear("hold")
-
     def delete(self, devices, **more):
-        with self.one_round():
+        with one_round(self.graph):
             for device in devices:
                 self.graph.delete("devices", device["id"], **more)
 
@@ -100,7 +88,7 @@ def test_dropped_until_a_full_round_finds_the_same(fleet, graph):
     server.sync_round(full=True)
     assert fleet.held()["certificates"] == 8 and fleet.statuses() == ["good"] * 10
     # The directory has them again: there is nothing to decide any more.
-    with fleet.one_round():
+    with one_round(fleet.graph):
         for device in fleet.devices[:8]:
             graph.restore("devices", device["id"])
     eventually(lambda: fleet.changes() == [], "the change is gone")

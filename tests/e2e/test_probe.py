@@ -20,7 +20,7 @@ def test_every_part_is_named(synced, graph):
         assert status == 200 and body["status"] == "ok" and body["version"]
         assert {part: body["parts"][part]["status"] for part in ("store", "ca", "ocsp")} == {"store": "ok", "ca": "ok", "ocsp": "ok"}
         sources = body["parts"]["sync"]
-        off = {"intune-device", "user-risk", "endpoint-list", "revocation-requests", "jamf-computer", "jamf-device", "jamf-user", "graph-hook"}
+        off = {"intune-device", "user-risk", "endpoint-list", "endpoint-profiles", "endpoint-report", "revocation-requests", "jamf-computer", "jamf-device", "jamf-user", "graph-hook"}
         assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys({"reweigh", "guard", "entra-device", "entra-user"} | off, "ok")
         assert {name for name, s in sources.items() if s["state"] == "off"} == off
     assert probe(server, "/probe/live") == (200, {"status": "ok"})
