@@ -13,48 +13,9 @@
 
 #define EST_ROOT "/.well-known/est/"
 
-enum { WAITING = 4, LINE = 64, RETRY_AFTER = 5 /* seconds */ };
+enum { WAITING = 4, RETRY_AFTER = 5 /* seconds */ };
 
 static const char *const operations[EST_OTHER] = {"simpleenroll", "simplereenroll", "serverkeygen"};
-
-/* ---- base64 as on the wire: RFC 8951 §3.1 ---- */
-/* In lines, as PEM has it: old clients read no longer ones, and base64(1) reads no carriage return. Who has written one
- * line gets one, without an end: strongSwan reads nothing else. */
-static rl_err append_base64(rl_span in, bool one_line, rl_buf *out)
-{
-    const size_t line = one_line ? SIZE_MAX : LINE;
-    size_t cap = in.n * 2 + 8;
-    char *text = malloc(cap);
-    rl_err err = text ? rl_base64_encode(in, false, text, cap) : RL_ENOMEM;
-    for (size_t at = 0, n = err == RL_OK ? strlen(text) : 0; err == RL_OK && at < n;
-         at += n - at < line ? n - at : line) {
-        err = rl_buf_append(out, text + at, n - at < line ? n - at : line);
-        if (err == RL_OK && !one_line)
-            err = rl_buf_append(out, "\n", 1);
-    }
-    if (text)
-        explicit_bzero(text, cap);
-    free(text);
-    return err;
-}
-
-/* Base64 with any white space in it, with PEM's first and last line or not; or plain DER. */
-static rl_err read_request(rl_http_request *req, X509_REQ **csr, rl_error *e)
-{
-    rl_span body = req->body;
-    uint8_t *clean = rl_arena_alloc(req->arena, body.n + 1);
-    size_t n = 0;
-    if (!clean)
-        return rl_fail(e, RL_ENOMEM, "est", "out of memory");
-    if (body.n > 0 && (body.p[0] == 0x30 || body.p[0] == '-'))
-        return rl_csr_from_any(body, csr, e);
-    for (size_t i = 0; i < body.n; i++)
-        if (body.p[i] != '\r' && body.p[i] != '\n' && body.p[i] != ' ' && body.p[i] != '\t')
-            clean[n++] = body.p[i];
-    if (n == 0 || rl_base64_decode(rl_span_of(clean, n), false, clean, n, &n) != RL_OK)
-        return rl_fail(e, RL_EBADMSG, "est", "the body is no certificate request (PKCS#10) in base64");
-    return rl_csr_from_any(rl_span_of(clean, n), csr, e);
-}
 
 /* ---- one request ---- */
 const scep_profile *est_find_profile(const rl_est *est, rl_span label)
@@ -100,7 +61,7 @@ static rl_err put_certificate(est_job *job, const rl_issued *issued, rl_error *e
     const rl_span cert = rl_span_of(issued->der, issued->der_n);
     rl_err err = scep_certs_only(&cert, 1, &der, e);
     if (err == RL_OK)
-        err = append_base64(rl_buf_span(&der), job->one_line, &job->body);
+        err = est_body_encode(rl_buf_span(&der), job->one_line, &job->body);
     rl_buf_free(&der);
     return err;
 }
@@ -122,7 +83,7 @@ static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued,
     if (err == RL_OK)
         err = rl_buf_printf(&job->body, "--%s\r\nContent-Type: application/pkcs8\r\n" BASE64 "\r\n", job->boundary);
     if (err == RL_OK)
-        err = append_base64(rl_span_of(der, (size_t)n), job->one_line, &job->body);
+        err = est_body_encode(rl_span_of(der, (size_t)n), job->one_line, &job->body);
     if (err == RL_OK)
         err = rl_buf_printf(&job->body, "\r\n--%s\r\nContent-Type: " CERTS_TYPE "\r\n" BASE64 "\r\n", job->boundary);
     if (err == RL_OK)
@@ -203,8 +164,12 @@ static bool work(rl_http_request *req, void *arg)
     X509_REQ *csr = NULL;
     rl_issued issued = {0};
     rl_error e = {0};
-    job->one_line = req->body.n > LINE && req->body.p[0] != 0x30 && !memchr(req->body.p, '\n', req->body.n);
-    rl_err err = read_request(req, &csr, &e);
+    rl_span der;
+    /* Who has written one line gets one: strongSwan reads nothing else. */
+    job->one_line = req->body.n > 0 && req->body.p[0] != 0x30 && !memchr(req->body.p, '\n', req->body.n);
+    rl_err err = est_body_decode(req->body, req->arena, &der, &e);
+    if (err == RL_OK)
+        err = rl_csr_from_any(der, &csr, &e);
     bool may =
         err == RL_OK && (job->operation == EST_REENROLL ? est_may_renew(job, rl_http_client_certificate(req), csr)
                                                         : est_may_enroll(job, csr));
@@ -322,7 +287,7 @@ static void ca_certificates(rl_http_request *req, const rl_est *est)
     rl_buf der = {0}, text = {0};
     rl_error e = {0};
     size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, chain);
-    if (scep_certs_only(chain, n, &der, &e) == RL_OK && append_base64(rl_buf_span(&der), false, &text) == RL_OK)
+    if (scep_certs_only(chain, n, &der, &e) == RL_OK && est_body_encode(rl_buf_span(&der), false, &text) == RL_OK)
         rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkcs7-mime\r\n" BASE64), rl_buf_span(&text));
     else
         rl_http_error(req, 500, "the CA certificates cannot be encoded");
@@ -381,7 +346,7 @@ static void csr_attributes(rl_http_request *req, const scep_profile *p)
     if (err == RL_OK)
         err = rl_buf_append(&der, inner.p, inner.n);
     if (err == RL_OK)
-        err = append_base64(rl_buf_span(&der), false, &text);
+        err = est_body_encode(rl_buf_span(&der), false, &text);
     if (err == RL_OK)
         rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/csrattrs\r\n" BASE64), rl_buf_span(&text));
     else

@@ -39,6 +39,14 @@ const scep_profile *est_find_profile(const rl_est *est, rl_span label);
 void est_refuse(est_job *job, int status, const char *why);
 void est_refuse_for(est_job *job, rl_err err, const rl_error *e);
 
+/* ---- est_body.c ---- */
+/* Appends `in` in base64, in lines or in one without an end. */
+rl_err est_body_encode(rl_span in, bool one_line, rl_buf *out);
+/* A request out of base64 with any white space in it, into the arena; DER and PEM stay what they are. */
+rl_err est_body_decode(rl_span body, rl_arena *arena, rl_span *out, rl_error *e);
+/* The password of HTTP Basic (RFC 7617) into the arena; NULL when there is none. The user's name does not matter. */
+char *est_basic_password(rl_span authorization, rl_arena *arena);
+
 /* ---- est_who.c ---- */
 /* Finds what an enrollment is authorised by in the request's head. */
 void est_read_credentials(est_job *job, rl_http_request *req);

@@ -6,25 +6,9 @@
 #define ROLE_SELF    "CSR.SelfService" /* users: for themselves */
 
 /* ---- enrollment ---- */
-/* The password of HTTP Basic (RFC 7617), into the arena; NULL when there is none. The user's name does not matter. */
-static char *basic_password(rl_http_request *req)
-{
-    rl_span value = rl_http_header(req, "Authorization");
-    size_t n;
-    if (value.n < 7 || !rl_span_ieq((rl_span){value.p, 6}, RL_SPAN_LIT("Basic ")))
-        return NULL;
-    value = (rl_span){value.p + 6, value.n - 6};
-    char *text = rl_arena_zalloc(req->arena, value.n + 1);
-    if (!text || rl_base64_decode(value, false, (uint8_t *)text, value.n, &n) != RL_OK || memchr(text, 0, n))
-        return NULL;
-    text[n] = 0;
-    char *colon = strchr(text, ':');
-    return colon ? colon + 1 : NULL;
-}
-
 void est_read_credentials(est_job *job, rl_http_request *req)
 {
-    job->password = basic_password(req);
+    job->password = est_basic_password(rl_http_header(req, "Authorization"), req->arena);
     job->token = rl_http_bearer(req);
 }
 
