@@ -37,6 +37,8 @@ void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx)
 void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n)
 {
     struct rl_subscription now[RL_SUBSCRIBERS_MAX];
+    if (n > 0) /* first: who is told asks again */
+        rl_statuses_forget(s->statuses, events, n);
     pthread_mutex_lock(&s->lock);
     size_t subscribers = s->subscribers;
     memcpy(now, s->subscriptions, subscribers * sizeof(now[0]));

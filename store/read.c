@@ -56,10 +56,20 @@ rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out)
     READ_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode, out);
 }
 
-rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out)
+static rl_err read_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out)
 {
     rl_key k;
     READ_INTO(CF_CERT, rl_key_cert(id, &k), rl_cert_decode_status, out);
+}
+
+rl_err rl_store_cert_status(rl_store *s, const rl_cert_id *id, rl_cert_status *out)
+{
+    const uint64_t mark = rl_statuses_mark(s->statuses);
+    if (rl_statuses_find(s->statuses, id, out))
+        return RL_OK;
+    RL_TRY(read_status(s, id, out));
+    rl_statuses_keep(s->statuses, mark, id, out);
+    return RL_OK;
 }
 
 static rl_err append(rl_span in, rl_buf *out)

@@ -14,12 +14,9 @@
 #include "store/store_priv.h"
 
 /* What RocksDB may take, however many certificates there are. In memory: one block cache for all families, which holds
- * data, indexes and bloom filters alike; a cache of single records, since certificates are asked for one here and one
- * there, and a block is 4 KiB for one of them; and all memtables together. On disk: the log that a start has to replay.
- */
+ * data, indexes and bloom filters alike, and all memtables together. On disk: the log that a start has to replay. */
 enum {
-    BLOCK_CACHE = 72 << 20,
-    ROW_CACHE = 24 << 20,
+    BLOCK_CACHE = 96 << 20,
     MEMTABLES = 48 << 20,
     WAL_MAX = 24 << 20,
     MANIFEST_MAX = 16 << 20,
@@ -89,8 +86,7 @@ static rocksdb_options_t *insert_with_hint(rocksdb_options_t *o, rl_cf cf)
     return error ? o : hinted;
 }
 
-static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_cache_t *rows,
-                                     rocksdb_compactionfilter_t *filter)
+static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_compactionfilter_t *filter)
 {
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(o, 1);
@@ -103,7 +99,6 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     rocksdb_options_set_wal_recovery_mode(o, rocksdb_tolerate_corrupted_tail_records_recovery);
     rocksdb_options_set_max_total_wal_size(o, WAL_MAX);
     rocksdb_options_set_db_write_buffer_size(o, MEMTABLES);
-    rocksdb_options_set_row_cache(o, rows);
     rocksdb_options_set_max_manifest_file_size(o, MANIFEST_MAX);
     rocksdb_options_set_max_background_jobs(o, BACKGROUND_JOBS);
     rocksdb_options_set_max_open_files(o, OPEN_FILES);
@@ -246,7 +241,7 @@ static void destroy(rl_store *s)
         rocksdb_options_destroy(s->options[i]);
     rocksdb_compactionfilter_destroy(s->expired);
     rocksdb_cache_destroy(s->cache);
-    rocksdb_cache_destroy(s->rows);
+    rl_statuses_free(s->statuses);
     rocksdb_readoptions_destroy(s->read);
     rocksdb_readoptions_destroy(s->scan);
     rocksdb_readoptions_destroy(s->prefix);
@@ -266,15 +261,17 @@ static rl_store *create(const char *path)
     if (!s)
         return NULL;
     s->path = strdup(path);
-    if (!s->path) {
+    s->statuses = rl_statuses_new();
+    if (!s->path || !s->statuses) {
+        rl_statuses_free(s->statuses);
+        free(s->path);
         free(s);
         return NULL;
     }
     s->cache = rocksdb_cache_create_lru(BLOCK_CACHE);
-    s->rows = rocksdb_cache_create_lru(ROW_CACHE);
     s->expired = rl_response_filter();
     for (int i = 0; i < CF_COUNT; i++)
-        s->options[i] = cf_options((rl_cf)i, s->cache, s->rows, s->expired);
+        s->options[i] = cf_options((rl_cf)i, s->cache, s->expired);
     s->read = rocksdb_readoptions_create();
     s->scan = rocksdb_readoptions_create();
     rocksdb_readoptions_set_total_order_seek(s->scan, 1);

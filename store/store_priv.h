@@ -6,6 +6,7 @@
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 
+#include "store/statuses.h"
 #include "store/store.h"
 
 /* Design §6; the order is that of the handles. "default" is RocksDB's own and stays empty. */
@@ -75,7 +76,7 @@ struct rl_store {
     rocksdb_column_family_handle_t *cf[CF_COUNT];
     rocksdb_options_t *options[CF_COUNT];
     rocksdb_cache_t *cache;
-    rocksdb_cache_t *rows;
+    rl_statuses *statuses;
     rocksdb_compactionfilter_t *expired; /* drops signed answers that have ended */
     rocksdb_readoptions_t *read, *scan;  /* point reads; whole-order iteration */
     rocksdb_readoptions_t *prefix;       /* iteration over the bindings of one object */
