@@ -1,5 +1,5 @@
-/* See statuses.h. Sets of two entries, found by a hash of the id; the newer entry comes first and pushes out the older
- * one. Any thread.
+/* See statuses.h. Sets of eight entries, found by a hash of the id; a new entry comes first and pushes out the oldest
+ * of its set. With so many to a set, hardly one is pushed out before all are half full. Any thread.
  *
  * Invariant: when rl_statuses_forget has returned, no status from before is found. A reader takes the mark, reads the
  * database, and keeps what it has read only while the mark stands, which it looks at under the set's lock. Who forgets
@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SETS = 1 << 17, WAYS = 2, LOCKS = 256 };
+enum { SETS = 1 << 15, WAYS = 8, LOCKS = 256 };
 
 typedef struct entry {
     rl_cert_id id; /* serial_n == 0: none */
@@ -65,18 +65,22 @@ static void unlock_set(rl_statuses *s, size_t set)
     pthread_mutex_unlock(&s->locks[set % LOCKS]);
 }
 
+static entry *find(entry *set, const rl_cert_id *id)
+{
+    for (size_t i = 0; i < WAYS; i++)
+        if (is(&set[i], id))
+            return &set[i];
+    return NULL;
+}
+
 bool rl_statuses_find(rl_statuses *s, const rl_cert_id *id, rl_cert_status *out)
 {
-    bool found = false;
     const size_t set = set_of(id);
-    const entry *e = lock_set(s, set);
-    for (size_t i = 0; !found && i < WAYS; i++) {
-        found = is(&e[i], id);
-        if (found)
-            *out = e[i].status;
-    }
+    const entry *found = find(lock_set(s, set), id);
+    if (found)
+        *out = found->status;
     unlock_set(s, set);
-    return found;
+    return found != NULL;
 }
 
 uint64_t rl_statuses_mark(const rl_statuses *s)
@@ -88,8 +92,8 @@ void rl_statuses_keep(rl_statuses *s, uint64_t mark, const rl_cert_id *id, const
 {
     const size_t set = set_of(id);
     entry *e = lock_set(s, set);
-    if (atomic_load(&s->mark) == mark && !is(&e[0], id) && !is(&e[1], id)) {
-        e[1] = e[0];
+    if (atomic_load(&s->mark) == mark && !find(e, id)) {
+        memmove(&e[1], &e[0], (WAYS - 1) * sizeof(*e));
         e[0] = (entry){*id, *status};
     }
     unlock_set(s, set);
@@ -100,10 +104,9 @@ void rl_statuses_forget(rl_statuses *s, const rl_store_event *events, size_t n)
     atomic_fetch_add(&s->mark, 1);
     for (size_t i = 0; i < n; i++) {
         const size_t set = set_of(&events[i].cert);
-        entry *e = lock_set(s, set);
-        for (size_t k = 0; k < WAYS; k++)
-            if (is(&e[k], &events[i].cert))
-                e[k].id.serial_n = 0;
+        entry *written = find(lock_set(s, set), &events[i].cert);
+        if (written)
+            written->id.serial_n = 0;
         unlock_set(s, set);
     }
 }
