@@ -149,8 +149,7 @@ static void test_a_new_key_is_looked_up(void **state)
 {
     struct world w;
     (void)state;
-    begin(&w, GOOD,
-          300); /* it counts from a fetch's beginning: longer than one takes, or no key is ever known to be none */
+    begin(&w, GOOD, 300); /* counted from a fetch's beginning: longer than one takes */
     until(&w, known, RL_OK);
     w.mood = OTHER_KEYS;
     until(&w, later, RL_OK);
