@@ -28,8 +28,9 @@
 enum {
     SHARDS_MAX = 64,
     SHARD_MIN_OCTETS = 1 << 20, /* fewer shards for a small cache, so that each still holds a good many answers */
-    ENTRY_TYPICAL = 2048,       /* octets: with a 2048-bit RSA responder; sizes the bucket arrays */
-    LINE = 64,                  /* octets of a cache line */
+    BUCKET_FOR = 256, /* octets of answers: a third of one, so that a bucket seldom has two, of which the second is not
+                         fetched */
+    LINE = 64,        /* octets of a cache line */
     ALLOCATOR_OVERHEAD = LINE,
     FETCHED_AHEAD = 640, /* octets of an entry asked of the memory at once: about what one with a P-256 signature has */
     HAND_STEPS = 32,     /* marked entries the hand passes in one go; then the next goes, marked or not */
@@ -167,7 +168,7 @@ rl_err ocsp_cache_new(size_t limit, ocsp_cache **out, rl_error *e)
         return rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     memset(c, 0, sizeof(*c) + shards_n * sizeof(shard));
     c->shards_n = shards_n;
-    c->buckets_n = power_of_two_up_to(limit / shards_n / ENTRY_TYPICAL);
+    c->buckets_n = power_of_two_up_to(limit / shards_n / BUCKET_FOR);
     c->shard_limit = limit / shards_n - c->buckets_n * sizeof(ocsp_entry *);
     c->evictions =
         rl_counter("revline_ocsp_cache_evictions_total", "", "Cached OCSP answers that made room for others.");
