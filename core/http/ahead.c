@@ -19,6 +19,11 @@ static bool may_look(const rl_http_conn *c)
            x->in.framing != HTTP_BODY_CHUNKED && !rl_log_enabled(RL_LOG_DEBUG);
 }
 
+static void fetch(http_ahead *a)
+{
+    a->route->lookup->fetch(a->note, a->route->ctx);
+}
+
 bool http_ahead_look(rl_http_conn *c)
 {
     http_worker *w = c->worker;
@@ -32,6 +37,8 @@ bool http_ahead_look(rl_http_conn *c)
     a->route = x->route;
     a->start = x->in.start;
     c->x->in.keep = true;
+    if (w->ahead_n >= HTTP_AHEAD_LATER)
+        fetch(&w->ahead[w->ahead_n - HTTP_AHEAD_LATER]);
     w->ahead_n++;
     c->ahead_n++;
     return true;
@@ -48,11 +55,6 @@ static void read_again(http_worker *w, size_t i)
     for (size_t k = i + 1; k < w->ahead_n; k++)
         if (w->ahead[k].conn == c)
             w->ahead[k].conn = NULL;
-}
-
-static void fetch(http_ahead *a)
-{
-    a->route->lookup->fetch(a->note, a->route->ctx);
 }
 
 static void answer_one(http_worker *w, size_t i)
@@ -88,13 +90,10 @@ void http_ahead_answer(http_worker *w)
     if (w->answering_ahead)
         return;
     w->answering_ahead = true;
-    for (size_t i = 0; i < w->ahead_n && i < HTTP_AHEAD_FETCH; i++)
+    for (size_t i = w->ahead_n < HTTP_AHEAD_LATER ? 0 : w->ahead_n - HTTP_AHEAD_LATER; i < w->ahead_n; i++)
         fetch(&w->ahead[i]);
-    for (size_t i = 0; i < w->ahead_n; i++) {
-        if (i + HTTP_AHEAD_FETCH < w->ahead_n)
-            fetch(&w->ahead[i + HTTP_AHEAD_FETCH]);
+    for (size_t i = 0; i < w->ahead_n; i++)
         answer_one(w, i);
-    }
     w->ahead_n = 0;
     w->answering_ahead = false;
 }

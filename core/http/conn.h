@@ -25,7 +25,7 @@ enum {
     HTTP_SPARE_EXCHANGES = 64,     /* kept by a worker */
     HTTP_AHEAD_MAX = 32,           /* requests looked up ahead */
     HTTP_AHEAD_ENOUGH = 16,        /* … of which so many hide the memory's time */
-    HTTP_AHEAD_FETCH = 6,          /* answers fetched while one is found */
+    HTTP_AHEAD_LATER = 2,          /* noted between a request's look-up and its fetch */
     HTTP_ARENA_LIMIT = 64 * 1024 * 1024,
     HTTP_STATUS_CLASSES = 6,
     HTTP_PEER_TEXT = 48,
