@@ -3,7 +3,7 @@
 # unpack_packages FOLDER PACKAGE…: puts programs below FOLDER without installing them.
 
 packages_build="gcc cmake ninja-build pkg-config libssl-dev libuv1-dev libcurl4-openssl-dev libmsgpack-dev
-  librocksdb-dev node-llhttp libjansson-dev libzip-dev openssl ca-certificates"
+  librocksdb-dev node-llhttp libjansson-dev libzip-dev libjemalloc-dev openssl ca-certificates"
 packages_test="$packages_build clang clang-format libclang-rt-14-dev llvm-14 libcmocka-dev python3 python3-pytest
   python3-pytest-xdist python3-cryptography python3-asn1crypto certmonger curl git"
 packages_bench="$packages_build python3 python3-cryptography strace"
