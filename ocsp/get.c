@@ -39,11 +39,13 @@ static rl_err percent_decode(rl_span path, char *text, size_t *n)
 }
 
 /* ---- base64 ---- */
-static void replace(uint8_t *text, size_t n, char from, char to)
+/* Of RFC 4648 §5's alphabet into §4's; without branches, for the compiler to take many at a time. */
+static void to_standard(uint8_t *text, size_t n)
 {
-    uint8_t *end = text + n;
-    while ((text = memchr(text, from, (size_t)(end - text))) != NULL)
-        *text++ = (uint8_t)to;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = text[i] == '-' ? '+' : text[i];
+        text[i] = c == '_' ? '/' : c;
+    }
 }
 
 /* Either alphabet, in place when `memory` is the text's own. */
@@ -52,8 +54,7 @@ static rl_err decode(const char *text, size_t n, uint8_t *memory, size_t cap, rl
     if (n > cap)
         return RL_ERANGE;
     memmove(memory, text, n);
-    replace(memory, n, '-', '+');
-    replace(memory, n, '_', '/');
+    to_standard(memory, n);
     RL_TRY(rl_base64_decode(rl_span_of(memory, n), false, memory, cap, &n));
     *der = rl_span_of(memory, n);
     return n ? RL_OK : RL_EBADMSG;

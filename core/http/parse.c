@@ -1,5 +1,6 @@
 /* The request parser: see parse.h. llhttp does the grammar of the head; what it lets pass in its loose build
- * and RFC 9112 does not allow (line ends, folding, names, targets) is refused in head_is_strict. */
+ * and RFC 9112 does not allow (line ends, folding, names, targets) is refused in head_is_strict. A head that differs
+ * from the one before in its path alone is known and not read again (head_is_known). */
 #include "http/parse.h"
 
 #include <stdlib.h>
@@ -351,6 +352,57 @@ static http_in_event head_too_large(http_in *in)
     return in_target ? refuse(in, 414, "request target too long") : refuse(in, 431, "request header too large");
 }
 
+/* Of a target in another form a path in its place might not pass: CONNECT (RFC 9110 §9.3.6). */
+static void head_remember(http_in *in)
+{
+    http_known *k = &in->known;
+    const uint8_t *rest = base(in) + in->target + in->target_n;
+    k->method_n = in->target;
+    k->target_n = in->target_n;
+    k->fields_n = in->fields_n;
+    k->rest_n = in->head_n - in->target - in->target_n;
+    if (base(in)[in->target] != '/' || k->method_n + k->rest_n > HTTP_KNOWN_MAX) {
+        k->rest_n = 0;
+        return;
+    }
+    memcpy(k->octets, base(in), k->method_n);
+    memcpy(k->octets + k->method_n, rest, k->rest_n);
+}
+
+/* Never leaves early: a field may be another client's secret, since connections share memory. */
+static bool same_octets(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint8_t differ = 0;
+    for (size_t i = 0; i < n; i++)
+        differ |= a[i] ^ b[i];
+    return differ == 0;
+}
+
+/* True when the whole head is there and is the known one, with a path that llhttp and head_is_strict would pass. */
+static bool head_is_known(http_in *in)
+{
+    http_known *k = &in->known;
+    const uint8_t *target = base(in) + k->method_n;
+    size_t left = http_in_pending(in), known_n = k->method_n + k->rest_n;
+    if (k->rest_n == 0 || left <= known_n || *target != '/' || !same_octets(base(in), k->octets, k->method_n))
+        return false;
+    const uint8_t *end = memchr(target, ' ', left - known_n + 1);
+    if (end == NULL || (size_t)(end - target) + known_n > in->header_limit ||
+        !same_octets(end, k->octets + k->method_n, k->rest_n) || !target_is_strict(target, (size_t)(end - target)))
+        return false;
+    in->target = (uint32_t)k->method_n;
+    in->target_n = (uint32_t)(end - target);
+    in->head_n = in->seen = known_n + in->target_n;
+    in->fields_n = k->fields_n;
+    uint32_t further = in->target_n - k->target_n; /* modulo 2^32, as the sums are */
+    k->target_n = in->target_n;
+    for (size_t i = 0; i < in->fields_n; i++) {
+        in->fields[i].name += further;
+        in->fields[i].value += in->fields[i].value_n > 0 ? further : 0;
+    }
+    return true;
+}
+
 static http_in_event head_next(http_in *in)
 {
     if (in->seen == 0) {
@@ -362,6 +414,9 @@ static http_in_event head_next(http_in *in)
                 in->start = in->fill = 0;
             return HTTP_IN_MORE;
         }
+        if (head_is_known(in))
+            return HTTP_IN_HEAD;
+        in->known.rest_n = 0;
         llhttp_init(&in->ll, HTTP_REQUEST, &callbacks);
         in->ll.data = in;
     }
@@ -378,7 +433,10 @@ static http_in_event head_next(http_in *in)
         return head_failed(in, err);
     in->head_n = in->seen = offset_of(in, llhttp_get_error_pos(&in->ll));
     const char *why = head_is_strict(in);
-    return why != NULL ? refuse(in, 400, why) : HTTP_IN_HEAD;
+    if (why != NULL)
+        return refuse(in, 400, why);
+    head_remember(in);
+    return HTTP_IN_HEAD;
 }
 
 /* ---- the body ---- */

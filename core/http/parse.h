@@ -15,6 +15,7 @@ enum {
     HTTP_IN_FIRST = 8 * 1024,        /* first size of the buffer, and what a spare exchange keeps */
     HTTP_IN_KEEP = 64 * 1024,        /* a buffer that grew above this is given back after the request */
     HTTP_CHUNK_OVERHEAD = 16 * 1024, /* chunk lines and trailers, beyond 8 octets for each octet of body */
+    HTTP_KNOWN_MAX = 512,            /* octets of a head that is known again */
 };
 
 typedef enum {
@@ -49,8 +50,18 @@ typedef struct http_chunked {
     size_t overhead; /* octets that were not body */
 } http_chunked;
 
+/* The head that llhttp read last, but for its target. A client's next one is nearly always the same, and then what
+ * llhttp and the callbacks made of it holds again: `ll`, and `fields` but for the place where they begin. */
+typedef struct http_known {
+    size_t method_n, rest_n; /* octets of it in front of the target and behind; rest_n = 0: none */
+    uint32_t target_n;       /* for which the offsets in `fields` hold */
+    size_t fields_n;
+    uint8_t octets[HTTP_KNOWN_MAX];
+} http_known;
+
 typedef struct http_in {
     llhttp_t ll;
+    http_known known;
     uint8_t *buf;
     size_t cap, fill;
     size_t start;  /* the current request's first octet; what follows is counted from it */

@@ -294,6 +294,49 @@ static void test_sizes_are_bounded(void **state)
     rl_buf_free(&story);
 }
 
+/* A head that comes whole and differs from the one before in its path is not read again; octet by octet it is. */
+#define FIELDS " HTTP/1.1\r\nHost: h\r\nEmpty:\r\nContent-Length: 1\r\n\r\n"
+static void test_heads_known_from_the_request_before(void **state)
+{
+    static const char text[] = "POST /a" FIELDS "1POST /longer?q=r" FIELDS "2POST /" FIELDS "3"
+                               "POST /a HTTP/1.1\r\nHost: i\r\nEmpty:\r\nContent-Length: 1\r\n\r\n4"
+                               "POST /b HTTP/1.1\r\nHost: i\r\nEmpty:\r\nContent-Length: 1\r\n\r\n5GET /c" FIELDS "6";
+#define WANT "<Empty|>\n<Content-Length|1>\n"
+    static const char want[] = "4 /a ?  keep=1\n<Host|h>\n" WANT "1\n4 /longer ? q=r keep=1\n<Host|h>\n" WANT
+                               "2\n4 / ?  keep=1\n<Host|h>\n" WANT "3\n4 /a ?  keep=1\n<Host|i>\n" WANT
+                               "4\n4 /b ?  keep=1\n<Host|i>\n" WANT "5\n1 /c ?  keep=1\n<Host|h>\n" WANT "6\n";
+    static const expectation cases[] = {
+        {400, "POST /a" FIELDS "1POST /a b" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST /a\x01" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST /a\x7f" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST /a\xc3\xa4" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST /a#b" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST /a\r\n" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST a" FIELDS "2"},
+        {400, "POST /a" FIELDS "1POST " FIELDS "2"},
+        {0, "POST /a" FIELDS "1POST http://h/a" FIELDS "2POST /b" FIELDS "3"},
+        {0, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\nOPTIONS /a HTTP/1.1\r\nHost: h\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: "
+            "h\r\n\r\n"},
+    };
+    (void)state;
+    for (size_t piece = 1; piece <= sizeof text; piece++) {
+        rl_buf story = {0};
+        assert_int_equal(feed(rl_span_str(text), piece, &story), 0);
+        assert_int_equal(rl_buf_append(&story, "", 1), RL_OK);
+        assert_string_equal((const char *)story.p, want);
+        rl_buf_free(&story);
+    }
+    CHECK(cases);
+    for (int over = 0; over < 2; over++) {
+        rl_buf two = {0}, story = {0};
+        rl_buf_printf(&two, "POST /a" FIELDS "1POST /%0*d" FIELDS "2",
+                      HEADER_LIMIT - (int)sizeof("POST /" FIELDS) + 1 + over, 0);
+        assert_int_equal(feed(rl_buf_span(&two), SIZE_MAX, &story), over ? 431 : 0);
+        rl_buf_free(&two);
+        rl_buf_free(&story);
+    }
+}
+
 static void test_consumed_memory_is_given_back(void **state)
 {
     http_in in;
@@ -335,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_host_and_framing),
         cmocka_unit_test(test_chunked_is_strict),
         cmocka_unit_test(test_sizes_are_bounded),
+        cmocka_unit_test(test_heads_known_from_the_request_before),
         cmocka_unit_test(test_consumed_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
