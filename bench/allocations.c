@@ -4,17 +4,12 @@
  * be read while the program runs. Giving memory back is not counted. All threads of the program. */
 #include <errno.h>
 #include <fcntl.h>
+#include <jemalloc/jemalloc.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-/* glibc's own, so that no look-up is needed, which would allocate. */
-extern void *__libc_malloc(size_t n);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t n);
-extern void *__libc_memalign(size_t alignment, size_t n);
 
 static _Atomic uint64_t before_mapped;
 static _Atomic uint64_t *count = &before_mapped;
@@ -32,33 +27,61 @@ __attribute__((constructor)) static void map_count(void)
     close(fd);
 }
 
-void *malloc(size_t n)
+/* The program's allocator gives the memory, by functions of its own that are not counted: its malloc would have to be
+ * looked up, which allocates. They take neither a size of 0
+ * nor NULL, which the standard ones do. */
+static void *counted(size_t n, int flags)
 {
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-    return __libc_malloc(n);
+    void *p = mallocx(n > 0 ? n : 1, flags);
+    if (!p)
+        errno = ENOMEM;
+    return p;
+}
+
+void *malloc(size_t n)
+{
+    return counted(n, 0);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-    return __libc_calloc(n, size);
+    size_t all;
+    if (!__builtin_mul_overflow(n, size, &all))
+        return counted(all, MALLOCX_ZERO);
+    errno = ENOMEM;
+    return NULL;
 }
 
 void *realloc(void *p, size_t n)
 {
+    if (!p)
+        return counted(n, 0);
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-    return __libc_realloc(p, n);
+    void *q = rallocx(p, n > 0 ? n : 1, 0);
+    if (!q)
+        errno = ENOMEM;
+    return q;
 }
 
 void *aligned_alloc(size_t alignment, size_t n)
 {
-    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-    return __libc_memalign(alignment, n);
+    return counted(n, MALLOCX_ALIGN(alignment));
 }
 
 int posix_memalign(void **out, size_t alignment, size_t n)
 {
-    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-    *out = __libc_memalign(alignment, n);
+    *out = counted(n, MALLOCX_ALIGN(alignment));
     return *out ? 0 : ENOMEM;
+}
+
+void free(void *p)
+{
+    if (p)
+        dallocx(p, 0);
+}
+
+size_t malloc_usable_size(void *p)
+{
+    return p ? sallocx(p, 0) : 0;
 }
