@@ -25,6 +25,7 @@ typedef struct published {
     uint64_t number;
     size_t entries;
     int64_t this_update, next_update;
+    int64_t modified; /* this_update, unless the list before has the same: then INT64_MAX */
     char tag[TAG_MAX];
     char head[HEAD_MAX]; /* header lines and the empty line */
     rl_buf der;
@@ -188,6 +189,8 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
     }
     atomic_init(&p->refs, 1);
     describe(p, issuer->id);
+    const published *before = c->current[issuer->id - 1]; /* only this thread writes it */
+    p->modified = before && before->this_update == p->this_update ? INT64_MAX : p->this_update;
     log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
              "next_update", p->next_update, "ms", rl_mono_ms() - began);
     rl_metric_add(c->made, 1);
@@ -375,7 +378,7 @@ static void reply_list(rl_http_request *req, rl_crls *c, rl_issuer_id issuer)
     shared.tail = rl_buf_span(&p->der);
     shared.body_n = p->der.n;
     shared.owner = p;
-    rl_http_reply_shared(req, ocsp_client_has(req, rl_span_str(p->tag), p->this_update) ? 304 : 200, &shared);
+    rl_http_reply_shared(req, ocsp_client_has(req, rl_span_str(p->tag), p->modified) ? 304 : 200, &shared);
 }
 
 static void handle_current(rl_http_request *req, void *ctx)

@@ -100,6 +100,22 @@ def test_caches_are_told_what_they_have(server):
     assert (status, body, head["ETag"]) == (200, b"", headers["ETag"])
 
 
+def test_a_date_does_not_hide_the_second_list_of_a_second(make_server):
+    server = make_server(**SOON)
+
+    def two_of_one_second():
+        serial = server.sign("gone")[1]
+        headers, first = fetch(server)
+        server.control("revoke", serial=serial)
+        eventually(lambda: number(fetch(server)[1]) > number(first), "there is another list")
+        if fetch(server)[0]["Last-Modified"] != headers["Last-Modified"]:
+            return False
+        status, _, body = server.http("GET", "/crl", headers={"If-Modified-Since": headers["Last-Modified"]})
+        assert status == 200 and x509.load_der_x509_crl(body) != first
+        return True
+    eventually(two_of_one_second, "two lists were made in one second")
+
+
 @pytest.mark.parametrize("path", ["/crl/2.crl", "/crl/0.crl", "/crl/", "/crl/1", "/crl/1.crl.crl", "/crl/-1.crl",
                                   "/crl/99999999999999999999.crl", "/crl/1/delta.crl"])
 def test_there_is_no_other_list(module_server, path):
