@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "ocsp/response.h"
 
@@ -50,6 +51,7 @@ struct ocsp_cache {
     size_t shards_n, buckets_n; /* powers of two; buckets of each shard */
     size_t shard_limit;         /* octets of entries in one shard */
     _Atomic uint32_t *stamps;
+    _Atomic int64_t *changed_at; /* Unix seconds: when each stamp was last advanced */
     rl_metric *evictions;
     shard shards[];
 };
@@ -173,7 +175,8 @@ rl_err ocsp_cache_new(size_t limit, ocsp_cache **out, rl_error *e)
     c->evictions =
         rl_counter("revline_ocsp_cache_evictions_total", "", "Cached OCSP answers that made room for others.");
     c->stamps = calloc(STAMPS, sizeof(*c->stamps));
-    bool ok = c->stamps && getrandom(c->seed, sizeof(c->seed), 0) == (ssize_t)sizeof(c->seed);
+    c->changed_at = calloc(STAMPS, sizeof(*c->changed_at));
+    bool ok = c->stamps && c->changed_at && getrandom(c->seed, sizeof(c->seed), 0) == (ssize_t)sizeof(c->seed);
     for (size_t i = 0; i < shards_n; i++) {
         pthread_mutex_init(&c->shards[i].lock, NULL);
         c->shards[i].buckets = calloc(c->buckets_n, sizeof(ocsp_entry *));
@@ -421,6 +424,8 @@ void ocsp_cache_invalidate(ocsp_cache *c, const rl_cert_id *cert)
 {
     uint64_t hash = hash_id(c, cert);
     shard *s = shard_of(c, hash);
+    /* The write is visible: who has read the older state had taken the time of its answer before this. */
+    atomic_store_explicit(&c->changed_at[hash % STAMPS], rl_wall_s(), memory_order_relaxed);
     atomic_fetch_add_explicit(stamp_of(c, hash), 1, memory_order_acq_rel);
     pthread_mutex_lock(&s->lock);
     ocsp_entry **link = bucket_of(c, s, hash);
@@ -433,6 +438,11 @@ void ocsp_cache_invalidate(ocsp_cache *c, const rl_cert_id *cert)
             link = &(*link)->chain;
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+bool ocsp_cache_unchanged_since(ocsp_cache *c, const rl_cert_id *cert, int64_t second)
+{
+    return atomic_load_explicit(&c->changed_at[hash_id(c, cert) % STAMPS], memory_order_relaxed) < second;
 }
 
 void ocsp_cache_size(ocsp_cache *c, uint64_t *entries, uint64_t *bytes)
@@ -464,5 +474,6 @@ void ocsp_cache_free(ocsp_cache *c)
         pthread_mutex_destroy(&s->lock);
     }
     free(c->stamps);
+    free(c->changed_at);
     free(c);
 }

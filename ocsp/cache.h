@@ -82,6 +82,9 @@ bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_ent
 /* The certificate has changed (committed, not acknowledged): when this returns, no get gives an older answer, and no
  * put or is_current passes with an older stamp. */
 void ocsp_cache_invalidate(ocsp_cache *c, const rl_cert_id *cert);
+/* Whether all answers made in this second (Unix) or later were made from the certificate's present state: then such a
+ * second tells them from older ones. False may also be another certificate's doing. */
+bool ocsp_cache_unchanged_since(ocsp_cache *c, const rl_cert_id *cert, int64_t second);
 
 void ocsp_cache_size(ocsp_cache *c, uint64_t *entries, uint64_t *bytes);
 /* Entries that made room for others, over all caches of the process. */

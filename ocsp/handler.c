@@ -47,7 +47,7 @@ static size_t cache_control(int64_t left, char line[RL_HTTP_LINES_MAX])
     return (size_t)(at - line);
 }
 
-/* A plain search finds a tag in a list, weak or not. */
+/* A plain search finds a tag in a list, weak or not; an asterisk is for any. */
 bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
 {
     char text[RL_TIME_TEXT] = {0};
@@ -56,7 +56,7 @@ bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
         return false;
     rl_span tags = rl_http_header(req, "If-None-Match");
     if (tags.p)
-        return memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
+        return rl_span_eq(tags, RL_SPAN_LIT("*")) || memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
     rl_span date = rl_http_header(req, "If-Modified-Since");
     if (date.n == 0 || date.n >= sizeof(text))
         return false;
@@ -75,11 +75,21 @@ static void share_entry(ocsp_entry *entry, int64_t now, bool for_caches, rl_http
     out->owner = entry;
 }
 
-/* Sends and gives up the caller's reference. */
-static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, int64_t now, bool for_caches)
+/* RFC 9110 §8.8.2.2: a date of whole seconds tells answers apart only when there are no two of one second that differ.
+ * An answer about several certificates, made for this request, has none. */
+static int64_t modified(const rl_http_request *req, rl_ocsp *o, const ocsp_entry *entry, const rl_cert_id *cert)
+{
+    bool alone = cert && req->method != RL_HTTP_POST && rl_http_header(req, "If-Modified-Since").p &&
+                 ocsp_cache_unchanged_since(o->context.cache, cert, entry->this_update);
+    return alone ? entry->this_update : INT64_MAX;
+}
+
+/* Sends and gives up the caller's reference. `cert`: the one certificate that it is about, or NULL. */
+static void reply_entry(rl_http_request *req, rl_ocsp *o, ocsp_entry *entry, const rl_cert_id *cert, int64_t now,
+                        bool for_caches)
 {
     rl_http_shared shared;
-    int status = for_caches && ocsp_client_has(req, ocsp_entry_tag(entry), entry->this_update) ? 304 : 200;
+    int status = for_caches && ocsp_client_has(req, ocsp_entry_tag(entry), modified(req, o, entry, cert)) ? 304 : 200;
     rl_metric_add(o->responses[entry->outcome], 1);
     share_entry(entry, now, for_caches, &shared);
     rl_http_reply_shared(req, status, &shared);
@@ -149,7 +159,8 @@ static void job_done(rl_http_request *req, void *arg)
         ocsp_entry_drop(job->entry);
         start_job(req, o, job);
     } else {
-        reply_entry(req, o, job->entry, rl_wall_s(), job->nonce.p == NULL);
+        reply_entry(req, o, job->entry, job->cacheable ? &job->questions[0].cert : NULL, rl_wall_s(),
+                    job->nonce.p == NULL);
     }
 }
 
@@ -239,7 +250,7 @@ static void answer_one(rl_http_request *req, rl_ocsp *o, const ocsp_request *req
             if (due)
                 start_refresh(o, entry);
             rl_metric_add(o->hits, 1);
-            reply_entry(req, o, entry, now, true);
+            reply_entry(req, o, entry, &q.cert, now, true);
             return;
         }
         rl_metric_add(o->misses, 1);

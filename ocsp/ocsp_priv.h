@@ -19,8 +19,9 @@ void ocsp_handle_get(rl_http_request *req, void *ctx);
 /* Everything that no other route takes: 404 unless it is an OCSP request. */
 void ocsp_handle_root(rl_http_request *req, void *ctx);
 
-/* RFC 9110 §13.1.2: the client holds this very representation, by its tag, one in quotes. §13.1.3: a date counts only
- * without tags, and one that cannot be read does not. Never for POST. */
+/* RFC 9110 §13.1.2: the client holds this very representation, by its tag, one in quotes, or any (*). §13.1.3: a date
+ * counts only without tags, and one that cannot be read does not; `modified` is INT64_MAX when dates tell nothing.
+ * Never for POST. */
 bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified);
 
 #endif

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "base/clock.h"
 #include "ocsp/cache.h"
 
 static rl_cert_id id_of(uint32_t n)
@@ -137,6 +138,19 @@ static void test_invalidation_removes_every_form_and_nothing_else(void **state)
     for (uint8_t form = 0; form < 8; form++)
         assert_false(has(c, 1, form, 150, "x"));
     assert_true(has(c, 2, 0, 150, "y"));
+    ocsp_cache_free(c);
+}
+
+static void test_a_change_is_known_by_its_second(void **state)
+{
+    ocsp_cache *c = new_cache(1 << 20);
+    rl_cert_id id = id_of(1);
+    (void)state;
+    assert_true(ocsp_cache_unchanged_since(c, &id, 1));
+    int64_t before = rl_wall_s();
+    ocsp_cache_invalidate(c, &id);
+    assert_false(ocsp_cache_unchanged_since(c, &id, before));
+    assert_true(ocsp_cache_unchanged_since(c, &id, rl_wall_s() + 1));
     ocsp_cache_free(c);
 }
 
@@ -305,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_serves_nothing_past_an_earlier_end),
         cmocka_unit_test(test_an_entry_outlives_its_removal_while_it_is_sent),
         cmocka_unit_test(test_invalidation_removes_every_form_and_nothing_else),
+        cmocka_unit_test(test_a_change_is_known_by_its_second),
         cmocka_unit_test(test_an_overtaken_answer_is_neither_inserted_nor_current),
         cmocka_unit_test(test_stays_within_its_size_and_keeps_what_is_asked_for),
         cmocka_unit_test(test_makes_room_even_when_all_is_in_use),

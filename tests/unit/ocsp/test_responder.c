@@ -161,18 +161,93 @@ static void test_caching_headers(void **state)
     assert_int_equal(r.body_n, 0);
     client_get(&h, path, "If-None-Match: \"other\"\r\n", &r);
     assert_int_equal(r.status, 200);
+    client_get(&h, path, "If-None-Match: *\r\n", &r); /* RFC 9110 §13.1.2 */
+    assert_int_equal(r.status, 304);
     OPENSSL_free((void *)request.p);
+}
+
+/* ---- by date ---- */
+static _Atomic int64_t stopped_at_ms;
+static int64_t stopped_wall(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&stopped_at_ms);
+}
+
+/* Whole seconds pass when the test says so. */
+static void stop_clock(void)
+{
+    static const rl_clock stopped = {stopped_wall, NULL, NULL};
+    atomic_store(&stopped_at_ms, rl_wall_ms());
+    rl_clock_set(&stopped);
+}
+
+/* RFC 9110 §8.8.2.2: of two answers of one second the date does not say which it is. */
+static void test_a_date_does_not_hide_a_change_within_its_second(void **state)
+{
+    char path[2048], headers[256];
+    int reason;
+    reply r;
+    (void)state;
+    stop_clock();
+    uint32_t serial = new_cert(rl_wall_s() + YEAR);
+    rl_span request = make_request(issuer(), EVP_sha256(), serial, NULL);
+    atomic_fetch_add(&stopped_at_ms, 1000);
+    get_path("/ocsp/", request, path, sizeof(path));
+    client_get(&h, path, "", &r);
+    assert_int_equal(status_of(&r, &reason), V_OCSP_CERTSTATUS_GOOD);
+    snprintf(headers, sizeof(headers), "If-Modified-Since: %s\r\n", reply_header(&r, "Last-Modified"));
+    client_get(&h, path, headers, &r);
+    assert_int_equal(r.status, 304);
+    harness_revoke(&h, serial, RL_REASON_KEY_COMPROMISE);
+    for (int second = 0; second < 2; second++) { /* the answer's own, and a later one */
+        for (int from_cache = 0; from_cache < 2; from_cache++) {
+            client_get(&h, path, headers, &r);
+            assert_int_equal(r.status, 200);
+            assert_int_equal(status_of(&r, &reason), V_OCSP_CERTSTATUS_REVOKED);
+        }
+        atomic_fetch_add(&stopped_at_ms, 1000);
+    }
+    OPENSSL_free((void *)request.p);
+    rl_clock_set(NULL);
+}
+
+/* Likewise of what is made for each request: answers about several certificates. */
+static void test_a_date_tells_nothing_about_several_certificates(void **state)
+{
+    uint32_t first = new_cert(rl_wall_s() + YEAR), second = new_cert(rl_wall_s() + YEAR);
+    OCSP_REQUEST *made = OCSP_REQUEST_new();
+    char path[4096], headers[256];
+    uint8_t *der = NULL;
+    reply r;
+    (void)state;
+    OCSP_request_add0_id(made, make_id(issuer(), EVP_sha1(), first));
+    OCSP_request_add0_id(made, make_id(issuer(), EVP_sha1(), second));
+    int n = i2d_OCSP_REQUEST(made, &der);
+    assert_true(n > 0);
+    get_path("/ocsp/", rl_span_of(der, (size_t)n), path, sizeof(path));
+    stop_clock();
+    client_get(&h, path, "", &r);
+    snprintf(headers, sizeof(headers), "If-Modified-Since: %s\r\n", reply_header(&r, "Last-Modified"));
+    harness_revoke(&h, second, RL_REASON_KEY_COMPROMISE);
+    client_get(&h, path, headers, &r);
+    assert_int_equal(r.status, 200);
+    rl_clock_set(NULL);
+    OPENSSL_free(der);
+    OCSP_REQUEST_free(made);
 }
 
 /* RFC 9110 §13.1.3 */
 static void test_not_modified_since(void **state)
 {
+    stop_clock();
     uint32_t serial = new_cert(rl_wall_s() + YEAR);
     rl_span request = make_request(issuer(), EVP_sha256(), serial, NULL);
     char path[2048], modified[64], earlier[RL_TIME_TEXT], later[RL_TIME_TEXT], headers[256];
     int64_t at;
     reply r;
     (void)state;
+    atomic_fetch_add(&stopped_at_ms, 1000); /* behind the one in which it was issued */
     get_path("/ocsp/", request, path, sizeof(path));
     client_get(&h, path, "", &r);
     snprintf(modified, sizeof(modified), "%s", reply_header(&r, "Last-Modified"));
@@ -198,6 +273,7 @@ static void test_not_modified_since(void **state)
         assert_non_null(reply_header(&r, "Cache-Control"));
     }
     OPENSSL_free((void *)request.p);
+    rl_clock_set(NULL);
 }
 
 static void test_several_certificates(void **state)
@@ -395,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_a_nonce_is_signed_afresh_and_kept_from_caches),
         cmocka_unit_test(test_caching_headers),
         cmocka_unit_test(test_not_modified_since),
+        cmocka_unit_test(test_a_date_does_not_hide_a_change_within_its_second),
+        cmocka_unit_test(test_a_date_tells_nothing_about_several_certificates),
         cmocka_unit_test(test_several_certificates),
         cmocka_unit_test(test_malformed_is_said_so_and_other_pages_are_not_found),
         cmocka_unit_test(test_a_record_that_cannot_be_read_is_an_internal_error),
