@@ -387,23 +387,12 @@ static void handle_current(rl_http_request *req, void *ctx)
     reply_list(req, c, rl_ca_issuer(c->ca)->id);
 }
 
-/* "7.crl" → 7; 0: not of this form. */
-static rl_issuer_id issuer_of(rl_span rest)
-{
-    rl_issuer_id id = 0;
-    size_t i = 0;
-    for (; i < rest.n && rest.p[i] >= '0' && rest.p[i] <= '9' && id <= RL_CA_ISSUERS_MAX; i++)
-        id = 10 * id + (rl_issuer_id)(rest.p[i] - '0');
-    return i > 0 && rl_span_eq((rl_span){rest.p + i, rest.n - i}, RL_SPAN_LIT(".crl")) ? id : 0;
-}
-
 static void handle_issuer(rl_http_request *req, void *ctx)
 {
     rl_crls *c = ctx;
-    rl_issuer_id id = issuer_of(req->rest);
-    const rl_issuer *issuer = id ? rl_ca_by_id(c->ca, id) : NULL;
-    if (issuer && issuer->signer)
-        reply_list(req, c, id);
+    const rl_issuer *issuer = rl_ca_own_by_file(c->ca, req->rest, RL_SPAN_LIT(".crl"));
+    if (issuer)
+        reply_list(req, c, issuer->id);
     else
         rl_http_error(req, 404, "no such revocation list");
 }

@@ -88,13 +88,29 @@ static void metrics(rl_http_request *req, void *ctx)
     rl_buf_free(&text);
 }
 
-/* RFC 5280 §4.2.2.1: the AIA caIssuers location gives one certificate in DER. */
+/* One certificate in DER (RFC 2585 §4.1). */
+static void reply_certificate(rl_http_request *req, const rl_issuer *issuer)
+{
+    rl_http_reply(req, 200,
+                  RL_SPAN_LIT("Content-Type: application/pkix-cert\r\nCache-Control: max-age=3600, public\r\n"),
+                  issuer->der);
+}
+
 static void ca_certificate(rl_http_request *req, void *ctx)
 {
     const rl_app *app = ctx;
-    rl_http_reply(req, 200,
-                  RL_SPAN_LIT("Content-Type: application/pkix-cert\r\nCache-Control: max-age=3600, public\r\n"),
-                  rl_ca_issuer(app->ca)->der);
+    reply_certificate(req, rl_ca_issuer(app->ca));
+}
+
+/* RFC 5280 §4.2.2.1: what a certificate names has to stay its own issuer's, whichever issues later. */
+static void issuer_certificate(rl_http_request *req, void *ctx)
+{
+    const rl_app *app = ctx;
+    const rl_issuer *issuer = rl_ca_own_by_file(app->ca, req->rest, RL_SPAN_LIT(".cer"));
+    if (issuer)
+        reply_certificate(req, issuer);
+    else
+        rl_http_error(req, 404, "no such CA certificate");
 }
 
 static void homepage(rl_http_request *req, void *ctx)
@@ -117,6 +133,7 @@ size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap)
 {
     const rl_http_route own[] = {
         {RL_HTTP_GET, "/ca", false, 0, ca_certificate, app, NULL},
+        {RL_HTTP_GET, "/ca/", true, 0, issuer_certificate, app, NULL},
         {RL_HTTP_GET, "/probe", false, 0, probe, app, NULL},
         {RL_HTTP_GET, "/probe/ready", false, 0, probe, app, NULL},
         {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app, NULL},

@@ -110,11 +110,13 @@ static bool push_access(AUTHORITY_INFO_ACCESS *aia, int method, const char *base
 }
 
 /* RFC 5280 §4.2.2.1 */
-static bool add_aia(X509 *cert, const char *base_url)
+static bool add_aia(X509 *cert, const char *base_url, rl_issuer_id issuer)
 {
+    char ca[24];
     AUTHORITY_INFO_ACCESS *aia = AUTHORITY_INFO_ACCESS_new();
+    snprintf(ca, sizeof(ca), "/ca/%u.cer", issuer); /* of this key, also after a rollover */
     bool ok = aia && push_access(aia, NID_ad_OCSP, base_url, "/ocsp") &&
-              push_access(aia, NID_ad_ca_issuers, base_url, "/ca") && add(cert, NID_info_access, aia, false);
+              push_access(aia, NID_ad_ca_issuers, base_url, ca) && add(cert, NID_info_access, aia, false);
     AUTHORITY_INFO_ACCESS_free(aia);
     return ok;
 }
@@ -155,7 +157,7 @@ static bool add_crl_point(X509 *cert, const char *base_url, rl_issuer_id issuer)
 /* Where its status is told. */
 static bool add_status_services(X509 *cert, const rl_settings *s, const rl_issuer *issuer)
 {
-    return add_aia(cert, s->http.base_url) &&
+    return add_aia(cert, s->http.base_url, issuer->id) &&
            (!s->crl.distribution_point || add_crl_point(cert, s->http.base_url, issuer->id));
 }
 

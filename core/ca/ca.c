@@ -417,6 +417,19 @@ const rl_issuer *rl_ca_by_id(const rl_ca *ca, rl_issuer_id id)
     return id >= 1 && id <= rl_ca_issuers(ca) ? &ca->issuers[id - 1] : NULL;
 }
 
+const rl_issuer *rl_ca_own_by_file(const rl_ca *ca, rl_span name, rl_span ending)
+{
+    rl_issuer_id id = 0;
+    size_t i = 0;
+    if (name.n && name.p[0] == '0')
+        return NULL;
+    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9' && id <= RL_CA_ISSUERS_MAX; i++)
+        id = 10 * id + (rl_issuer_id)(name.p[i] - '0');
+    const rl_issuer *issuer = rl_ca_by_id(ca, id);
+    bool whole = issuer && rl_span_eq(rl_span_of(name.p + i, name.n - i), ending);
+    return whole && issuer->signer ? issuer : NULL;
+}
+
 const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash)
 {
     size_t n = rl_hash_size(h), issuers_n = rl_ca_issuers(ca);

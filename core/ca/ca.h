@@ -44,6 +44,9 @@ const rl_issuer *rl_ca_issuer(const rl_ca *ca); /* the one that issues now: the 
 /* How many there are now, and the one with this number: NULL when there is none. */
 size_t rl_ca_issuers(const rl_ca *ca);
 const rl_issuer *rl_ca_by_id(const rl_ca *ca, rl_issuer_id id);
+/* The one of our own whose file a URL's end names, such as 7 by "7.crl" with the ending ".crl"; NULL when there is
+ * none. */
+const rl_issuer *rl_ca_own_by_file(const rl_ca *ca, rl_span name, rl_span ending);
 /* The issuer of a CertID, own or foreign; NULL when it is not known. Hashes have rl_hash_size(h) octets. Takes no lock.
  */
 const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_span key_hash);

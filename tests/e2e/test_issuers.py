@@ -2,6 +2,7 @@
 openssl is the other CA, and the client that verifies each answer against the CA it belongs to."""
 
 import re
+import urllib.parse
 
 import pytest
 import scep_client
@@ -187,6 +188,25 @@ def test_a_rolled_over_key_is_still_answered_for(server, tmp_path):
     assert ask(server, new_ca, "-cert", third) == "good"
     assert ask(server, old_ca, "-cert", third) == "unknown"
     assert ask(server, new_ca, "-cert", second_file) == "unknown"
+    for path, ca in ((second_file, server.ca), (third, new)):
+        assert issuer_by_aia(server, path) == ca
+
+
+def issuer_by_aia(server, path):
+    """RFC 5280 §4.2.2.1: the certificate that a client without it finds by the authority information access."""
+    with open(path, "rb") as f:
+        certificate = x509.load_pem_x509_certificate(f.read())
+    access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    url, = [a.access_location.value for a in access if a.access_method == x509.AuthorityInformationAccessOID.CA_ISSUERS]
+    status, headers, der = server.http("GET", urllib.parse.urlsplit(url).path)
+    assert status == 200 and headers["Content-Type"] == "application/pkix-cert"
+    return x509.load_der_x509_certificate(der)
+
+
+@pytest.mark.parametrize("path", ["/ca/2.cer", "/ca/0.cer", "/ca/01.cer", "/ca/1", "/ca/1.crl", "/ca/.cer", "/ca/1.cer/",
+                                  "/ca/99999999999999999999.cer"])
+def test_there_is_no_other_ca_certificate(module_server, path):
+    assert module_server.http("GET", path)[0] == 404
 
 
 @pytest.mark.parametrize("key_type", ["rsa2048", "ec-p256"])

@@ -53,7 +53,7 @@ static void test_server_certificate_field_by_field(void **state)
     assert_has(text, "Subject Alternative Name: \n                DNS:www.example.test, DNS:*.example.test, IP "
                      "Address:192.0.2.1, IP Address:2001:DB8:0:0:0:0:0:1\n");
     assert_has(text, "OCSP - URI:http://ca.example.test:8080/ocsp\n");
-    assert_has(text, "CA Issuers - URI:http://ca.example.test:8080/ca\n");
+    assert_has(text, "CA Issuers - URI:http://ca.example.test:8080/ca/1.cer\n");
     /* the key identifiers: SHA-1 of the key as openssl computes it, the issuer's as it has it */
     run(f, "openssl x509 -in root.pem -noout -ext subjectKeyIdentifier | tail -1 | tr -d ' ' > a && "
            "openssl x509 -in cert.pem -noout -ext authorityKeyIdentifier | tail -1 | tr -d ' ' | sed s/keyid:// > b && "
