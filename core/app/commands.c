@@ -188,7 +188,7 @@ static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_er
     rl_cert_id after;
     const rl_cert_id *from = NULL;
     struct list l = {.status = rl_json_str(request, "status")};
-    int64_t limit = rl_json_int(request, "limit", LIST_DEFAULT);
+    int64_t limit = rl_json_int(request, "limit", json_object_get(request, "limit") ? 0 : LIST_DEFAULT);
     if (limit < 1 || limit > LIST_MAX)
         return rl_fail(e, RL_EINVAL, "list", "limit must be 1 to %d", LIST_MAX);
     if (l.status && strcmp(l.status, "good") != 0 && strcmp(l.status, "hold") != 0 && strcmp(l.status, "revoked") != 0)

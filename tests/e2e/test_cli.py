@@ -73,7 +73,9 @@ def test_list_pages_and_filters(any_server, tmp_path):
     assert by_status("revoked") == [made[0]] and by_status("hold") == [made[1]] and set(made[2:]) <= set(by_status("good"))
     text = any_server.cli("list").stdout
     assert text.splitlines()[0].split() == ["SERIAL", "STATUS", "EXPIRES", "SUBJECT"] and "CN=listed" in text
-    assert any_server.cli("list", "--limit", "0", code=1).stderr and any_server.cli("list", "--status", "bad", code=1).stderr
+    for limit in ("0", "1001", "x", "5x", ""):
+        assert "limit must be 1 to 1000" in any_server.cli("list", "--limit", limit, code=1).stderr
+    assert any_server.cli("list", "--status", "bad", code=1).stderr
 
 
 @pytest.mark.parametrize("arguments, said", [
