@@ -8,11 +8,13 @@
 #include "base/clock.h"
 #include "crypto/der.h"
 
-enum { ENTRY_MAX = 96, AROUND_MAX = 512 };
+enum { ENTRY_MAX = 96, AROUND_MAX = 512 + OCSP_CRL_URL_MAX };
 
 #define OID_REASON_CODE   RL_SPAN_LIT("\x55\x1d\x15")
 #define OID_CRL_NUMBER    RL_SPAN_LIT("\x55\x1d\x14")
+#define OID_DELTA         RL_SPAN_LIT("\x55\x1d\x1b")
 #define OID_AUTHORITY_KEY RL_SPAN_LIT("\x55\x1d\x23")
+#define OID_FRESHEST      RL_SPAN_LIT("\x55\x1d\x2e")
 
 /* RFC 5280 §5.1.2.4: UTCTime through 2049, GeneralizedTime after that. */
 static void put_time(rl_der_writer *w, int64_t unix_s)
@@ -77,14 +79,32 @@ static void put_authority_key(rl_der_writer *w, const rl_issuer *issuer)
     rl_der_close(w);
 }
 
-static void put_number(rl_der_writer *w, uint64_t number)
+/* §5.2.3, and §5.2.4, which is critical. */
+static void put_number(rl_der_writer *w, rl_span oid, bool critical, uint64_t number)
 {
     rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_put_oid(w, OID_CRL_NUMBER);
+    rl_der_put_oid(w, oid);
+    if (critical)
+        rl_der_put_bool(w, true);
     rl_der_open(w, RL_DER_OCTET_STRING);
     rl_der_put_uint(w, number);
     rl_der_close(w);
     rl_der_close(w);
+}
+
+/* §5.2.6: CRLDistributionPoints of one DistributionPoint { distributionPoint [0] { fullName [0] { URI [6] } } } */
+static void put_freshest(rl_der_writer *w, const char *url)
+{
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, OID_FRESHEST);
+    rl_der_open(w, RL_DER_OCTET_STRING);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_put(w, RL_DER_CONTEXT(6), rl_span_str(url));
+    for (unsigned depth = 0; depth < 6; depth++)
+        rl_der_close(w);
 }
 
 static void put_tbs(rl_der_writer *w, const rl_issuer *issuer, rl_span name, const ocsp_crl_fields *f)
@@ -100,7 +120,11 @@ static void put_tbs(rl_der_writer *w, const rl_issuer *issuer, rl_span name, con
     rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
     rl_der_open(w, RL_DER_SEQUENCE);
     put_authority_key(w, issuer);
-    put_number(w, f->number);
+    put_number(w, OID_CRL_NUMBER, false, f->number);
+    if (f->base)
+        put_number(w, OID_DELTA, true, f->base);
+    if (f->freshest)
+        put_freshest(w, f->freshest);
     rl_der_close(w);
     rl_der_close(w);
     rl_der_close(w);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "ocsp/crl_build.h"
+#include "ocsp/crl_delta.h"
 #include "ocsp/ocsp_priv.h"
 
 enum { HEAD_MAX = 256, TAG_MAX = 48, LOOK_MS = 60 * 1000 };
@@ -31,6 +32,13 @@ typedef struct published {
     rl_buf der;
 } published;
 
+/* What an issuer's deltas start from. The thread's own. */
+struct base {
+    uint64_t number; /* 0: none yet */
+    int64_t this_update, next_update;
+    ocsp_crl_changes changes; /* since then */
+};
+
 struct rl_crls {
     rl_store *store;
     const rl_ca *ca;
@@ -39,11 +47,13 @@ struct rl_crls {
     pthread_t thread;
     bool running;
     bool failed[RL_CA_ISSUERS_MAX]; /* the thread's: the last try did, and the log has it */
-    pthread_mutex_t lock;           /* the rest */
+    struct base bases[RL_CA_ISSUERS_MAX];
+    pthread_mutex_t lock; /* the rest */
     pthread_cond_t wake;
     bool stopping;
     bool due[RL_CA_ISSUERS_MAX], any_due;  /* by issuer number, from 1: a certificate has changed */
     published *current[RL_CA_ISSUERS_MAX]; /* by issuer number, from 1 */
+    published *deltas[RL_CA_ISSUERS_MAX];  /* with the number of the current one */
 };
 
 static void drop(void *owner)
@@ -55,23 +65,26 @@ static void drop(void *owner)
     }
 }
 
-static published *take(rl_crls *c, rl_issuer_id issuer)
+static published *take(rl_crls *c, published *const *of)
 {
     pthread_mutex_lock(&c->lock);
-    published *p = c->current[issuer - 1];
+    published *p = *of;
     if (p)
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&c->lock);
     return p;
 }
 
-static void swap(rl_crls *c, rl_issuer_id issuer, published *p)
+/* Both at once: who has one may have the other. */
+static void swap(rl_crls *c, rl_issuer_id issuer, published *p, published *delta)
 {
     pthread_mutex_lock(&c->lock);
-    published *old = c->current[issuer - 1];
+    published *old = c->current[issuer - 1], *old_delta = c->deltas[issuer - 1];
     c->current[issuer - 1] = p;
+    c->deltas[issuer - 1] = delta;
     pthread_mutex_unlock(&c->lock);
     drop(old);
+    drop(old_delta);
 }
 
 /* ---- making one ---- */
@@ -121,9 +134,17 @@ static int64_t next_update(const rl_settings *s, const rl_issuer *issuer, int64_
     return rl_x509_time(X509_get0_notAfter(issuer->cert), &end) == RL_OK && end < next ? end : next;
 }
 
+/* Where the issuer's delta is, in lists of a CA whose certificates name where these are. */
+static const char *delta_url(const rl_settings *s, const rl_issuer *issuer, char url[OCSP_CRL_URL_MAX + 1])
+{
+    int n = snprintf(url, OCSP_CRL_URL_MAX + 1, "%s/crl/%u/delta.crl", s->http.base_url, issuer->id);
+    return s->crl.distribution_point && n > 0 && n <= OCSP_CRL_URL_MAX ? url : NULL;
+}
+
 static rl_err make(rl_store *store, const rl_settings *s, const rl_issuer *issuer, published *p, rl_error *e)
 {
     const int64_t now = rl_wall_s();
+    char url[OCSP_CRL_URL_MAX + 1];
     struct next_number next = {.issuer = issuer->id};
     struct gathering g = {.store = store, .expired_before = now - 2 * (s->crl.validity / 1000)};
     p->this_update = now;
@@ -141,7 +162,8 @@ static rl_err make(rl_store *store, const rl_settings *s, const rl_issuer *issue
         const ocsp_crl_fields fields = {.number = next.number,
                                         .this_update = p->this_update,
                                         .next_update = p->next_update,
-                                        .entries = rl_buf_span(&g.entries)};
+                                        .entries = rl_buf_span(&g.entries),
+                                        .freshest = delta_url(s, issuer, url)};
         err = ocsp_crl_build(issuer, &fields, &p->der, e);
     }
     p->number = next.number;
@@ -160,42 +182,109 @@ rl_err rl_crls_make(rl_store *store, const rl_settings *s, const rl_issuer *issu
     return err;
 }
 
+/* ---- the delta ---- */
+static bool base_is_due(const struct base *b, const published *before, int64_t now)
+{
+    return !before || !b->number || now < b->this_update ||
+           now >= b->this_update + (b->next_update - b->this_update) / 2;
+}
+
+/* Brings the base up to the list that follows `before` (NULL: it is the first), or begins a new one with it: at half of
+ * the old one's validity, and when a delta would be long. */
+static rl_err follow(struct base *b, const published *before, const published *p)
+{
+    rl_span old, new;
+    rl_err err = RL_ERANGE;
+    if (!base_is_due(b, before, p->this_update)) {
+        RL_TRY(ocsp_crl_entries(rl_buf_span(&before->der), &old));
+        RL_TRY(ocsp_crl_entries(rl_buf_span(&p->der), &new));
+        err = ocsp_crl_changes_add(&b->changes, old, new);
+    }
+    if (err == RL_ERANGE) {
+        ocsp_crl_changes_free(&b->changes);
+        *b = (struct base){.number = p->number, .this_update = p->this_update, .next_update = p->next_update};
+        err = RL_OK;
+    }
+    return err;
+}
+
+/* RFC 5280 §5.2.4: with the number and the times of the complete list of the same moment. */
+static rl_err make_delta(const rl_issuer *issuer, struct base *b, const published *before, const published *p,
+                         published *delta, rl_error *e)
+{
+    rl_span complete;
+    rl_buf entries = {0};
+    rl_err err = follow(b, before, p);
+    if (err == RL_OK)
+        err = ocsp_crl_entries(rl_buf_span(&p->der), &complete);
+    if (err == RL_OK)
+        err = ocsp_crl_delta_entries(&b->changes, complete, p->this_update, &entries);
+    if (err != RL_OK)
+        rl_fail(e, err, "crl", "what has changed since list %llu cannot be told: %s", (unsigned long long)b->number,
+                rl_err_name(err));
+    const ocsp_crl_fields fields = {.number = p->number,
+                                    .this_update = p->this_update,
+                                    .next_update = p->next_update,
+                                    .entries = rl_buf_span(&entries),
+                                    .base = b->number};
+    if (err == RL_OK)
+        err = ocsp_crl_build(issuer, &fields, &delta->der, e);
+    delta->number = p->number;
+    delta->this_update = p->this_update;
+    delta->next_update = p->next_update;
+    delta->entries = b->changes.n;
+    rl_buf_free(&entries);
+    return err;
+}
+
 /* ---- the thread ---- */
-static void describe(published *p, rl_issuer_id issuer)
+static void describe(published *p, const char *kind, rl_issuer_id issuer, const published *before)
 {
     char modified[RL_TIME_TEXT], expires[RL_TIME_TEXT];
     rl_time_http(p->this_update, modified);
     rl_time_http(p->next_update, expires);
-    snprintf(p->tag, sizeof(p->tag), "\"crl-%u-%llu\"", issuer, (unsigned long long)p->number);
+    atomic_init(&p->refs, 1);
+    p->modified = before && before->this_update == p->this_update ? INT64_MAX : p->this_update;
+    snprintf(p->tag, sizeof(p->tag), "\"%s-%u-%llu\"", kind, issuer, (unsigned long long)p->number);
     snprintf(p->head, sizeof(p->head),
              "ETag: %s\r\nContent-Type: application/pkix-crl\r\nLast-Modified: %s\r\nExpires: %s\r\n\r\n", p->tag,
              modified, expires);
 }
 
+static void discard(published *p)
+{
+    if (p)
+        rl_buf_free(&p->der);
+    free(p);
+}
+
 static void publish(rl_crls *c, const rl_issuer *issuer)
 {
+    const size_t i = issuer->id - 1;
+    const published *before = c->current[i]; /* only this thread writes it */
     uint64_t began = rl_mono_ms();
     rl_error e = {0};
-    published *p = calloc(1, sizeof(*p));
-    rl_err err = p ? make(c->store, c->settings, issuer, p, &e) : rl_fail(&e, RL_ENOMEM, "crl", "out of memory");
+    published *p = calloc(1, sizeof(*p)), *delta = calloc(1, sizeof(*delta));
+    rl_err err =
+        p && delta ? make(c->store, c->settings, issuer, p, &e) : rl_fail(&e, RL_ENOMEM, "crl", "out of memory");
+    if (err == RL_OK)
+        err = make_delta(issuer, &c->bases[i], before, p, delta, &e);
     if (err != RL_OK) {
-        if (!c->failed[issuer->id - 1])
+        if (!c->failed[i])
             log_error("crl.failed", "issuer", issuer->id, "error", e.message);
-        c->failed[issuer->id - 1] = true;
-        if (p)
-            rl_buf_free(&p->der);
-        free(p);
+        c->failed[i] = true;
+        discard(p);
+        discard(delta);
         return;
     }
-    atomic_init(&p->refs, 1);
-    describe(p, issuer->id);
-    const published *before = c->current[issuer->id - 1]; /* only this thread writes it */
-    p->modified = before && before->this_update == p->this_update ? INT64_MAX : p->this_update;
+    describe(p, "crl", issuer->id, before);
+    describe(delta, "delta", issuer->id, before);
     log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
-             "next_update", p->next_update, "ms", rl_mono_ms() - began);
+             "next_update", p->next_update, "base", c->bases[i].number, "changed", delta->entries, "ms",
+             rl_mono_ms() - began);
     rl_metric_add(c->made, 1);
-    c->failed[issuer->id - 1] = false;
-    swap(c, issuer->id, p);
+    c->failed[i] = false;
+    swap(c, issuer->id, p, delta);
 }
 
 /* Writer thread. */
@@ -292,7 +381,7 @@ static void *look_after(void *arg)
 static int64_t end_of_current(void *ctx)
 {
     rl_crls *c = ctx;
-    published *p = take(c, rl_ca_issuer(c->ca)->id);
+    published *p = take(c, &c->current[rl_ca_issuer(c->ca)->id - 1]);
     int64_t end = p ? p->next_update : 0;
     drop(p);
     return end;
@@ -338,8 +427,11 @@ void rl_crls_close(rl_crls *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     rl_gauge_fn_drop(c);
-    for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++)
+    for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++) {
         drop(c->current[i]);
+        drop(c->deltas[i]);
+        ocsp_crl_changes_free(&c->bases[i].changes);
+    }
     pthread_cond_destroy(&c->wake);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -351,7 +443,7 @@ rl_err rl_crls_current(rl_crls *c, rl_issuer_id issuer, rl_buf *out)
     const rl_issuer *i = rl_ca_by_id(c->ca, issuer);
     if (!i || !i->signer)
         return RL_ENOTFOUND;
-    published *p = take(c, issuer);
+    published *p = take(c, &c->current[issuer - 1]);
     if (!p)
         return RL_EBUSY;
     rl_err err = rl_buf_append(out, p->der.p, p->der.n);
@@ -360,10 +452,10 @@ rl_err rl_crls_current(rl_crls *c, rl_issuer_id issuer, rl_buf *out)
 }
 
 /* max-age is an interval, not the rest of the validity: who asks again gets what has been revoked meanwhile. */
-static void reply_list(rl_http_request *req, rl_crls *c, rl_issuer_id issuer)
+static void reply_list(rl_http_request *req, rl_crls *c, published *const *of)
 {
     rl_http_shared shared = {.release = drop};
-    published *p = take(c, issuer);
+    published *p = take(c, of);
     if (!p) {
         rl_http_reply(req, 503, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"),
                       RL_SPAN_LIT("the revocation list is being made\n"));
@@ -384,15 +476,18 @@ static void reply_list(rl_http_request *req, rl_crls *c, rl_issuer_id issuer)
 static void handle_current(rl_http_request *req, void *ctx)
 {
     rl_crls *c = ctx;
-    reply_list(req, c, rl_ca_issuer(c->ca)->id);
+    reply_list(req, c, &c->current[rl_ca_issuer(c->ca)->id - 1]);
 }
 
 static void handle_issuer(rl_http_request *req, void *ctx)
 {
     rl_crls *c = ctx;
-    const rl_issuer *issuer = rl_ca_own_by_file(c->ca, req->rest, RL_SPAN_LIT(".crl"));
-    if (issuer)
-        reply_list(req, c, issuer->id);
+    const rl_issuer *complete = rl_ca_own_by_file(c->ca, req->rest, RL_SPAN_LIT(".crl"));
+    const rl_issuer *delta = rl_ca_own_by_file(c->ca, req->rest, RL_SPAN_LIT("/delta.crl"));
+    if (complete)
+        reply_list(req, c, &c->current[complete->id - 1]);
+    else if (delta)
+        reply_list(req, c, &c->deltas[delta->id - 1]);
     else
         rl_http_error(req, 404, "no such revocation list");
 }

@@ -16,7 +16,8 @@ rl_err rl_crls_open(rl_store *store, const rl_ca *ca, const rl_settings *s, rl_c
 /* After the HTTP server has stopped. NULL is allowed. */
 void rl_crls_close(rl_crls *c);
 
-/* GET /crl (of the issuer that issues now), GET /crl/{issuer number}.crl: fills up to `cap` routes, returns how many.
+/* GET /crl (of the issuer that issues now), /crl/{issuer number}.crl, /crl/{issuer number}/delta.crl: fills up to `cap`
+ * routes, returns how many.
  */
 size_t rl_crls_routes(rl_crls *c, rl_http_route *routes, size_t cap);
 

@@ -226,7 +226,9 @@ const rl_setting_row rl_setting_rows[] = {
              "passed."},
     {"REVLINE_CRL_DISTRIBUTION_POINT", RL_T_BOOL, AT(crl.distribution_point), "false",
      .alias = "AppConfig__CRL__AddCdp", .alias_unit = "", .group = "CRL",
-     .help = "New certificates name the list's URL (cRLDistributionPoints), for clients that ask no OCSP responder."},
+     .help =
+         "New certificates name the list's URL (cRLDistributionPoints), for clients that ask no OCSP responder, and "
+         "lists their delta's (freshestCRL)."},
 
     {"REVLINE_SCEP_PROFILES", RL_T_NAME_LIST, AT(scep.named), "", .max = "16", .group = "SCEP",
      .help = "Names of further profiles, each at /scep/{name} with settings REVLINE_SCEP_{NAME}_… of its own: see "

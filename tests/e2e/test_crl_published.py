@@ -89,6 +89,68 @@ def test_its_number_grows_over_a_kill(make_server):
     assert number(stopped) > number(after) and [e.serial_number for e in stopped] == [certificate.serial_number]
 
 
+def delta_of(server, complete):
+    """The delta of that complete list's moment, by serial number with its reason."""
+    def of_the_same_moment():
+        headers, delta = fetch(server, "/crl/1/delta.crl")
+        assert number(delta) >= number(complete)
+        return (headers, delta) if number(delta) == number(complete) else None
+    headers, delta = eventually(of_the_same_moment, "the delta with the list's number")
+    assert headers["Content-Type"] == "application/pkix-crl" and delta.is_signature_valid(server.ca.public_key())
+    assert (delta.issuer, delta.last_update, delta.next_update) == (complete.issuer, complete.last_update, complete.next_update)
+    base = delta.extensions.get_extension_for_class(x509.DeltaCRLIndicator)
+    assert base.critical
+    key_id = ExtensionOID.AUTHORITY_KEY_IDENTIFIER
+    assert delta.extensions.get_extension_for_oid(key_id).value == complete.extensions.get_extension_for_oid(key_id).value
+    return base.value.crl_number, {e.serial_number: e.extensions.get_extension_for_class(x509.CRLReason).value.reason for e in delta}
+
+
+def test_the_delta_says_what_has_changed_since_the_base(make_server):
+    server = make_server(**SOON)
+    first = fetch(server)[1]
+    assert delta_of(server, first) == (number(first), {})
+    gone, held = server.sign("gone")[1], server.sign("held")[1]
+    server.cli("revoke", gone, "--reason", "keyCompromise")
+    server.cli("revoke", held, "--reason", "certificateHold")
+    both = {int(gone, 16), int(held, 16)}
+    eventually(lambda: serials(server) == both, "both are on the list")
+    base, changed = delta_of(server, fetch(server)[1])
+    assert base == number(first)
+    assert changed == {int(gone, 16): x509.ReasonFlags.key_compromise, int(held, 16): x509.ReasonFlags.certificate_hold}
+    server.cli("unrevoke", held)
+    eventually(lambda: serials(server) == {int(gone, 16)}, "the hold has left the list")
+    base, changed = delta_of(server, fetch(server)[1])
+    assert base == number(first)
+    assert changed == {int(gone, 16): x509.ReasonFlags.key_compromise, int(held, 16): x509.ReasonFlags.remove_from_crl}
+    server.stop()
+    server.start()
+    again = fetch(server)[1]
+    assert delta_of(server, again) == (number(again), {})
+
+
+def test_openssl_joins_a_delta_with_an_older_list(make_server, tmp_path):
+    server = make_server(REVLINE_CRL_DISTRIBUTION_POINT="true", REVLINE_BASE_URL="http://pki.example.com", **SOON)
+    certificates = {name: server.sign(name)[0] for name in ("gone", "held", "good")}
+    serial = {name: "%X" % c.serial_number for name, c in certificates.items()}
+    server.cli("revoke", serial["held"], "--reason", "certificateHold")
+    eventually(lambda: serials(server) == {certificates["held"].serial_number}, "the hold is on the list")
+    before = fetch(server)[1]
+    point = before.extensions.get_extension_for_class(x509.FreshestCRL).value
+    assert [p.full_name[0].value for p in point] == ["http://pki.example.com/crl/1/delta.crl"]
+    server.cli("unrevoke", serial["held"])
+    server.cli("revoke", serial["gone"], "--reason", "keyCompromise")
+    eventually(lambda: serials(server) == {certificates["gone"].serial_number}, "the list has changed")
+    delta = fetch(server, "/crl/1/delta.crl")[1]
+    (tmp_path / "ca.pem").write_bytes(pathlib.Path(server.ca_file()).read_bytes())
+    (tmp_path / "old.pem").write_bytes(before.public_bytes(Encoding.PEM))
+    (tmp_path / "both.pem").write_bytes(before.public_bytes(Encoding.PEM) + delta.public_bytes(Encoding.PEM))
+    for lists, codes in (("old.pem", {"gone": 0, "held": 2, "good": 0}), ("both.pem", {"gone": 2, "held": 0, "good": 0})):
+        for name, code in codes.items():
+            (tmp_path / "c.pem").write_bytes(certificates[name].public_bytes(Encoding.PEM))
+            openssl("verify", "-crl_check", "-extended_crl", "-use_deltas", "-CAfile", "ca.pem", "-CRLfile", lists, "c.pem", code=code,
+                    cwd=tmp_path)
+
+
 def test_caches_are_told_what_they_have(server):
     headers, crl = fetch(server)
     assert headers["Cache-Control"] == "max-age=5,public"
@@ -117,7 +179,8 @@ def test_a_date_does_not_hide_the_second_list_of_a_second(make_server):
 
 
 @pytest.mark.parametrize("path", ["/crl/2.crl", "/crl/0.crl", "/crl/", "/crl/1", "/crl/1.crl.crl", "/crl/-1.crl",
-                                  "/crl/99999999999999999999.crl", "/crl/1/delta.crl"])
+                                  "/crl/99999999999999999999.crl", "/crl/2/delta.crl", "/crl/1/delta",
+                                  "/crl/1/", "/crl/delta.crl"])
 def test_there_is_no_other_list(module_server, path):
     assert module_server.http("GET", path)[0] == 404
 

@@ -89,6 +89,37 @@ static void an_entry_has_serial_date_and_reason(void **state)
     harness_close(&h);
 }
 
+static void a_delta_names_its_base_and_a_complete_list_its_delta(void **state)
+{
+    static const char url[] = "http://pki.example.com/crl/1/delta.crl";
+    static harness h;
+    int critical;
+    (void)state;
+    harness_open(&h, NULL);
+    X509_CRL *delta =
+        build(&h, &(ocsp_crl_fields){.number = 300, .base = 299, .this_update = 1767607091, .next_update = 1767693491});
+    ASN1_INTEGER *base = X509_CRL_get_ext_d2i(delta, NID_delta_crl, &critical, NULL);
+    assert_int_equal(ASN1_INTEGER_get(base), 299);
+    assert_int_equal(critical, 1); /* RFC 5280 §5.2.4 */
+    assert_null(X509_CRL_get_ext_d2i(delta, NID_freshest_crl, NULL, NULL));
+    X509_CRL *complete = build(
+        &h, &(ocsp_crl_fields){.number = 300, .freshest = url, .this_update = 1767607091, .next_update = 1767693491});
+    STACK_OF(DIST_POINT) *points = X509_CRL_get_ext_d2i(complete, NID_freshest_crl, &critical, NULL);
+    assert_int_equal(sk_DIST_POINT_num(points), 1);
+    assert_int_equal(critical, 0); /* §5.2.6 */
+    const DIST_POINT_NAME *name = sk_DIST_POINT_value(points, 0)->distpoint;
+    assert_int_equal(name->type, 0);
+    const GENERAL_NAME *location = sk_GENERAL_NAME_value(name->name.fullname, 0);
+    assert_int_equal(location->type, GEN_URI);
+    assert_string_equal((const char *)ASN1_STRING_get0_data(location->d.uniformResourceIdentifier), url);
+    assert_null(X509_CRL_get_ext_d2i(complete, NID_delta_crl, NULL, NULL));
+    sk_DIST_POINT_pop_free(points, DIST_POINT_free);
+    ASN1_INTEGER_free(base);
+    X509_CRL_free(complete);
+    X509_CRL_free(delta);
+    harness_close(&h);
+}
+
 static X509_CRL *make(harness *h)
 {
     rl_buf der = {0};
@@ -149,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_without_entries_has_the_fields_of_rfc5280),
         cmocka_unit_test(an_entry_has_serial_date_and_reason),
+        cmocka_unit_test(a_delta_names_its_base_and_a_complete_list_its_delta),
         cmocka_unit_test(an_entry_leaves_the_list_some_time_after_its_certificate_expired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
