@@ -160,8 +160,9 @@ static rl_err read_single(ocsp_job *job, ocsp_question *q, const ocsp_delegate *
         decide_unrecorded(c->settings, not_listed, now, until, out);
         return RL_OK;
     }
-    ocsp_decide(c->settings, err == RL_OK ? &record : NULL, now, until, out);
-    *extended_revoke |= err == RL_ENOTFOUND && out->status == OCSP_REVOKED;
+    bool issued = err == RL_OK || (q->stamped && ocsp_responder_certified(c->responder, &q->cert, &record));
+    ocsp_decide(c->settings, issued ? &record : NULL, now, until, out);
+    *extended_revoke |= !issued && out->status == OCSP_REVOKED;
     return RL_OK;
 }
 

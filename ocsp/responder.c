@@ -16,9 +16,16 @@ enum { LOOK_MIN_MS = 100, LOOK_MAX_MS = 1000, RETRY_MIN_S = 1, RETRY_MAX_S = 60 
 
 typedef enum { FRESH, ENDING, EXPIRED } stage;
 
+/* As many as have not expired at a time, and some more for when the clock is set. */
+enum { CERTIFIED_KEPT = 8 };
+
 /* One issuer's place. */
 struct place {
     ocsp_delegate *current; /* under the lock; NULL: none */
+    struct certified {
+        rl_serial serial;
+        int64_t not_after;
+    } certified[CERTIFIED_KEPT]; /* under the lock: the newest first; none: serial.n == 0 */
     /* The thread's own: */
     int64_t retry_at, retry_s; /* 0: the last making succeeded */
     stage told;                /* of an installed delegate: what the log says already */
@@ -63,7 +70,7 @@ static rl_err read_cert(const X509 *cert, rl_responder_id id, ocsp_delegate *d, 
     size_t cert_n = 0;
     RL_TRY(rl_x509_to_der(cert, &d->cert, &cert_n, e));
     int name_n = id == RL_RESPONDER_BY_NAME ? i2d_X509_NAME(X509_get_subject_name(cert), &d->name) : 0;
-    if (name_n < 0 || rl_x509_key_hash(cert, RL_SHA1, key_hash) != RL_OK ||
+    if (name_n < 0 || rl_x509_serial(cert, &d->serial) != RL_OK || rl_x509_key_hash(cert, RL_SHA1, key_hash) != RL_OK ||
         rl_x509_time(X509_get0_notBefore(cert), &d->not_before) != RL_OK ||
         rl_x509_time(X509_get0_notAfter(cert), &d->not_after) != RL_OK)
         return rl_fail_openssl(e, "ocsp", "the responder certificate cannot be read");
@@ -112,6 +119,28 @@ static rl_err make_delegate(const ocsp_responder *r, const rl_issuer *issuer, oc
     return RL_OK;
 }
 
+bool ocsp_responder_certified(ocsp_responder *r, const rl_cert_id *id, rl_cert_status *status)
+{
+    bool found = false;
+    pthread_mutex_lock(&r->lock);
+    const struct certified *c = r->places[id->issuer - 1].certified;
+    for (size_t i = 0; i < CERTIFIED_KEPT && !found; i++) {
+        found =
+            c[i].serial.n > 0 && c[i].serial.n == id->serial_n && memcmp(c[i].serial.b, id->serial, id->serial_n) == 0;
+        if (found)
+            *status = (rl_cert_status){.status = RL_STATUS_GOOD, .not_after = c[i].not_after};
+    }
+    pthread_mutex_unlock(&r->lock);
+    return found;
+}
+
+/* With the lock. */
+static void note_certified(struct place *p, const ocsp_delegate *d)
+{
+    memmove(p->certified + 1, p->certified, sizeof(p->certified) - sizeof(p->certified[0]));
+    p->certified[0] = (struct certified){.serial = d->serial, .not_after = d->not_after};
+}
+
 /* The place takes over the caller's reference; NULL leaves the issuer without a delegate. */
 static void swap(ocsp_responder *r, rl_issuer_id issuer, ocsp_delegate *d)
 {
@@ -123,6 +152,8 @@ static void swap(ocsp_responder *r, rl_issuer_id issuer, ocsp_delegate *d)
     pthread_mutex_lock(&r->lock);
     ocsp_delegate *old = r->places[issuer - 1].current;
     r->places[issuer - 1].current = d;
+    if (d && !d->installed)
+        note_certified(&r->places[issuer - 1], d);
     pthread_mutex_unlock(&r->lock);
     ocsp_delegate_drop(old);
 }

@@ -16,6 +16,7 @@ typedef struct ocsp_delegate {
     rl_issuer_id issuer; /* the only one whose certificates it may speak of */
     bool installed;      /* by an admin: no successor comes by itself */
     ocsp_identity identity;
+    rl_serial serial;
     int64_t made_at, not_before, not_after; /* Unix seconds */
     int64_t renew_at; /* half of its life; of an installed one the end, for there is nothing to wait for */
     rl_signer *signer;
@@ -36,5 +37,9 @@ rl_err ocsp_responder_reload(ocsp_responder *r, const rl_issuer *issuer, rl_erro
 /* The issuer's newest delegate, with a reference for the caller; NULL when it has none. Whether it is valid now is for
  * the caller to see. Any thread. */
 ocsp_delegate *ocsp_responder_current(ocsp_responder *r, rl_issuer_id issuer);
+
+/* Whether the certificate is a delegate's that an issuer of our own has certified here, the present one's or one of the
+ * last before it: no table of the store has them. Then its status. Any thread. */
+bool ocsp_responder_certified(ocsp_responder *r, const rl_cert_id *id, rl_cert_status *status);
 
 #endif

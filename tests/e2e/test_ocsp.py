@@ -202,6 +202,20 @@ def test_an_unissued_serial_is_never_good(make_server):
     assert any(e.oid.dotted_string == "1.3.6.1.5.5.7.48.1.9" for e in response.extensions)
 
 
+@pytest.mark.parametrize("unissued", ["unknown", "revoked"])
+def test_the_responder_is_good_itself(make_server, unissued):
+    """id-pkix-ocsp-nocheck says that nobody has to ask. Who does is not told that it was never issued."""
+    server = make_server(REVLINE_OCSP_UNISSUED=unissued, REVLINE_OCSP_RESPONDER_VALIDITY="12s")
+    certificate, _ = server.sign("host.example")
+    signer = lambda nonce: ask(server, ocsp_request(certificate, server.ca, nonce=nonce))[1].certificates[0]
+    first = signer(b"1" * 16)
+    for responder in (first, eventually(lambda: (lambda s: s if s != first else None)(signer(b"2" * 16)), "its successor")):
+        answer = ask(server, ocsp_request(responder, server.ca))[1]
+        verify_ocsp_signature(answer, server.ca)
+        assert ocsp_word(answer) == "good" and answer.next_update <= responder.not_valid_after
+    assert ocsp_word(ask(server, unissued_request(server.ca, first.serial_number + 1))[1]) != "good"
+
+
 def unissued_request(ca, serial):
     """A request about a serial for which there is no certificate: openssl makes it from the number."""
     with tempfile.TemporaryDirectory() as d:
