@@ -59,7 +59,7 @@ static rl_err store_root(rl_store_txn *t, void *arg, rl_error *e)
 
 rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r)
 {
-    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
+    for (unsigned h = 0; h < sizeof(r->hashes) / sizeof(r->hashes[0]); h++) {
         RL_TRY(rl_x509_name_hash(cert, (rl_hash)h, r->hashes[h].name));
         RL_TRY(rl_x509_key_hash(cert, (rl_hash)h, r->hashes[h].key));
     }
@@ -299,6 +299,21 @@ static void clear_issuer(rl_issuer *i)
     *i = (rl_issuer){0};
 }
 
+/* Those that the record has, and by the certificate those that it has not. */
+static rl_err take_hashes(rl_issuer *i, const rl_issuer_record *r)
+{
+    const unsigned stored = sizeof(r->hashes) / sizeof(r->hashes[0]);
+    for (unsigned h = 0; h < stored; h++) {
+        memcpy(i->name_hash[h], r->hashes[h].name, RL_HASH_MAX);
+        memcpy(i->key_hash[h], r->hashes[h].key, RL_HASH_MAX);
+    }
+    for (unsigned h = stored; h < RL_HASH_COUNT; h++) {
+        RL_TRY(rl_x509_name_hash(i->cert, (rl_hash)h, i->name_hash[h]));
+        RL_TRY(rl_x509_key_hash(i->cert, (rl_hash)h, i->key_hash[h]));
+    }
+    return RL_OK;
+}
+
 /* The next issuer; nobody sees it before it is whole. */
 static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r, rl_error *e)
 {
@@ -313,11 +328,7 @@ static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r,
     memcpy(der, r->cert, r->cert_n);
     rl_issuer *i = &ca->issuers[n];
     *i = (rl_issuer){.id = id, .der = rl_span_of(der, r->cert_n)};
-    for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
-        memcpy(i->name_hash[h], r->hashes[h].name, RL_HASH_MAX);
-        memcpy(i->key_hash[h], r->hashes[h].key, RL_HASH_MAX);
-    }
-    rl_err err = rl_x509_from_der(i->der, &i->cert, NULL) == RL_OK
+    rl_err err = rl_x509_from_der(i->der, &i->cert, NULL) == RL_OK && take_hashes(i, r) == RL_OK
                      ? RL_OK
                      : rl_fail(e, RL_ECORRUPT, "ca", "issuer %u's stored certificate cannot be read", id);
     if (err == RL_OK)

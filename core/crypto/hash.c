@@ -12,6 +12,7 @@ static const struct {
     [RL_SHA256] = {"SHA256", 32, 9, {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01}},
     [RL_SHA384] = {"SHA384", 48, 9, {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02}},
     [RL_SHA512] = {"SHA512", 64, 9, {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03}},
+    [RL_SHA224] = {"SHA224", 28, 9, {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04}},
 };
 
 size_t rl_hash_size(rl_hash h)
@@ -43,6 +44,7 @@ rl_err rl_hash_digest(rl_hash h, rl_span in, uint8_t *out)
     const EVP_MD *md = h == RL_SHA1     ? EVP_sha1()
                        : h == RL_SHA256 ? EVP_sha256()
                        : h == RL_SHA384 ? EVP_sha384()
+                       : h == RL_SHA224 ? EVP_sha224()
                                         : EVP_sha512();
     return EVP_Digest(in.n ? in.p : (const uint8_t *)"", in.n, out, NULL, md, NULL) == 1 ? RL_OK : RL_ECRYPTO;
 }

@@ -4,7 +4,14 @@
 
 #include "base/span.h"
 
-typedef enum { RL_SHA1, RL_SHA256, RL_SHA384, RL_SHA512, RL_HASH_COUNT } rl_hash;
+typedef enum {
+    RL_SHA1,
+    RL_SHA256,
+    RL_SHA384,
+    RL_SHA512,
+    RL_SHA224,
+    RL_HASH_COUNT
+} rl_hash; /* saved in keys of OCSP answers: new ones come last */
 enum { RL_HASH_MAX = 64 };
 
 size_t rl_hash_size(rl_hash h);      /* octets */

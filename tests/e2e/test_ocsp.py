@@ -16,7 +16,7 @@ from cryptography.x509 import ocsp
 from harness import PEM, OcspClient, base64_path, eventually, ocsp_request, ocsp_word, openssl, openssl_ocsp, verify_ocsp_signature
 
 OCSP_REQUEST = {"Content-Type": "application/ocsp-request"}
-ALGORITHMS = [hashes.SHA1, hashes.SHA256, hashes.SHA384, hashes.SHA512]
+ALGORITHMS = [hashes.SHA1, hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512]
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ import make_vectors as v  # noqa: E402
 
 REQUESTS = int(os.environ.get("DIFFERENTIAL_REQUESTS", "3000"))
 SEED, MAX_IDS, MAX_EXTENSIONS = 20260107, 16, 32
-HASHES = {"1.3.14.3.2.26": "sha1", "2.16.840.1.101.3.4.2.1": "sha256", "2.16.840.1.101.3.4.2.2": "sha384",
-          "2.16.840.1.101.3.4.2.3": "sha512"}
+HASHES = {"1.3.14.3.2.26": "sha1", "2.16.840.1.101.3.4.2.4": "sha224", "2.16.840.1.101.3.4.2.1": "sha256",
+          "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512"}
 OID = {name: "1.3.6.1.5.5.7.48.1.%d" % arc for name, arc in (("nonce", 2), ("response", 4), ("locator", 7), ("pref-algs", 8))}
 GOOD, REVOKED, UNKNOWN = 0, 1, 2  # V_OCSP_CERTSTATUS_*
 OCSP_NOCHECKS = 0x100

@@ -25,6 +25,8 @@ static void test_digests_of_abc_and_of_nothing(void **state)
                        "d454d4423643ce80e2a9ac94fa54ca49f",
                        "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2"
                        "f63b931bd47417a81a538327af927da3e"},
+        [RL_SHA224] = {"23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7",
+                       "d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f"},
     };
     for (unsigned h = 0; h < RL_HASH_COUNT; h++) {
         uint8_t digest[RL_HASH_MAX];
