@@ -348,9 +348,17 @@ void http_conn_expire(rl_http_conn *c)
     http_conn_run(c);
 }
 
+/* A request may have come that the loop has not read yet. */
+static bool has_unread(const rl_http_conn *c)
+{
+    uint8_t octet;
+    return recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* What is read from here on is answered with `Connection: close`. */
 void http_conn_stop(rl_http_conn *c)
 {
-    if (c->phase == PHASE_FRESH || c->phase == PHASE_IDLE || c->phase == PHASE_HANDSHAKE)
+    if (c->phase == PHASE_HANDSHAKE || ((c->phase == PHASE_FRESH || c->phase == PHASE_IDLE) && !has_unread(c)))
         http_conn_close(c);
 }
 

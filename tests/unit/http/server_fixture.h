@@ -120,6 +120,15 @@ static inline void share(rl_http_request *req, rl_span message, rl_span tail, si
     rl_http_reply_shared(req, 200, &shared);
 }
 
+/* Keeps the loop itself from going on. */
+static inline void on_hold(rl_http_request *req, void *ctx)
+{
+    fixture *f = ctx;
+    gate_add(&f->works_started, 1);
+    gate_wait(&f->work_may_end, 1);
+    rl_http_reply(req, 200, TEXT_PLAIN, RL_SPAN_LIT("held"));
+}
+
 static inline void on_big(rl_http_request *req, void *ctx)
 {
     fixture *f = ctx;
@@ -214,6 +223,7 @@ static inline rl_err fixture_try(fixture *f, rl_error *e)
     const rl_http_route routes[] = {
         {RL_HTTP_GET | RL_HTTP_POST, "/echo", false, 100 * 1024, on_echo, f, NULL},
         {RL_HTTP_GET, "/echo/", true, 0, on_echo, f, NULL},
+        {RL_HTTP_GET, "/hold", false, 0, on_hold, f, NULL},
         {RL_HTTP_GET, "/big", false, 0, on_big, f, NULL},
         {RL_HTTP_GET, "/small", false, 0, on_small_shared, f, NULL},
         {RL_HTTP_GET, "/copy", false, 0, on_big_copy, f, NULL},

@@ -1,4 +1,7 @@
 /* Start and stop, more than one worker, clients that leave while their request is at work. */
+#include <sched.h>
+
+#include "http/conn.h"
 #include "server_fixture.h"
 
 typedef struct stopper {
@@ -79,6 +82,33 @@ static void test_stop_lets_running_requests_finish(void **state)
     client_close(&idle);
     client_close(&working);
     client_close(&sending);
+    stop_end(&s);
+}
+
+/* It is not lost in a reset only because the loop was told to stop before it read it. */
+static void test_stop_answers_a_request_that_has_come(void **state)
+{
+    fixture *f = *state;
+    client asking, holding;
+    stopper s;
+    client_open(&asking, f);
+    assert_usable(&asking);
+    client_open(&holding, f);
+    client_send(&holding, "GET /hold HTTP/1.1\r\nHost: h\r\n\r\n");
+    gate_wait(&f->works_started, 1);
+    stop_begin(&s, f, CLIENT_PATIENCE_S * 1000);
+    while (atomic_load(&f->server->stop) != HTTP_STOP)
+        sched_yield();
+    client_send(&asking, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    gate_add(&f->work_may_end, 1);
+    client_read(&asking, false);
+    assert_has(asking.head, "200 OK");
+    assert_has(asking.head, "\r\nConnection: close\r\n");
+    assert_ended(&asking);
+    client_read(&holding, false);
+    assert_string_equal(holding.body, "held");
+    client_close(&asking);
+    client_close(&holding);
     stop_end(&s);
 }
 
@@ -227,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SERVER(test_stop_closes_idle_connections_and_refuses_new_ones),
         WITH_SERVER(test_stop_lets_running_requests_finish),
+        WITH_SERVER(test_stop_answers_a_request_that_has_come),
         WITH_SERVER(test_stop_cuts_a_request_that_does_not_finish),
         WITH_SERVER(test_stop_waits_for_a_work_even_when_its_client_was_cut),
         WITH_SERVER(test_client_may_leave_while_its_work_runs),
