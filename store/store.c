@@ -109,8 +109,6 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     rocksdb_options_set_write_buffer_size(o, cf == CF_CERT || cf == CF_DER          ? 32 << 20
                                              : cf == CF_OBJECT || cf == CF_RESPONSE ? 16 << 20
                                                                                     : 8 << 20);
-    /* A start reads no more of the tables than it must. */
-    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     set_table(o, cf, cache);
     if (cf == CF_RESPONSE)
         rocksdb_options_set_compaction_filter(o, filter);

@@ -65,3 +65,16 @@ def test_the_homepage_shows_the_fingerprint(module_server):
     fingerprint = ":".join("%02X" % b for b in module_server.ca.fingerprint(hashes.SHA256()))
     status, _, body = module_server.http("GET", "/")
     assert status == 200 and fingerprint in body.decode()
+
+
+def test_the_number_of_certificates_is_known_after_a_start(make_server):
+    """It is an estimate: a certificate that was written twice may count twice."""
+    server = make_server()
+    for name in ("one", "two", "three"):
+        server.sign(name)
+    counted = lambda: (server.metrics()["revline_store_certificates"], probe(server)[1]["parts"]["store"]["certificates"])
+    assert min(counted()) >= 3
+    for end in (server.stop, server.stop, server.kill):  # the first start moves what is in the log to tables
+        end()
+        server.start()
+        assert min(counted()) >= 3
