@@ -242,13 +242,14 @@ int cli_list(cli_call *call)
     return cli_ask_and(call, cli_request(call), print_list);
 }
 
-/* Writes a file whole, made anew with `mode`; never over an existing key. */
+/* Writes a file whole, made anew with `mode`; never over an existing key. It may be a pipe or a terminal, where nothing
+ * is to be synced (EINVAL). */
 static rl_err write_file(const char *path, int flags, mode_t mode, const void *p, size_t n, rl_error *e)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode);
     if (fd < 0)
         return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
-    bool whole = write(fd, p, n) == (ssize_t)n && fsync(fd) == 0;
+    bool whole = write(fd, p, n) == (ssize_t)n && (fsync(fd) == 0 || errno == EINVAL);
     if (close(fd) != 0 || !whole)
         return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
     return RL_OK;

@@ -53,6 +53,7 @@ def test_sign_takes_pem_and_der(any_server, tmp_path):
         printed = any_server.cli("sign", str(tmp_path / name)).stdout
         assert x509.load_pem_x509_certificate(printed.encode()).subject.rfc4514_string() == "CN=from.csr"
     reply = any_server.cli_json("sign", str(tmp_path / "csr.pem"), "--out", str(tmp_path / "out.pem"), "--profile", "static")
+    assert "BEGIN CERTIFICATE" in any_server.cli("sign", str(tmp_path / "csr.pem"), "--out", "/dev/stdout").stdout
     assert reply["profile"] == "static" and (tmp_path / "out.pem").read_text() == reply["certificate"]
 
 
