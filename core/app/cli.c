@@ -377,6 +377,19 @@ static void print_source(const char *name, const json_t *s)
     printf("\n");
 }
 
+static void print_part(const char *name, const json_t *part)
+{
+    printf("  %-14s %s", name, rl_json_str(part, "status"));
+    if (json_object_get(part, "certificates"))
+        printf(", about %lld certificates", (long long)rl_json_int(part, "certificates", 0));
+    if (json_object_get(part, "cacheEntries"))
+        printf(", %lld answers in memory (%lld KiB), %lld hits, %lld misses, %lld signatures",
+               (long long)rl_json_int(part, "cacheEntries", 0), (long long)rl_json_int(part, "cacheBytes", 0) / 1024,
+               (long long)rl_json_int(part, "hits", 0), (long long)rl_json_int(part, "misses", 0),
+               (long long)rl_json_int(part, "signatures", 0));
+    printf("\n");
+}
+
 static int print_status(const cli_call *call, const json_t *reply)
 {
     const char *part, *source;
@@ -387,7 +400,7 @@ static int print_status(const cli_call *call, const json_t *reply)
     json_object_foreach(json_object_get(reply, "parts"), part, value)
     {
         if (strcmp(part, "sync") != 0) {
-            printf("  %-14s %s\n", part, rl_json_str(value, "status"));
+            print_part(part, value);
             continue;
         }
         json_object_foreach(value, source, s) print_source(source, s);

@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from harness import client_key, fake_graph, make_csr, openssl
 
-COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "sync", "events", "ocsp"]
+COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "issuers", "crl", "import",
+            "export", "sync", "events", "ocsp"]
 
 
 @pytest.fixture(params=["running", "stopped"])
@@ -214,6 +215,11 @@ def test_a_second_server_on_the_same_folder_is_told_so(make_server):
 def test_status_and_sync(make_server):
     server = make_server()
     assert re.search(r"revline \S+: ok, up \d+s", server.cli("status").stdout) and server.cli_json("status")["parts"]["store"]["status"] == "ok"
+    certificate, _ = server.sign("host.example")
+    assert [server.ocsp(certificate) for _ in range(3)] == ["good"] * 3
+    said, parts = server.cli("status").stdout, server.cli_json("status")["parts"]
+    assert "about %d certificates" % parts["store"]["certificates"] in said and parts["store"]["certificates"] >= 1
+    assert "ok, 1 answers in memory (" in said and " KiB), 2 hits, 1 misses, 1 signatures" in said
     assert server.cli("sync", "no-such-source", code=1).stderr
     server.stop()
     assert "running server" in server.cli("sync", code=1).stderr
