@@ -333,6 +333,14 @@ static void done_without(graph_source *s)
     rl_source_done(&s->base, 0);
 }
 
+/* The first list of all managed devices: from then on other rules apply. Not under all settings, and to weigh every
+ * certificate takes a while. */
+static bool counts_from_now_on(const graph_source *s)
+{
+    return may_do_without(s) || (s->kind->opportunistic && s->cursor.last_success == 0 &&
+                                 s->base.sync->settings->rules.compliance == RL_CHECK_ALWAYS);
+}
+
 /* Writer thread. */
 static rl_err store_refusal(rl_store_txn *t, void *arg, rl_error *e)
 {
@@ -508,7 +516,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     if (s->job.due)
         rl_guard_wake(s->base.sync);
     atomic_store(&s->base.without, false);
-    if (s->page.complete && may_do_without(s)) /* it does not have to: from now on other rules apply */
+    if (s->page.complete && counts_from_now_on(s))
         rl_sync_wake(s->base.sync, "reweigh", true);
     err = move_on(s);
     rl_graph_page_free(&s->page);

@@ -38,16 +38,9 @@ static bool on_compliance(const rl_settings *s)
     return watches_intune(s) && s->rules.compliance == RL_CHECK_ALWAYS;
 }
 
-/* It is as AAD until Intune could be listed, and as AADAndIntune from then on. */
-static bool is_opportunistic(const rl_settings *s)
-{
-    return s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC;
-}
-
-/* What Entra ID has of it is Intune's word, later and without the date of enrolment: asked only where Intune is not. */
 static bool on_entra_compliance(const rl_settings *s)
 {
-    return (!watches_intune(s) || is_opportunistic(s)) && s->rules.compliance == RL_CHECK_ALWAYS;
+    return watches_entra(s) && s->rules.compliance == RL_CHECK_ALWAYS;
 }
 
 static bool on_endpoint_list(const rl_settings *s)
@@ -137,9 +130,18 @@ static bool is_not_compliant_past_grace(const struct weighing *w, const rl_objec
     return is_not_compliant(o) && w->now >= rl_rules_grace_end(w->s, o);
 }
 
+static bool has_word_on_compliance(const struct weighing *w, rl_bound_kind kind)
+{
+    return is_there(w, kind) && w->bound->object[kind]->compliance != RL_COMPLIANCE_UNSAID;
+}
+
+/* What Entra ID has of it is Intune's word, later and without the date of enrolment, or that of another management:
+ * asked where Intune is not, and where it has none. Else a device would be rid of a hold by leaving Intune. */
 static bool is_not_compliant_in_entra(const struct weighing *w, const rl_object_record *o)
 {
-    return (!watches_intune(w->s) || w->bound->without_intune) && is_not_compliant_past_grace(w, o);
+    bool unsaid = w->bound->intune_listed && !has_word_on_compliance(w, RL_BOUND_INTUNE_DEVICE) &&
+                  !has_word_on_compliance(w, RL_BOUND_MANAGED_DEVICE);
+    return (!watches_intune(w->s) || w->bound->without_intune || unsaid) && is_not_compliant_past_grace(w, o);
 }
 
 static bool is_listed(const struct weighing *w, const rl_object_record *o)
@@ -263,7 +265,7 @@ int64_t rl_rules_bootstrap_end(const rl_settings *s, const rl_bound *bound, int6
             return 0;
         from = o->enrolled < now ? o->enrolled : now;
     } else if (entra && entra->exists && !bound->from_intune) {
-        return 0; /* Entra ID alone is enough, and nothing is to be said of its compliance */
+        return 0; /* Entra ID alone is enough: it has been there before it was in Intune, or is not to be in there */
     }
     int64_t end = from + s->rules.bootstrap / 1000;
     return end >= now + BOOTSTRAP_LEAST ? end : 0;
@@ -310,7 +312,7 @@ bool rl_rules_row(const rl_settings *s, size_t i, rl_rule_text *out)
 /* The number in front is that of the rules themselves: it grows when the table changes. */
 void rl_rules_fingerprint(const rl_settings *s, char out[RL_RULES_TEXT])
 {
-    snprintf(out, RL_RULES_TEXT, "2 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u",
+    snprintf(out, RL_RULES_TEXT, "3 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u",
              (int)s->rules.directory, (int)s->rules.compliance, (long long)s->rules.grace, s->rules.revoke_on_wipe,
              (int)s->rules.user_risk, s->rules.untolerated_risks);
 }

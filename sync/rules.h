@@ -27,6 +27,7 @@ typedef enum {
 typedef struct rl_bound {
     const rl_object_record *object[RL_BOUND_KINDS];
     bool without_intune; /* with AADAndIntuneOpportunistic: Intune has never been listed as a whole */
+    bool intune_listed;  /* it has been: that it has no record of the device means something; told where that counts */
     bool from_intune;    /* it is Intune that wants the device to have the certificate, so the device is in there */
 } rl_bound;
 

@@ -150,13 +150,17 @@ static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const r
 }
 
 /* ---- weighing ---- */
+/* Whether Intune has been listed as a whole, where a rule asks for it. */
 static rl_err look_for_intune(rl_store_txn *t, const rl_settings *s, rl_bound *bound)
 {
+    const rl_object_record *entra = bound->object[RL_BOUND_ENTRA_DEVICE];
+    bool opportunistic = s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC;
     rl_cursor_record c = {0};
-    if (s->rules.directory != RL_DIRECTORY_OPPORTUNISTIC)
+    if (!opportunistic && !(entra && entra->compliance == RL_COMPLIANCE_NONCOMPLIANT))
         return RL_OK;
     rl_err err = rl_txn_cursor(t, "intune-device", &c);
-    bound->without_intune = c.last_full == 0;
+    bound->intune_listed = c.last_full > 0;
+    bound->without_intune = opportunistic && !bound->intune_listed;
     rl_cursor_clear(&c);
     return err == RL_ENOTFOUND ? RL_OK : err;
 }

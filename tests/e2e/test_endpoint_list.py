@@ -251,14 +251,14 @@ def test_opportunistic_without_permission_is_as_aad(graph, synced):
     assert [server.status_of(s) for s in serials] == ["good", "revoked", "hold", "hold"]
     assert server.sync("intune-device")["lastError"] is None or server.sync("intune-device")["lastError"] == ""
     assert server.log().count("sync.without source=intune-device permission=DeviceManagementManagedDevices.Read.All") == 1
-    # the permission is given: Intune's word counts, and where it has none, nobody's does
+    # the permission is given: Intune's word counts, and Entra ID's where it has none
     graph.add("managedDevices", "bad", azureADDeviceId=bad["deviceId"], complianceState="compliant")
     graph.clear()
-    eventually(lambda: [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"], "as with AADAndIntune")
+    eventually(lambda: [server.status_of(s) for s in serials] == ["good", "revoked", "good", "hold"], "as with AADAndIntune")
     server.stop()
     server.start()
     catch_up(server)
-    assert [server.status_of(s) for s in serials] == ["good", "revoked", "good", "good"]
+    assert [server.status_of(s) for s in serials] == ["good", "revoked", "good", "hold"]
 
 
 def test_what_opportunistic_does_without_is_not_stale(graph, synced):

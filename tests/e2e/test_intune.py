@@ -160,6 +160,42 @@ def test_compliance_as_entra_has_it(graph, synced):
     assert server.status_of(serial) == "good"
 
 
+def test_leaving_intune_is_no_way_out_of_a_hold(graph, synced):
+    """Entra ID still says that the device is not compliant."""
+    server = synced(**QUICK)
+    graph.add("managedDevices", "another")
+    device = graph.add("devices", "pc", isCompliant=False)
+    managed = graph.add("managedDevices", "pc", azureADDeviceId=device["deviceId"], complianceState="inGracePeriod")
+    server.sync_round()
+    _, serial = server.sign_for_device(device)
+    assert server.status_of(serial) == "good", "Intune has a word, and that counts"
+    graph.update("managedDevices", managed["id"], complianceState="noncompliant")
+    server.sync_round()
+    assert server.status_of(serial) == "hold"
+    graph.delete("managedDevices", managed["id"])
+    server.sync_round()
+    server.sync_round()  # two lists in a row have left it out
+    assert server.status_of(serial) == "hold"
+    graph.update("devices", device["id"], isCompliant=True)
+    server.sync_round()
+    assert server.status_of(serial) == "good"
+
+
+def test_a_device_that_only_entra_knows_waits_for_the_first_list(graph, synced):
+    """As long as Intune was never listed, nobody knows whether it has a word to say."""
+    graph.switch("fail", {"status": 503}, on="managedDevices")
+    server = synced(**QUICK)
+    device = graph.add("devices", "pc", isCompliant=False)
+    graph.add("managedDevices", "another")
+    eventually(lambda: server.sync("entra-device")["rounds"] > 1, "Entra ID was read")
+    server.control("sync", source="entra-device")
+    eventually(lambda: server.sync("entra-device")["objects"], "the device was seen")
+    _, serial = server.sign_for_device(device)
+    assert server.status_of(serial) == "good"
+    graph.clear()
+    eventually(lambda: server.status_of(serial) == "hold", "Intune was listed, and does not know it")
+
+
 # ---- users at risk ----
 def test_a_user_at_risk_is_a_hold_while_it_lasts(shared_fleet, tmp_path):
     server, graph = shared_fleet.server, shared_fleet.graph

@@ -306,6 +306,32 @@ static void test_opportunistic_is_as_aad_until_intune_is_listed(void **state)
     assert_int_equal(why_of(&s, &there, &gone), 0);
 }
 
+static void test_entra_is_asked_where_intune_has_no_word(void **state)
+{
+    static const rl_object_record silent = {.exists = true, .enabled = true},
+                                  left = {.compliance = RL_COMPLIANCE_COMPLIANT};
+    const rl_settings both = strict(RL_DIRECTORY_BOTH), intune = strict(RL_DIRECTORY_INTUNE),
+                      lax = settings(RL_DIRECTORY_BOTH);
+    const struct {
+        const rl_settings *s;
+        const rl_object_record *managed, *own;
+        bool listed, counts;
+    } rows[] = {
+        {&both, NULL, NULL, true, true},    {&both, &left, NULL, true, true},   {&both, NULL, &left, true, true},
+        {&both, &silent, NULL, true, true}, {&both, NULL, NULL, false, false},  {&both, &left, NULL, false, false},
+        {&both, &there, NULL, true, false}, {&both, NULL, &there, true, false}, {&both, &left, &there, true, false},
+        {&intune, NULL, NULL, true, false}, {&lax, NULL, NULL, true, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const rl_bound bound = {.object = {[ENTRA] = &bad, [MANAGED] = rows[i].managed, [INTUNE] = rows[i].own},
+                                .intune_listed = rows[i].listed};
+        uint32_t why = rl_rules_weigh(rows[i].s, &bound, HOUR_LATER).why & RL_WHY_NOT_COMPLIANT;
+        if (why != (rows[i].counts ? RL_WHY_NOT_COMPLIANT : 0))
+            fail_msg("row %zu", i);
+    }
+}
+
 static void test_any_that_speaks_against_wins(void **state)
 {
     const rl_settings s = strict(RL_DIRECTORY_BOTH);
@@ -399,7 +425,7 @@ static void test_the_printed_table_follows_the_settings(void **state)
     }
     assert_int_equal(n, 16);
     assert_int_equal(revoked, 8); /* all but: gone from Intune, in its list */
-    assert_int_equal(held, 5);    /* all but: not compliant as Entra has it */
+    assert_int_equal(held, 6);
     for (n = 0; rl_rules_row(&plain, n, &row); n++)
         if (strcmp(row.object, "Intune device") == 0)
             assert_string_equal(row.effect, "-");
@@ -438,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_the_grace_period_counts_from_enrolment),
         cmocka_unit_test(test_risk_levels),
         cmocka_unit_test(test_with_both_directories_existing_in_one_is_enough),
+        cmocka_unit_test(test_entra_is_asked_where_intune_has_no_word),
         cmocka_unit_test(test_opportunistic_is_as_aad_until_intune_is_listed),
         cmocka_unit_test(test_any_that_speaks_against_wins),
         cmocka_unit_test(test_what_is_not_known_says_nothing),
