@@ -24,7 +24,7 @@ typedef struct rl_graph_kind {
     rl_source source, name_source;
     rl_graph_shape shape;
     const char *path;       /* of the initial request, behind the Graph URL */
-    const char *other_path; /* asked when Graph refuses the first with 400; NULL: none */
+    const char *other_path; /* asked when Graph refuses the first with 400 or 501; NULL: none */
     const char *permission; /* that Graph wants for it */
     bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
     bool may_be_empty;      /* a full round that lists nothing is an answer */

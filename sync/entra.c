@@ -14,7 +14,8 @@ static bool governs_user(rl_store *store, const rl_cert_record *cert)
     return rl_cert_binding(cert, RL_SOURCE_ENTRA_USER) != NULL;
 }
 
-/* Not every version of Graph tells a device's security identifier: then it answers 400, and the other path is asked. */
+/* Not every version of Graph tells a device's security identifier: then it answers 400 or 501, and the other path is
+ * asked. */
 #define DEVICE_PROPERTIES "?$select=id,deviceId,accountEnabled,isCompliant"
 
 const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {

@@ -304,13 +304,18 @@ static void answered_lost(graph_source *s, long status, const char *code)
     begin(&s->base);
 }
 
-/* A property that this version of Graph does not have is refused: the other version is asked from now on, unless it
- * does no better. */
-static void answered_unknown(graph_source *s)
+/* A property that this version of Graph does not have is refused with 400, one that it keeps elsewhere with 501: the
+ * other version is asked from now on, unless it does no better. */
+static bool is_unknown(long status)
+{
+    return status == 400 || status == 501;
+}
+
+static void answered_unknown(graph_source *s, long status)
 {
     s->other = !s->other;
     if (!s->other) {
-        fail(s, -1, "Graph answered 400 in both its versions");
+        fail(s, -1, "Graph answered %ld in both its versions", status);
         return;
     }
     if (initial_link(s) != RL_OK)
@@ -378,8 +383,8 @@ static void answered_error(graph_source *s, const rl_http_response *r)
         answered_unauthorized(s);
     else if (lost_its_place(s, r->status, code))
         answered_lost(s, r->status, code);
-    else if (r->status == 400 && s->first && s->kind->other_path)
-        answered_unknown(s);
+    else if (is_unknown(r->status) && s->first && s->kind->other_path)
+        answered_unknown(s, r->status);
     else if (r->status == 403 && may_do_without(s))
         do_without(s);
     else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))

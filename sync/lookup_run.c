@@ -183,8 +183,8 @@ static void answered_ok(rl_look *l, rl_span body)
     found(l);
 }
 
-/* A Graph that does not know a property answers 400. AADAndIntuneOpportunistic: 403 is no failure of Intune's while it
- * has never been read. */
+/* A Graph that does not know a property answers 400 or 501. AADAndIntuneOpportunistic: 403 is no failure of Intune's
+ * while it has never been read. */
 static void on_answer(const rl_http_response *r, void *arg)
 {
     rl_look *l = arg;
@@ -202,7 +202,7 @@ static void on_answer(const rl_http_response *r, void *arg)
         answered_unauthorized(l);
     } else if (r->status == 404 && (l->upstream == RL_UPSTREAM_JAMF || l->plan[l->at] == RL_LOOK_INTUNE_ID)) {
         missing(l);
-    } else if (r->status == 400 && l->upstream == RL_UPSTREAM_GRAPH && !l->other) {
+    } else if ((r->status == 400 || r->status == 501) && l->upstream == RL_UPSTREAM_GRAPH && !l->other) {
         l->other = true;
         ask(l);
     } else if (r->status == 403 && source && atomic_load(&source->without)) {

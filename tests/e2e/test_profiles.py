@@ -80,18 +80,18 @@ def test_without_microsofts_extensions(synced, graph, signer):
     assert value_of(result.certificate, TENANT_ID) is None and value_of(result.certificate, DEVICE_ID) is None
 
 
-@pytest.mark.parametrize("devices_have_one", [True, False])
-def test_the_directorys_security_identifier(synced, graph, signer, devices_have_one):
+@pytest.mark.parametrize("refusal", [None, 400, 501])
+def test_the_directorys_security_identifier(synced, graph, signer, refusal):
     device = graph.add("devices", "pc-1", onPremisesSecurityIdentifier="S-1-5-21-4-5-6-2001")
     user = graph.add("users", "ada", onPremisesSecurityIdentifier=A_SID)
     strange = graph.add("users", "eve", onPremisesSecurityIdentifier="S-1-nonsense")
-    if not devices_have_one:
-        graph.switch("no_device_sid", True)
+    if refusal:
+        graph.switch("no_device_sid", refusal)
     server = synced(REVLINE_CERT_SID_EXTENSION="true")
     server.sync_round()
     lie = make_csr(signer.key, device["deviceId"], AAD_CHALLENGE, [x509.UnrecognizedExtension(SID, sid_extension(OTHER_SID))])
     of_device = enroll(server, "/static/aad", AAD_CHALLENGE, device["deviceId"], signer, csr=lie)
-    assert value_of(of_device.certificate, SID) == (sid_extension("S-1-5-21-4-5-6-2001") if devices_have_one else None)
+    assert value_of(of_device.certificate, SID) == (None if refusal else sid_extension("S-1-5-21-4-5-6-2001"))
     of_user = enroll(server, "/static/aad", AAD_CHALLENGE, device["deviceId"], signer, upn=user["userPrincipalName"])
     assert value_of(of_user.certificate, SID) == sid_extension(A_SID)
     of_strange = enroll(server, "/static/aad", AAD_CHALLENGE, "Eve", signer, upn=strange["userPrincipalName"])

@@ -80,7 +80,7 @@ GRAPH_SWITCHES = {
     "leave_out": "ids that a full round does not list though they are there",
     "strangers": "a full round lists that many objects nobody knows in place of those that are there",
     "vanish": "{collection, id}: is deleted after the first page was sent",
-    "no_device_sid": "devices have no onPremisesSecurityIdentifier: it answers 400 to who asks for it",
+    "no_device_sid": "devices have no onPremisesSecurityIdentifier: it answers 400, or with 501 as its value that, to who asks for it",
     "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
     # change notifications
     "deliver_to": "scheme://host:port of the server under test: subscriptions can be made, notifications go there",
@@ -425,7 +425,9 @@ class Graph(Fake):
             select = [p for p in request.query.get("$select", "").split(",") if p] or list(WITHOUT_SELECT[name])
             if not set(select) <= set(PROPERTIES[name]):
                 return Answer(400, self.error("BadRequest", "Could not find a property named %s" % (set(select) - set(PROPERTIES[name]))))
-            if name == "devices" and "onPremisesSecurityIdentifier" in select and self.take("no_device_sid", route):
+            if name == "devices" and "onPremisesSecurityIdentifier" in select and (refusal := self.take("no_device_sid", route)):
+                if refusal == 501:
+                    return Answer(501, self.error("NotImplemented", "onPremisesSecurityIdentifier cannot be selected here"))
                 return Answer(400, self.error("BadRequest", "Could not find a property named onPremisesSecurityIdentifier"))
             if "managementState" in select and request.path.startswith("/v1.0/") and self.take("no_management_state", route):
                 return Answer(400, self.error("BadRequest", "Could not find a property named 'managementState'."))
