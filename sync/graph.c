@@ -137,7 +137,9 @@ static bool full_is_due(const graph_source *s)
         return true;
     if (!rl_http_same_origin(c->link, s->base.sync->settings->azure.graph_url))
         return true; /* the Graph URL was changed since */
-    return c->complete && rl_wall_s() - c->last_full >= s->base.sync->settings->sync.full_interval / 1000;
+    /* In the future: the clock was set back, and how old it is nobody knows. */
+    int64_t age = rl_wall_s() - c->last_full;
+    return c->complete && (age < 0 || age >= s->base.sync->settings->sync.full_interval / 1000);
 }
 
 static rl_err initial_link(graph_source *s)

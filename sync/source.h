@@ -79,6 +79,7 @@ struct rl_sync_source {
     /* Guarded by sync->lock. */
     rl_sync_status status;
     int64_t waits_from;     /* Unix ms: while status.waits_until */
+    int64_t fresh;          /* monotonic ms: its last success; if it never had any, the start */
     bool asked, asked_full; /* rl_sync_now */
     bool committed;         /* the writer is done */
     rl_err commit_err;
@@ -97,7 +98,6 @@ struct rl_sync {
     size_t n;
     bool closing;                    /* the loop is shutting down */
     uv_timer_t stale_timer;          /* stale.c's */
-    int64_t started;                 /* Unix seconds */
     char client_state[65];           /* of the notifications that Graph sends to this process; set once */
     _Atomic bool renew_wanted, lost; /* what Graph said of the subscription; subscription.c's */
     bool running;                    /* there is a thread; set once */

@@ -8,10 +8,10 @@
 
 enum { LOOK_S = 60 }; /* at least that often, since the clock may be set */
 
-int64_t rl_stale_at(const rl_settings *s, rl_duration interval, int64_t last_success, int64_t started)
+int64_t rl_stale_at(const rl_settings *s, rl_duration interval, int64_t last_success)
 {
     const int64_t late = interval + interval * s->sync.jitter_percent / 100 + s->sync.stale_after;
-    return (last_success ? last_success : started) + (late + 999) / 1000;
+    return last_success + (late + 999) / 1000;
 }
 
 /* Only what is a directory has certificates to decide about. */
@@ -35,12 +35,13 @@ bool rl_stale_concerns(const rl_sync_source *s, const rl_cert_record *cert)
     return s->governs(s->sync->store, cert);
 }
 
+/* By the time that has gone by since: a clock that was set must neither hide silence nor make it. */
 static int64_t stale_at(rl_sync_source *s)
 {
     pthread_mutex_lock(&s->sync->lock);
-    int64_t last = s->status.last_success;
+    int64_t age_ms = (int64_t)rl_mono_ms() - s->fresh;
     pthread_mutex_unlock(&s->sync->lock);
-    return rl_stale_at(s->sync->settings, s->interval, last, s->sync->started);
+    return rl_stale_at(s->sync->settings, s->interval, (rl_wall_ms() - age_ms + 500) / 1000);
 }
 
 int64_t rl_sync_told_until(const rl_cert_record *cert, void *ctx)

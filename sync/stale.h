@@ -5,8 +5,8 @@
 #include "sync/source.h"
 
 /* Unix seconds from which on a source is stale: REVLINE_SYNC_STALE_AFTER behind the moment at which the round after its
- * last success was due at the latest. One that has never succeeded is counted from `started`. Pure. */
-int64_t rl_stale_at(const rl_settings *s, rl_duration interval, int64_t last_success, int64_t started);
+ * last success was due at the latest. Pure. */
+int64_t rl_stale_at(const rl_settings *s, rl_duration interval, int64_t last_success);
 /* Whether a source decides about a certificate: about an object that it is bound to, or one whose name it waits under.
  */
 bool rl_stale_concerns(const rl_sync_source *s, const rl_cert_record *cert);

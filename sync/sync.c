@@ -133,13 +133,20 @@ size_t rl_sync_status_read(rl_sync *s, rl_sync_status *out, size_t cap)
     return n;
 }
 
+/* Milliseconds since a time in seconds; the clock may have been set back since. */
+static int64_t age_ms(int64_t time)
+{
+    int64_t age = rl_wall_ms() - time * 1000;
+    return age > 0 ? age : 0;
+}
+
 static int64_t lag(void *ctx)
 {
     rl_sync_source *s = ctx;
     pthread_mutex_lock(&s->sync->lock);
     int64_t last = s->status.last_success;
     pthread_mutex_unlock(&s->sync->lock);
-    return last ? rl_wall_s() - last : -1;
+    return last ? age_ms(last) / 1000 : -1;
 }
 
 static int64_t throttled(void *ctx)
@@ -245,6 +252,7 @@ void rl_source_done(rl_sync_source *s, int64_t last_success)
     pthread_mutex_lock(&s->sync->lock);
     s->status.rounds++;
     s->status.last_success = last_success;
+    s->fresh = (int64_t)rl_mono_ms();
     s->status.last_error[0] = s->status.advice[0] = 0;
     s->status.answered = s->status.answered_well = s->serving;
     /* Asked since this round began: what it asked for may be newer than what we saw. */
@@ -435,9 +443,12 @@ static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
 static void read_last_success(rl_sync_source *s)
 {
     rl_cursor_record c;
+    s->fresh = (int64_t)rl_mono_ms();
     if (rl_store_cursor(s->sync->store, s->name, &c) != RL_OK)
         return; /* none yet; or the first round will report it */
     s->status.last_success = c.last_success;
+    if (c.last_success)
+        s->fresh -= age_ms(c.last_success);
     rl_cursor_clear(&c);
 }
 
@@ -499,7 +510,6 @@ rl_err rl_sync_start(rl_store *store, const rl_settings *s, rl_sync **out, rl_er
         return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
     sync->store = store;
     sync->settings = s;
-    sync->started = rl_wall_s();
     pthread_mutex_init(&sync->lock, NULL);
     rl_err err = make_sources(sync, &any, e);
     if (err == RL_OK && any)

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 /* ---- the states ---- */
 /* The objects that a verdict is over, and their memory. */
 struct states {
@@ -98,7 +100,8 @@ static bool has_no_say(const rl_settings *s, rl_bound_kind kind, const rl_cursor
            c->last_full == 0;
 }
 
-/* A full round that was completed after the grace has looked for a device that enrolled before it. */
+/* A full round that was completed after the grace has looked for a device that enrolled before it. One in the future
+ * was by a clock that has been set back: it says nothing. */
 rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, const char *source, rl_cursor_record *c),
                              void *ctx, int64_t *issued_before)
 {
@@ -106,7 +109,7 @@ rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, c
         rl_bound_kind kind;
         const char *source;
     } directories[] = {{RL_BOUND_ENTRA_DEVICE, "entra-device"}, {RL_BOUND_INTUNE_DEVICE, "intune-device"}};
-    int64_t first = INT64_MAX;
+    int64_t first = INT64_MAX, now = rl_wall_s();
     for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
         rl_cursor_record c = {0};
         if (!rl_rules_watch(s, directories[i].kind))
@@ -114,6 +117,8 @@ rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, c
         rl_err err = cursor(ctx, directories[i].source, &c);
         if (err != RL_OK && err != RL_ENOTFOUND)
             return err;
+        if (c.last_full > now)
+            c.last_full = 0;
         if (c.last_full < first && !has_no_say(s, directories[i].kind, &c))
             first = c.last_full;
         rl_cursor_clear(&c);

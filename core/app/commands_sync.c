@@ -10,7 +10,7 @@ enum { SYNC_SOURCES_MAX = 32 };
 /* ---- how they are ---- */
 static json_t *source_json(const rl_sync_status *s, bool degrades)
 {
-    const int64_t lag = s->last_success ? rl_wall_s() - s->last_success : -1;
+    const int64_t age = rl_wall_s() - s->last_success, lag = !s->last_success ? -1 : age > 0 ? age : 0;
     json_t *round = json_pack("{s:I,s:I,s:I}", "pages", (json_int_t)s->round.pages, "objects",
                               (json_int_t)s->round.objects, "changed", (json_int_t)s->round.changed);
     json_t *asked = json_pack("{s:I,s:I,s:I}", "times", (json_int_t)s->asked, "answered", (json_int_t)s->answered,

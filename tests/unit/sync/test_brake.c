@@ -1,5 +1,6 @@
 /* The brake on mass changes, and the grace for new devices, in a real store: what is applied at once, what is held,
  * what passes it by, what becomes of it when it is released or dropped. */
+#include "base/clock.h"
 #include "sync/apply.h"
 #include "sync/brake.h"
 
@@ -461,6 +462,20 @@ static void test_every_directory_that_is_watched_must_have_looked(void **state)
     assert_status(w->f.store, 2, "good");
 }
 
+static void test_a_full_round_by_a_clock_that_was_ahead_decides_about_nobody(void **state)
+{
+    struct world *w = *state;
+    issue_for_device(w->f.store, 1, "never");
+    w->now = rl_wall_s() + 30 * DAY;
+    apply(w, whole, DEVICE(5));
+    weigh(w, 1);
+    assert_status(w->f.store, 1, "good");
+    w->now = rl_wall_s();
+    apply(w, whole, DEVICE(5));
+    weigh(w, 1);
+    assert_status(w->f.store, 1, "revoked");
+}
+
 static rl_err refuse_intune(rl_store_txn *t, void *arg, rl_error *e)
 {
     const rl_cursor_record c = {.refused = true};
@@ -526,6 +541,7 @@ int main(void)
         T(test_numbers_are_never_used_twice),
         T(test_a_device_that_never_comes_is_one_that_does_not_exist),
         T(test_every_directory_that_is_watched_must_have_looked),
+        T(test_a_full_round_by_a_clock_that_was_ahead_decides_about_nobody),
         T(test_a_directory_that_may_not_be_read_need_not_have_looked),
         T(test_a_user_who_never_comes_is_not_decided_about),
 #undef T

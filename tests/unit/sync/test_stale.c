@@ -1,6 +1,7 @@
 /* When a directory is stale, and whose certificates that concerns. */
 #include "sync/stale.h"
 
+#include "base/clock.h"
 #include "tests/unit/sync/fixture.h"
 
 static void stale_is_so_long_after_the_next_round_was_due(void **state)
@@ -9,12 +10,11 @@ static void stale_is_so_long_after_the_next_round_was_due(void **state)
     (void)state;
     s.sync.stale_after = 3600 * 1000;
     s.sync.jitter_percent = 10;
-    assert_int_equal(rl_stale_at(&s, 30 * 1000, 10000, 1), 10000 + 33 + 3600);
-    assert_int_equal(rl_stale_at(&s, 100, 10000, 1), 10000 + 1 + 3600); /* parts of a second count in its favour */
-    assert_int_equal(rl_stale_at(&s, 30 * 1000, 0, 20000), 20000 + 33 + 3600); /* never a success: from the start on */
+    assert_int_equal(rl_stale_at(&s, 30 * 1000, 10000), 10000 + 33 + 3600);
+    assert_int_equal(rl_stale_at(&s, 100, 10000), 10000 + 1 + 3600); /* parts of a second count in its favour */
     /* A source that is asked once a day is not stale for 23 hours of it, also with no patience at all. */
     s.sync.stale_after = 0;
-    assert_int_equal(rl_stale_at(&s, 86400 * 1000, 10000, 1), 10000 + 86400 + 8640);
+    assert_int_equal(rl_stale_at(&s, 86400 * 1000, 10000), 10000 + 86400 + 8640);
 }
 
 /* ---- whose ---- */
@@ -105,19 +105,38 @@ static void sources_that_are_off_limit_nobody(void **state)
     assert_true(rl_sync_told_until(&free_one, x->sync) == INT64_MAX);
 }
 
+enum { WALL_S = 10000, MONO_MS = 900 * 1000 };
+
+static int64_t wall_ms(void *ctx)
+{
+    (void)ctx;
+    return WALL_S * 1000;
+}
+
+static uint64_t mono_ns(void *ctx)
+{
+    (void)ctx;
+    return UINT64_C(1000000) * MONO_MS;
+}
+
+/* Counted by the time that has gone by, whatever the clock was set to. */
 static void a_certificate_is_told_until_the_first_of_its_directories_is_stale(void **state)
 {
+    static const rl_clock still = {.wall_ms = wall_ms, .mono_ns = mono_ns};
     struct fixture *x = *state;
     const rl_cert_record user = bound(RL_SOURCE_ENTRA_USER, "id"), free_one = {0};
     rl_sync_source *users = source(x, "entra-user"), *risk = source(x, "user-risk");
     users->needs = risk->needs = NULL; /* as if they ran */
     users->interval = risk->interval = 30 * 1000;
-    users->status.last_success = 5000;
-    risk->status.last_success = 4000;
+    rl_clock_set(&still);
+    users->fresh = MONO_MS - 5000 * 1000;
+    risk->fresh = MONO_MS - 6000 * 1000;
+    users->status.last_success = risk->status.last_success = 1;
     x->settings.sync.stale_after = 3600 * 1000;
-    assert_int_equal(rl_sync_told_until(&user, x->sync), 4000 + 30 + 3600);
-    risk->status.last_success = 6000;
-    assert_int_equal(rl_sync_told_until(&user, x->sync), 5000 + 30 + 3600);
+    assert_int_equal(rl_sync_told_until(&user, x->sync), WALL_S - 6000 + 30 + 3600);
+    risk->fresh = MONO_MS - 4000 * 1000;
+    assert_int_equal(rl_sync_told_until(&user, x->sync), WALL_S - 5000 + 30 + 3600);
+    rl_clock_set(NULL);
     assert_true(rl_sync_told_until(&free_one, x->sync) == INT64_MAX);
     x->settings.sync.stale_policy = RL_STALE_SERVE;
     assert_true(rl_sync_told_until(&user, x->sync) == INT64_MAX);

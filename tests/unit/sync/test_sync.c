@@ -6,7 +6,10 @@
 
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "tests/unit/http/upstream.h"
 #include "tests/unit/sync/fixture.h"
 
@@ -220,6 +223,45 @@ static rl_sync_status status(struct fixture *x)
 #define PAGE(items, link) "{\"value\":[" items "],\"@odata." link "\"}"
 static const struct answer one_device = {200, "", PAGE(DEVICE, "deltaLink\":\"%s/v1.0/d?$deltatoken=1"), false};
 
+/* ---- a clock that is set ---- */
+static _Atomic int64_t ahead_s; /* of the right time */
+
+static int64_t set_wall_ms(void *ctx)
+{
+    struct timespec t;
+    (void)ctx;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return ((int64_t)t.tv_sec + atomic_load(&ahead_s)) * 1000;
+}
+
+static int setup_clock(void **state)
+{
+    static const rl_clock clock = {.wall_ms = set_wall_ms};
+    atomic_store(&ahead_s, 30 * 86400);
+    rl_clock_set(&clock);
+    return setup(state);
+}
+
+static int teardown_clock(void **state)
+{
+    int result = teardown(state);
+    rl_clock_set(NULL);
+    return result;
+}
+
+static void test_a_clock_that_was_ahead_puts_off_no_full_round(void **state)
+{
+    struct fixture *x = *state;
+    run_script(x, 1, &one_device);
+    stop(x);
+    size_t before = asked(x);
+    atomic_store(&ahead_s, 0);
+    script(x, 1, &one_device);
+    start(x);
+    assert_asks(x, before, INITIAL);
+    assert_asks(x, before + 1, "/v1.0/d?$deltatoken=1");
+}
+
 /* ---- rounds ---- */
 static void test_a_round_follows_the_links_with_the_token(void **state)
 {
@@ -312,6 +354,35 @@ static rl_sync_status answered(struct fixture *x)
         s = status(x);
     while (s.answered < s.asked);
     return s;
+}
+
+static void assert_stale_in(struct fixture *x, int64_t least, int64_t most)
+{
+    const rl_cert_record cert = {.bindings_n = 1, .bindings = {{.source = RL_SOURCE_ENTRA_DEVICE, .id = "o1"}}};
+    int64_t left = rl_sync_told_until(&cert, x->sync) - rl_wall_s();
+    assert_true(left >= least && left <= most);
+}
+
+static void test_a_clock_that_was_ahead_hides_no_silence(void **state)
+{
+    enum { HOUR = 3600, MINUTE = 60 };
+    struct fixture *x = *state;
+    const struct answer silence = {0};
+    x->settings.sync.entra_interval = HOUR * 1000; /* only who is asked runs */
+    x->settings.sync.jitter_percent = 0;
+    x->settings.sync.stale_after = HOUR * 1000;
+    x->settings.sync.stale_policy = RL_STALE_TRY_LATER;
+    script(x, 1, &one_device);
+    start(x);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", false, NULL), RL_OK);
+    answered(x);
+    assert_stale_in(x, 2 * HOUR - MINUTE, 2 * HOUR);
+    atomic_store(&ahead_s, 0); /* while it runs */
+    assert_stale_in(x, 2 * HOUR - MINUTE, 2 * HOUR);
+    stop(x);
+    script(x, 1, &silence);
+    start(x); /* by what an earlier process has left */
+    assert_stale_in(x, 2 * HOUR - MINUTE, 2 * HOUR);
 }
 
 static void test_who_asks_is_told_how_it_went(void **state)
@@ -591,7 +662,8 @@ static void test_stop_waits_for_a_transaction(void **state)
     sem_destroy(&h.go);
 }
 
-#define SYNC_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define SYNC_TEST(name)  cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CLOCK_TEST(name) cmocka_unit_test_setup_teardown(name, setup_clock, teardown_clock)
 
 int main(void)
 {
@@ -614,6 +686,8 @@ int main(void)
         SYNC_TEST(test_an_unknown_source_is_not_found),
         SYNC_TEST(test_stop_does_not_wait_for_an_upstream),
         SYNC_TEST(test_stop_waits_for_a_transaction),
+        CLOCK_TEST(test_a_clock_that_was_ahead_puts_off_no_full_round),
+        CLOCK_TEST(test_a_clock_that_was_ahead_hides_no_silence),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
