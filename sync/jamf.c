@@ -243,17 +243,27 @@ static size_t count_gone(const jamf_source *s)
 }
 
 /* ---- asked by number ---- */
+static void commit(jamf_source *s, rl_store_apply apply);
+
+/* Writer thread. */
+static rl_err bury(rl_store_txn *t, void *arg, rl_error *e)
+{
+    return rl_jamf_bury(t, &((jamf_source *)arg)->job, e);
+}
+
+/* If none is gone, what rounds before have found to be is complete by that, and still to be settled. */
 static void ask_next(jamf_source *s)
 {
-    size_t gone;
     if (s->asked < s->job.n) {
         s->step = ASK_MISSING;
         ask(s);
-    } else if ((gone = count_gone(s)) > 0) {
+    } else if (count_gone(s) > 0) {
         s->step = ASK_THERE;
         ask(s);
+    } else if (s->job.n > 0) {
+        commit(s, bury);
     } else {
-        finish(s, gone);
+        finish(s, 0);
     }
 }
 
@@ -266,12 +276,6 @@ static void answered_missing(jamf_source *s, const rl_http_response *r)
     }
     s->job.missing[s->asked++].gone = r->status == 404;
     ask_next(s);
-}
-
-/* Writer thread. */
-static rl_err bury(rl_store_txn *t, void *arg, rl_error *e)
-{
-    return rl_jamf_bury(t, &((jamf_source *)arg)->job, e);
 }
 
 static void commit(jamf_source *s, rl_store_apply apply)

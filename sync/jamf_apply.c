@@ -64,12 +64,16 @@ rl_err rl_jamf_bury(rl_store_txn *t, void *arg, rl_error *e)
     rl_jamf_job *j = arg;
     rl_page_job *job = &j->page;
     rl_err err = RL_OK;
+    size_t gone = 0;
     rl_page_weigh(job);
     for (size_t i = 0; err == RL_OK && i < j->n; i++)
-        if (j->missing[i].gone)
+        if (j->missing[i].gone) {
+            gone++;
             err = bury(t, job, j->missing[i].id);
+        }
+    /* A mass deletion is one round, however often Jamf Pro is asked: as long as some are gone and there are more. */
     if (err == RL_OK)
-        err = rl_page_settle(t, job, !j->more); /* a mass deletion is one round, however often Jamf Pro is asked */
+        err = rl_page_settle(t, job, !j->more || gone == 0);
     job->changed = job->weigher.changed;
     rl_weigher_clear(&job->weigher);
     return err == RL_OK ? RL_OK

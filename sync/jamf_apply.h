@@ -25,7 +25,8 @@ typedef struct rl_jamf_job {
 rl_err rl_jamf_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 rl_err rl_jamf_missing(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o);
 
-/* An rl_store_apply; `job` is an rl_jamf_job. What it says is gone, and has not been listed since, is deleted. */
+/* An rl_store_apply; `job` is an rl_jamf_job. What it says is gone, and has not been listed since, is deleted. The
+ * round is complete by that, and what it has collected is settled, unless there are more and some were gone. */
 rl_err rl_jamf_bury(rl_store_txn *t, void *job, rl_error *e);
 
 #endif

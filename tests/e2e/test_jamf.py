@@ -181,6 +181,18 @@ def test_left_out_of_listings_but_there(fleet):
     fleet.become("computers", "users-on-computers")
 
 
+def test_many_that_are_left_out_do_not_keep_one_that_is_gone(watched, jamf):
+    """More than one round asks for are there though no listing has them: the deletion among them is settled all the same."""
+    server = watched()
+    macs = [jamf.add("computers", "mac-%d" % i) for i in range(230)]
+    server.sync_round()
+    _, serial = server.sign(str(macs[0]["id"]), "jamf", ou="computers")
+    jamf.switch("leave_out", [mac["id"] for mac in macs], on="computers")
+    jamf.delete("computers", macs[0]["id"])
+    eventually(lambda: server.status_of(serial) == "revoked", "it is gone")
+    assert server.control("sync-hold")["changes"] == []
+
+
 def test_404_to_everything_is_no_deletion(fleet):
     """An upgrade, a lost site: the listing has gaps, and no number is found."""
     for collection in ("computers", "devices", "users"):
