@@ -181,6 +181,7 @@ static void ask_with_token(jamf_source *s)
                                         .headers = headers,
                                         .bearer = s->token,
                                         .body_limit = (size_t)settings->sync.page_limit,
+                                        .cookies = true,
                                         .timeout = settings->sync.request_timeout,
                                         .connect_timeout = settings->sync.connect_timeout};
         err = rl_http_call_start(s->base.sync->client, &o, on_answer, s, &s->call, &e);

@@ -79,6 +79,7 @@ rl_err rl_jamf_token_ask(rl_http_client *client, const rl_settings *s, rl_http_r
                                         .headers = headers,
                                         .body = form ? rl_buf_span(&secret) : RL_SPAN_LIT(""),
                                         .body_limit = ANSWER_MAX,
+                                        .cookies = true, /* one machine of a cluster has the token before the others */
                                         .timeout = s->sync.request_timeout,
                                         .connect_timeout = s->sync.connect_timeout};
         err = rl_http_call_start(client, &o, fn, arg, out, e);

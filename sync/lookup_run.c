@@ -238,6 +238,7 @@ static rl_err start_call(rl_look *l, const char *token, rl_error *e)
             .headers = headers,
             .bearer = token,
             .body_limit = ANSWER_MAX,
+            .cookies = l->upstream == RL_UPSTREAM_JAMF,
             .timeout = left,
             .connect_timeout = left < settings->sync.connect_timeout ? left : settings->sync.connect_timeout};
         err = rl_http_call_start(l->sync->client, &o, on_answer, l, &l->call, e);

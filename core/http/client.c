@@ -19,6 +19,7 @@ enum { HEADERS_LIMIT = 64 * 1024, IDLE_CONNECTIONS = 8, RETRY_AFTER_MAX_MS = 360
 struct rl_http_client {
     uv_loop_t *loop;
     CURLM *multi;
+    CURLSH *cookies;  /* in memory only; of this thread, so without locks */
     uv_timer_t timer; /* curl's one time-out */
     size_t handles;   /* of ours that the loop still refers to */
     rl_http_call *calls;
@@ -285,7 +286,13 @@ rl_err rl_http_client_new(uv_loop_t *loop, rl_http_client **out, rl_error *e)
 {
     pthread_once(&global_once, global_init);
     rl_http_client *c = calloc(1, sizeof(*c));
-    if (!c || global_result != CURLE_OK || !(c->multi = curl_multi_init())) {
+    bool made = c && global_result == CURLE_OK && (c->multi = curl_multi_init()) && (c->cookies = curl_share_init()) &&
+                curl_share_setopt(c->cookies, CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE) == CURLSHE_OK;
+    if (!made) {
+        if (c) {
+            curl_share_cleanup(c->cookies);
+            curl_multi_cleanup(c->multi);
+        }
         free(c);
         return rl_fail(e, RL_ENOMEM, "http", "the HTTP client cannot be made");
     }
@@ -310,6 +317,7 @@ void rl_http_client_close(rl_http_client *c, void (*closed)(void *arg), void *ar
     while (c->calls)
         rl_http_call_cancel(c->calls);
     curl_multi_cleanup(c->multi);
+    curl_share_cleanup(c->cookies);
     uv_close((uv_handle_t *)&c->timer, timer_closed);
 }
 
@@ -425,6 +433,10 @@ static CURLcode set_request(rl_http_call *call, const rl_http_call_options *o)
         SET(CURLOPT_HTTPGET, 1L);
     }
     SET(CURLOPT_CUSTOMREQUEST, o->method);
+    if (o->cookies) {
+        SET(CURLOPT_SHARE, call->client->cookies);
+        SET(CURLOPT_COOKIEFILE, ""); /* no file: it turns cookies on */
+    }
     SET(CURLOPT_HTTPHEADER, call->headers);
     SET(CURLOPT_WRITEFUNCTION, take_body);
     SET(CURLOPT_WRITEDATA, call);

@@ -53,6 +53,7 @@ typedef struct rl_http_call_options {
     const char *bearer;         /* token for Authorization, or NULL; never logged */
     size_t body_limit;          /* octets after decompression */
     bool direct;                /* never through a proxy, whatever the environment says */
+    bool cookies;               /* the server's cookies are kept, and sent with such calls of this client */
     rl_duration timeout, connect_timeout;
 } rl_http_call_options;
 /* Starts; the callback always runs later, never from inside this call. */

@@ -225,7 +225,7 @@ def test_pages_that_shift_while_they_are_read(fleet):
 @pytest.mark.parametrize("switch, value", [
     ("page_cap", 1), ("page_cap", 3), ("padding", 3_000_000), ("json", "unknown_members"), ("json", "null_members"), ("json", "escapes"),
     ("json", "bom"), ("json", "id_form"), ("token_uses", 1), ("token_life", 2), ("expires_in_string", True), ("gzip", "asked"), ("chunked", 7),
-    ("close", True), ("versions", ["v3"]), ("date_skew", 600)], ids=str)
+    ("close", True), ("versions", ["v3"]), ("date_skew", 600), ("cluster", True)], ids=str)
 def test_odd_answers_are_understood(fleet, switch, value):
     fleet.jamf.switch(switch, value)
     fleet.jamf.revoke_tokens()

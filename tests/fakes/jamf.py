@@ -43,6 +43,7 @@ JAMF_SWITCHES = {
     "token_life": "seconds a token is valid",
     "token_uses": "calls that a token is good for",
     "expires_in_string": "expires_in is a string",
+    "cluster": "a token is good at the machine that gave it, and a cookie says which one is asked; without it each time another",
     # JSON
     "json": "unknown_members | null_members | escapes | bom | deep | empty_body | html | not_object | no_list | no_count | "
             "wrong_types | id_form",
@@ -60,7 +61,8 @@ class Jamf(Fake):
         super()._clear_all()
         self.collections = {"computers": {}, "devices": {}, "users": {}}
         self.last = {"computers": 0, "devices": 0, "users": 0}
-        self.tokens = {}  # token -> {expires, uses}
+        self.tokens = {}  # token -> {expires, uses, machine}
+        self.machines = 0
 
     def secrets(self):
         with self.lock:
@@ -111,6 +113,18 @@ class Jamf(Fake):
         return "unknown"
 
     def answer(self, request, route):
+        request.machine = None
+        if self.take("cluster", route):
+            asked = dict(part.strip().partition("=")[::2] for part in request.headers.get("cookie", "").split(";"))
+            with self.lock:
+                self.machines += 1
+                request.machine = asked.get("APBALANCEID") or "machine-%d" % self.machines
+        answer = self.answer_to(request, route)
+        if request.machine:
+            answer.headers["Set-Cookie"] = "APBALANCEID=%s; path=/; HttpOnly" % request.machine
+        return answer
+
+    def answer_to(self, request, route):
         if route == "token.client":
             return self.client_login(request)
         if route == "token.user":
@@ -143,7 +157,7 @@ class Jamf(Fake):
             self.violation(request, "a login is a POST with a form, and nothing else")
         if form.get("grant_type") != "client_credentials" or form.get("client_id") != CLIENT_ID or form.get("client_secret") != CLIENT_SECRET:
             return Answer(401, {"error": "invalid_client"})
-        token, life = self.new_token("token.client")
+        token, life = self.new_token("token.client", request.machine)
         return Answer(200, {"access_token": token, "scope": "api-role:2", "token_type": "Bearer",
                             "expires_in": str(life) if self.take("expires_in_string", "token.client") else life})
 
@@ -153,15 +167,15 @@ class Jamf(Fake):
         expected = "Basic " + base64.b64encode(("%s:%s" % (USER, PASSWORD)).encode()).decode()
         if request.headers.get("authorization") != expected:
             return Answer(401, {"httpStatus": 401, "errors": [{"code": "INVALID_CREDENTIALS", "description": "Unauthorized", "id": "0", "field": None}]})
-        token, life = self.new_token("token.user")
+        token, life = self.new_token("token.user", request.machine)
         expires = time.time() + life + (self.switches["date_skew"].value if "date_skew" in self.switches else 0)
         return Answer(200, {"token": token, "expires": time.strftime("%Y-%m-%dT%H:%M:%S.345Z", time.gmtime(expires))})
 
-    def new_token(self, route):
+    def new_token(self, route, machine):
         life = self.take("token_life", route) or 599
         token = "eyJhbGciOiJIUzI1NiJ9." + secrets.token_urlsafe(48)
         with self.lock:
-            self.tokens[token] = {"expires": time.monotonic() + life, "uses": self.take("token_uses", route)}
+            self.tokens[token] = {"expires": time.monotonic() + life, "uses": self.take("token_uses", route), "machine": machine}
         return token, life
 
     def authorize(self, request):
@@ -172,7 +186,7 @@ class Jamf(Fake):
             known = self.tokens.get(token)
             if known is None:
                 self.violation(request, "a token that was never given: " + redacted(token))
-            good = known and known["expires"] > time.monotonic() and known["uses"] != 0
+            good = known and known["expires"] > time.monotonic() and known["uses"] != 0 and known["machine"] == request.machine
             if good and known["uses"] is not None:
                 known["uses"] -= 1
         if good:

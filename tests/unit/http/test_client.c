@@ -251,6 +251,24 @@ static void test_chunked_answers_are_read(void **state)
 }
 
 /* ---- answers that do not count ---- */
+static void test_cookies_are_kept_for_calls_that_want_them(void **state)
+{
+    struct fixture *f = *state;
+    rl_http_call_options o = options(f);
+    answer(
+        f,
+        "HTTP/1.1 200 X\r\nSet-Cookie: APBALANCEID=aws.n1; path=/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    run(f, &o);
+    o.cookies = true;
+    run(f, &o);
+    assert_null(strstr(asked(f), "Cookie:")); /* the first did not keep it */
+    run(f, &o);
+    assert_non_null(strstr(asked(f), "\r\nCookie: APBALANCEID=aws.n1\r\n"));
+    o.cookies = false;
+    run(f, &o);
+    assert_null(strstr(asked(f), "Cookie:"));
+}
+
 static void test_incomplete_answers_are_errors(void **state)
 {
     static const char *const incomplete[] = {
@@ -633,6 +651,7 @@ int main(void)
         CLIENT_TEST(test_the_url_is_sent_as_it_is),
         CLIENT_TEST(test_redirects_are_not_followed),
         CLIENT_TEST(test_chunked_answers_are_read),
+        CLIENT_TEST(test_cookies_are_kept_for_calls_that_want_them),
         CLIENT_TEST(test_incomplete_answers_are_errors),
         CLIENT_TEST(test_a_reset_is_an_error),
         CLIENT_TEST(test_nobody_listening_is_an_error),
