@@ -561,12 +561,20 @@ void rl_sync_wake(rl_sync *s, const char *prefix, bool full)
     (void)ask_for_round(s, prefix, strlen(prefix), full);
 }
 
+/* No such name, or what turns it off. */
+static rl_err no_source(const rl_sync *s, const char *name, rl_error *e)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->sources[i]->name, name) == 0 && s->sources[i]->needs)
+            return rl_fail(e, RL_ENOTFOUND, "sync", "the source \"%s\" is off by, or for lack of: %s", name,
+                           s->sources[i]->needs);
+    return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", name);
+}
+
 rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)
 {
-    if (!s->running)
-        return rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
     /* With its NUL a name is whole; without a name all are meant. */
     if (ask_for_round(s, source, source[0] ? strlen(source) + 1 : 0, full))
         return RL_OK;
-    return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", source);
+    return source[0] ? no_source(s, source, e) : rl_fail(e, RL_ENOTFOUND, "sync", "no source is configured");
 }

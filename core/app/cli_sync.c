@@ -43,7 +43,7 @@ static void print_row(const char *name, const json_t *s, int64_t now)
         snprintf(next, sizeof(next), "now");
     else
         span_text(at > now ? at - now : 0, next);
-    printf("%-15s  %-12s  %-20s  %-8s  %9lld  %9lld  %9lld  %-9s  %s\n", name, text_of(s, "state"), last, lag,
+    printf("%-19s  %-12s  %-20s  %-8s  %9lld  %9lld  %9lld  %-9s  %s\n", name, text_of(s, "state"), last, lag,
            (long long)rl_json_int(s, "objects", 0), (long long)rl_json_int(s, "changed", 0),
            (long long)rl_json_int(s, "requests", 0), throttled, next);
 }
@@ -65,12 +65,12 @@ static int print_table(const cli_call *call, const json_t *reply)
     const char *name;
     json_t *s;
     (void)call;
-    printf("%-15s  %-12s  %-20s  %-8s  %9s  %9s  %9s  %-9s  %s\n", "SOURCE", "STATE", "LAST SUCCESS", "LAG", "OBJECTS",
+    printf("%-19s  %-12s  %-20s  %-8s  %9s  %9s  %9s  %-9s  %s\n", "SOURCE", "STATE", "LAST SUCCESS", "LAG", "OBJECTS",
            "CHANGES", "REQUESTS", "THROTTLED", "NEXT RUN");
     json_object_foreach(json_object_get(reply, "sources"), name, s)
     {
         if (rl_json_str(s, "needs")) {
-            printf("%-15s  %-12s  by, or for lack of: %s\n", name, text_of(s, "state"), text_of(s, "needs"));
+            printf("%-19s  %-12s  by, or for lack of: %s\n", name, text_of(s, "state"), text_of(s, "needs"));
             continue;
         }
         print_row(name, s, rl_json_int(reply, "now", 0));

@@ -46,6 +46,8 @@ def test_the_table_shows_each_source_and_why_others_are_off(watching):
     assert re.search(r"^jamf-user +off +by, or for lack of: REVLINE_JAMF_URL", text, re.M)
     assert re.search(r"^intune-device +off +by, or for lack of: REVLINE_SYNC_INTUNE_INTERVAL", text, re.M)
     assert server.log().count("sync.off source=jamf-user") == 1
+    states = {line.index(word) for line in text.splitlines()[1:] for word in (" idle ", " off ", " running ") if word in line}
+    assert len(states) == 1, "the columns are columns: %s" % states
 
 
 def test_the_same_in_json_probe_and_metrics(watching):
@@ -122,6 +124,7 @@ def test_wrong_usage(watching):
     server.cli("sync", "rules", "--full", code=2)
     server.cli("sync", "all", "all", code=2)
     assert "no source" in server.cli("sync", "entra-devices", code=1).stderr
+    assert re.search(r"\"jamf-user\" is off by, or for lack of: REVLINE_JAMF_URL", server.cli("sync", "jamf-user", code=1).stderr)
 
 
 # ---- what fails, and what to do ----
