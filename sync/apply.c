@@ -10,6 +10,11 @@ struct sweep_ctx {
     uint64_t listed, gone;
 };
 
+static bool counts_twice(const rl_page_job *job)
+{
+    return job->kind->twice == RL_TWICE_ALWAYS || (job->kind->twice == RL_TWICE_PAGES && !job->one_page);
+}
+
 static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
 {
     struct sweep_ctx *s = ctx;
@@ -25,7 +30,7 @@ static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_reco
         s->listed++;
         return RL_OK;
     }
-    if (s->job->kind->twice && r->generation + 1 == generation) {
+    if (counts_twice(s->job) && r->generation + 1 == generation) {
         s->job->missing++;
         return RL_OK;
     }

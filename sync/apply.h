@@ -17,6 +17,13 @@ typedef struct rl_page_cert {
     size_t order;          /* of being found */
 } rl_page_cert;
 
+/* Whether only what two lists in a row leave out is gone: no list of many pages is of one moment. */
+typedef enum {
+    RL_TWICE_NEVER,
+    RL_TWICE_PAGES, /* unless the list is one page: what it leaves out is not for good */
+    RL_TWICE_ALWAYS,
+} rl_twice;
+
 /* Which objects: one row per source. */
 typedef struct rl_graph_kind {
     const char *name;   /* of the source, its cursor: "entra-device" */
@@ -26,10 +33,10 @@ typedef struct rl_graph_kind {
     const char *path;       /* of the initial request, behind the Graph URL */
     const char *other_path; /* asked when Graph refuses the first with 400 or 501; NULL: none */
     const char *permission; /* that Graph wants for it */
-    bool twice;             /* only what two lists in a row leave out is gone: no list of many pages is of one moment */
-    bool may_be_empty;      /* a full round that lists nothing is an answer */
-    bool paced;             /* its requests keep the distance of REVLINE_SYNC_USER_RISK_PACE */
-    bool opportunistic;     /* with AADAndIntuneOpportunistic the application need not have the permission */
+    rl_twice twice;
+    bool may_be_empty;  /* a full round that lists nothing is an answer */
+    bool paced;         /* its requests keep the distance of REVLINE_SYNC_USER_RISK_PACE */
+    bool opportunistic; /* with AADAndIntuneOpportunistic the application need not have the permission */
     /* Whether it is one of the certificates that the source decides about; any thread. NULL: each that is bound. */
     bool (*governs)(rl_store *store, const rl_cert_record *cert);
     /* Tells the store which objects the page is about, for speed alone. NULL: does not. */
@@ -64,8 +71,9 @@ struct rl_page_job {
     rl_weigher weigher;
     rl_page_cert *certs; /* that follow behind the last item */
     size_t certs_n, certs_cap;
-    rl_ours ours; /* for certificates in the page */
-    bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
+    rl_ours ours;  /* for certificates in the page */
+    bool one_page; /* the round has no other than this */
+    bool goes_on;  /* set by the kind's `gone`: behind the last page comes more that may revoke */
     /* Results, valid when the transaction committed. */
     uint64_t changed; /* certificates whose status changed */
     bool due;         /* a mass change is to be decided: for the guard */

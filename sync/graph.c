@@ -447,6 +447,7 @@ static void commit(graph_source *s)
     int64_t now = rl_wall_s();
     bool complete = s->page.complete;
     s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .settings = s->base.sync->settings, .now = now};
+    s->job.one_page = s->first && complete;
     s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)(s->page.link ? s->page.link : ""),
                                      .full = s->base.full,
                                      .complete = complete,

@@ -59,7 +59,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                           .path = "/v1.0" MANAGED_DEVICES,
                           .other_path = "/beta" MANAGED_DEVICES,
                           .permission = "DeviceManagementManagedDevices.Read.All",
-                          .twice = true,
+                          .twice = RL_TWICE_ALWAYS,
                           .opportunistic = true,
                           .governs = governs_device,
                           .put = rl_managed_put,
@@ -73,6 +73,7 @@ const rl_graph_kind rl_intune_kinds[RL_INTUNE_KINDS] = {
                  "?$filter=riskState%20eq%20%27atRisk%27%20or%20riskState%20eq%20%27confirmedCompromised%27"
                  "&$select=id,riskLevel,riskState&$top=500",
          .permission = "IdentityRiskyUser.Read.All (and the tenant a Premium P2 licence)",
+         .twice = RL_TWICE_PAGES,
          .may_be_empty = true,
          .paced = true,
          .governs = governs_user,

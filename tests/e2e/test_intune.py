@@ -218,6 +218,28 @@ def test_a_user_at_risk_is_a_hold_while_it_lasts(shared_fleet, tmp_path):
     assert openssl_ocsp(server, certificate, tmp_path) == HOLD
 
 
+def test_a_user_left_out_of_one_list_of_pages_stays_at_risk(graph, synced):
+    """Somebody before was taken off the list while it was read, so one moved to a page that was read already."""
+    server = synced(**{**QUICK, "REVLINE_SYNC_USER_RISK_INTERVAL": "1h"})
+    users = [graph.add("users", name) for name in ("ada", "bob", "eve")]
+    for user in users:
+        graph.add("riskyUsers", user["id"], id=user["id"], riskLevel="high")
+    server.sync_round()
+    _, serial = server.sign_for_user(users[0])
+    assert server.status_of(serial) == "hold"
+    before = server.control("status")["parts"]["store"]["lastDelta"]
+    graph.switch("page_size", 1)
+    graph.switch("leave_out", [users[0]["id"]], on="riskyUsers", times=1)
+    rounds = server.sync("user-risk")["rounds"]
+    server.control("sync", source="user-risk")
+    eventually(lambda: server.sync("user-risk")["rounds"] > rounds + 1, "the second list follows at once")
+    assert graph.applied("leave_out") == 1
+    assert server.status_of(serial) == "hold" and server.control("status")["parts"]["store"]["lastDelta"] == before
+    graph.delete("riskyUsers", users[0]["id"])
+    server.control("sync", source="user-risk")
+    eventually(lambda: server.status_of(serial) == "good", "two lists in a row have left it out")
+
+
 # ---- odd, but true ----
 @pytest.mark.parametrize("switch, value", [
     ("page_size", [1, 3, 2]), ("empty_pages", True), ("repeat_item", True), ("link_encoded", True), ("shuffle", 7), ("id_form", "braces"),

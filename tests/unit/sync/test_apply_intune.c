@@ -14,6 +14,7 @@ struct world {
     uint64_t generation; /* of the managed devices' lists */
     int64_t now;
     int64_t last_full; /* what a full round says of itself */
+    bool pages;        /* its lists have others before the one that is applied */
 };
 
 static int setup(void **state)
@@ -55,6 +56,7 @@ static rl_err apply(struct world *w, const rl_graph_kind *kind, bool full, bool 
                                   .complete = complete,
                                   .generation = w->generation,
                                   .last_full = full ? w->last_full : 0}};
+    job->one_page = full && complete && !w->pages;
     rl_err err = rl_store_run(w->f.store, rl_page_apply, job, NULL);
     rl_graph_page_free(&page);
     rl_buf_free(&text);
@@ -449,6 +451,20 @@ static void test_the_story_of_a_user_at_risk(void **state)
     assert_int_equal(risks(w, ""), 0);
 }
 
+static void test_a_user_whom_one_list_of_pages_leaves_out_stays_at_risk(void **state)
+{
+    struct world *w = *state;
+    issue(w->f.store, 1, RL_SOURCE_ENTRA_USER_NAME, "ada@x", RL_SOURCE_NONE, NULL);
+    entra(w, RL_ENTRA_USER, "{\"id\":\"u1\",\"userPrincipalName\":\"ada@x\"}");
+    assert_int_equal(risks(w, RISKY("u1", "high", "atRisk")), 1);
+    w->pages = true;
+    assert_int_equal(risks(w, ""), 0);
+    assert_int_equal(risks(w, RISKY("u1", "high", "atRisk")), 0);
+    assert_int_equal(risks(w, ""), 0);
+    assert_int_equal(risks(w, ""), 1);
+    assert_status(w->f.store, 1, "good");
+}
+
 /* Who is still listed keeps the hold while the list tells no level, or one of another year. */
 static void test_a_risk_that_is_not_said_stays(void **state)
 {
@@ -569,6 +585,7 @@ int main(void)
         STORE_TEST(test_an_id_that_is_in_both_is_gone_when_both_say_so),
         STORE_TEST(test_a_list_applied_again_changes_nothing),
         STORE_TEST(test_the_story_of_a_user_at_risk),
+        STORE_TEST(test_a_user_whom_one_list_of_pages_leaves_out_stays_at_risk),
         STORE_TEST(test_a_risk_that_is_not_said_stays),
         STORE_TEST(test_a_risk_known_before_the_user_counts),
         STORE_TEST(test_in_any_order_the_last_words_make_the_status),
