@@ -21,8 +21,11 @@ static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_reco
     uint64_t generation = s->job->next.generation;
     if (!r->exists)
         return RL_OK;
-    if (r->generation == RL_GENERATION_LOOKED_UP) { /* the next one must */
-        rl_object_record o = *r;                    /* strings stay the caller's */
+    if (r->generation == RL_GENERATION_NAMED &&
+        s->job->now - r->last_seen < s->job->settings->sync.new_device_grace / 1000)
+        return RL_OK;
+    if (r->generation >= RL_GENERATION_NAMED) { /* the next one must */
+        rl_object_record o = *r;                /* strings stay the caller's */
         o.generation = generation;
         return rl_txn_put_object(t, s->job->kind->source, id, &o);
     }

@@ -58,9 +58,6 @@ enum {
     RL_INTUNE_KINDS
 };
 
-/* Of an object that was looked up, and that no full round has listed yet: one that began before need not list it. */
-#define RL_GENERATION_LOOKED_UP ((uint64_t)INT64_MAX)
-
 struct rl_page_job {
     const rl_graph_kind *kind;
     const rl_graph_page *page;

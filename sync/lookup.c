@@ -167,8 +167,9 @@ static bool has(rl_store *store, rl_source source, const char *id)
     rl_object_record r;
     if (rl_store_object(store, source, id, &r) != RL_OK)
         return false;
+    bool seen = r.generation != RL_GENERATION_NAMED; /* and not only named by an earlier certificate */
     rl_object_clear(&r);
-    return true;
+    return seen;
 }
 
 static bool is_known(rl_store *store, rl_source source, const char *id)

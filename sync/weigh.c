@@ -330,6 +330,34 @@ static rl_err bootstrap(rl_store_txn *t, const rl_settings *s, int64_t now, rl_b
     return RL_OK;
 }
 
+/* Numbers of Jamf Pro's are those of a 32-bit integer. What it says to others nobody knows, and any answer but 200 and
+ * 404 would keep its source from going on. */
+static bool is_number_of_jamf(const rl_binding *b)
+{
+    enum { DIGITS_MAX = 9 };
+    return (b->source == RL_SOURCE_JAMF_COMPUTER || b->source == RL_SOURCE_JAMF_DEVICE) && strlen(b->id) <= DIGITS_MAX;
+}
+
+/* A computer or mobile device that a certificate names is taken to be there until Jamf Pro has been asked for it: its
+ * source asks for what it knows and no listing has. Else one that was deleted before it was listed would be missed by
+ * nobody. */
+static rl_err take_down_numbers(rl_store_txn *t, const rl_cert_record *cert, int64_t now)
+{
+    const rl_object_record named = {
+        .exists = true, .enabled = true, .generation = RL_GENERATION_NAMED, .last_seen = now};
+    for (size_t i = 0; i < cert->bindings_n; i++) {
+        const rl_binding *b = &cert->bindings[i];
+        rl_object_record known;
+        rl_err err = is_number_of_jamf(b) ? rl_txn_object(t, b->source, b->id, &known) : RL_OK;
+        if (err == RL_ENOTFOUND)
+            err = rl_txn_put_object(t, b->source, b->id, &named);
+        else if (err == RL_OK && is_number_of_jamf(b))
+            rl_object_clear(&known);
+        RL_TRY(err);
+    }
+    return RL_OK;
+}
+
 rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings)
 {
     struct states states = {0};
@@ -338,6 +366,8 @@ rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const vo
         err = bootstrap(t, settings, now, &states.bound, cert);
     if (err == RL_OK)
         decide(settings, now, &states.bound, cert);
+    if (err == RL_OK)
+        err = take_down_numbers(t, cert, now);
     clear(&states);
     return err;
 }

@@ -6,6 +6,12 @@
 #include "store/store.h"
 #include "sync/rules.h"
 
+/* Generations of objects that no full round has listed yet. One that was looked up: a round that began before need not
+ * list it, so the first leaves it, and the next must have it. One of Jamf Pro that a certificate names by its number,
+ * at the time in last_seen: the same, from the end of REVLINE_SYNC_NEW_DEVICE_GRACE on. */
+#define RL_GENERATION_LOOKED_UP ((uint64_t)INT64_MAX)
+#define RL_GENERATION_NAMED     ((uint64_t)INT64_MAX - 1)
+
 /* What becomes of a certificate that is to be revoked or put on hold. */
 typedef enum {
     RL_WORSE_APPLY,   /* it is, but for what waits in a held change */
@@ -50,7 +56,8 @@ rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, c
                              void *ctx, int64_t *issued_before);
 
 /* For rl_ca_on_issue: a new certificate gets the mask that its objects give it, and a device's that is still enrolling
- * becomes a bootstrap certificate; `settings` is an rl_settings. */
+ * becomes a bootstrap certificate; one of Jamf Pro that is not known is to be looked for. `settings` is an rl_settings.
+ */
 rl_err rl_weigh_new(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *settings);
 
 #endif

@@ -145,6 +145,27 @@ def test_objects_that_are_seen_after_their_certificates(fleet):
     eventually(lambda: server.status_of(serial) == "revoked", "the user is gone")
 
 
+def test_a_number_that_never_comes_loses_its_certificate_after_the_grace(watched, jamf):
+    """Such as that of a computer that was deleted before a listing had it. Jamf Pro is asked for it before that."""
+    server = watched(REVLINE_SYNC_NEW_DEVICE_GRACE="2s")
+    later = jamf.last["devices"] + 1
+    _, never = server.sign("4711", "jamf", ou="computers")
+    _, comes = server.sign(str(later), "jamf", ou="devices")
+    jamf.add("devices", "later")
+    eventually(lambda: server.status_of(never) == "revoked", "nobody knows it")
+    assert [r["status"] for r in jamf.requests(on="computers.one") if r["path"].endswith("/4711")] == [404]
+    server.sync_round()
+    assert server.status_of(comes) == "good"
+
+
+def test_a_number_that_is_not_known_is_good_within_the_grace(watched, jamf):
+    server = watched()
+    _, serial = server.sign("4711", "jamf", ou="computers")
+    for _ in range(3):
+        server.sync_round()
+    assert server.status_of(serial) == "good" and jamf.requests(on="computers.one") == []
+
+
 def test_a_renamed_user_is_not_gone(fleet):
     fleet.jamf.update("users", fleet.ada["id"], name="married@contoso.example")
     fleet.round()
