@@ -201,7 +201,7 @@ typedef struct rl_object_record {
     rl_risk risk;
     int64_t enrolled;    /* Unix seconds; 0 = not told */
     char *sid;           /* on-premises security identifier; NULL = none, or not told */
-    char *target;        /* for *_NAME sources: the directory object id; else NULL */
+    char *target;        /* for *_NAME sources: the directory object id; of an Entra user the mail address; else NULL */
     uint64_t generation; /* of the last full round that listed it */
     int64_t last_seen;   /* Unix seconds */
 } rl_object_record;

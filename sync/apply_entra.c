@@ -2,7 +2,9 @@
  *
  * An object is stored under its directory id. Certificates know it by name (deviceId, user principal name) until it is
  * first seen: then a record under the name's source points to it, and the certificates that wait under the name are
- * bound to it. A deleted object stays as a tombstone, and its name points to it until another object takes the name. */
+ * bound to it. A deleted object stays as a tombstone, and its name points to it until another object takes the name.
+ * A user has two names. The mail address, which is the record's target, points to the user unless it is another's user
+ * principal name, or the mail address of another who is there. */
 #include "sync/apply.h"
 
 #include <stdlib.h>
@@ -69,6 +71,23 @@ static rl_err keep_name(rl_store_txn *t, const rl_graph_kind *kind, const char *
     return !same && (mine || take) ? put_name(t, kind, o->name, id, o) : RL_OK;
 }
 
+/* The same for the mail address, which is taken only when nobody has it who is there. `mine`: it points to the object.
+ */
+static rl_err keep_mail(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
+                        bool *mine)
+{
+    rl_object_record known = {0};
+    rl_err err = rl_txn_object(t, kind->name_source, o->target, &known);
+    *mine = err == RL_OK && known.target && strcmp(known.target, id) == 0;
+    bool same = *mine && known.exists == o->exists && known.enabled == o->enabled;
+    bool take = o->exists && (err == RL_ENOTFOUND || !known.exists);
+    rl_object_clear(&known);
+    if (err != RL_OK && err != RL_ENOTFOUND)
+        return err;
+    *mine |= take;
+    return !same && *mine ? put_name(t, kind, o->target, id, o) : RL_OK;
+}
+
 static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const char *name)
 {
     rl_object_record known;
@@ -82,12 +101,17 @@ static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *
 }
 
 /* ---- objects ---- */
-/* Stores the object's new state and lets its name follow. */
+/* Stores the object's new state and lets its names follow. `has_mail`: its mail address points to it. */
 static rl_err put_state(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
-                        bool take_name)
+                        bool take_name, bool *has_mail)
 {
+    *has_mail = false;
     RL_TRY(rl_txn_put_object(t, kind->source, id, o));
-    return o->name ? keep_name(t, kind, id, o, take_name) : RL_OK;
+    if (o->name)
+        RL_TRY(keep_name(t, kind, id, o, take_name));
+    if (!o->target || (o->name && strcmp(o->name, o->target) == 0))
+        return RL_OK;
+    return keep_mail(t, kind, id, o, has_mail);
 }
 
 /* A new name replaces the old; the old one's record goes unless another object has it by now. */
@@ -100,6 +124,18 @@ static rl_err rename_object(rl_store_txn *t, const rl_graph_kind *kind, const rl
     free(o->name);
     o->name = item->name ? strdup(item->name) : NULL;
     return item->name && !o->name ? RL_ENOMEM : RL_OK;
+}
+
+/* As with a name. One that is the user principal name, too, keeps its record. */
+static rl_err put_mail(rl_store_txn *t, const rl_graph_kind *kind, const rl_graph_item *item, rl_object_record *o)
+{
+    if (o->target && item->mail && strcmp(o->target, item->mail) == 0)
+        return RL_OK;
+    if (o->target && !(o->name && strcmp(o->name, o->target) == 0))
+        RL_TRY(drop_name(t, kind, item->id, o->target));
+    free(o->target);
+    o->target = item->mail ? strdup(item->mail) : NULL;
+    return item->mail && !o->target ? RL_ENOMEM : RL_OK;
 }
 
 static rl_err put_sid(rl_object_record *o, const char *sid)
@@ -129,6 +165,8 @@ void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
             if (job->kind->source == RL_SOURCE_ENTRA_DEVICE)
                 ids[n++] = (rl_object_id){RL_SOURCE_INTUNE_DEVICE_NAME, name};
         }
+        if (item->mail) /* of users, so that there are two of each item still */
+            ids[n++] = (rl_object_id){job->kind->name_source, item->mail};
     }
     rl_txn_expect_objects(t, ids, n);
     for (size_t i = 0; known && i < page->n; i++)
@@ -157,9 +195,13 @@ static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
 
 /* Those bound to the object, and those that wait for its name. To a new one that has a name none is bound, since that
  * takes a record of it, and records stay; computers and mobile devices of Jamf Pro have none but their number. */
-static rl_err note_certs(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item, bool take_name, bool is_new)
+static rl_err note_certs(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item, bool take_name, bool take_mail,
+                         bool is_new)
 {
     struct object_ctx ctx = {.job = job, .id = item->id, .name = take_name ? item->name : NULL};
+    struct object_ctx by_mail = {.job = job, .id = item->id, .name = item->mail};
+    if (take_mail)
+        RL_TRY(rl_txn_each_binding(t, job->kind->name_source, item->mail, note_cert, &by_mail));
     if (!is_new || job->kind->name_source == RL_SOURCE_NONE)
         RL_TRY(rl_txn_each_binding(t, job->kind->source, item->id, note_cert, &ctx));
     return ctx.name ? rl_txn_each_binding(t, job->kind->name_source, ctx.name, note_cert, &ctx) : RL_OK;
@@ -211,7 +253,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
 {
     rl_object_record o;
     rl_err err = rl_txn_object(t, job->kind->source, item->id, &o);
-    bool is_new = err == RL_ENOTFOUND;
+    bool is_new = err == RL_ENOTFOUND, has_mail;
     if (is_new) {
         if (item->removed)
             return RL_OK; /* never seen: no certificate is bound to it */
@@ -231,10 +273,12 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         err = put_sid(&o, item->sid);
     if (err == RL_OK && said)
         err = rename_object(t, job->kind, item, &o);
+    if (err == RL_OK && !item->removed && item->mail_said)
+        err = put_mail(t, job->kind, item, &o);
     if (err == RL_OK)
-        err = put_state(t, job->kind, item->id, &o, said && item->name);
+        err = put_state(t, job->kind, item->id, &o, said && item->name, &has_mail);
     if (err == RL_OK)
-        err = note_certs(t, job, item, said && item->name, is_new);
+        err = note_certs(t, job, item, said && item->name, has_mail && !item->removed && item->mail, is_new);
     rl_object_clear(&o);
     return err;
 }
@@ -244,6 +288,7 @@ rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl
     rl_object_record gone = *o; /* strings stay the caller's */
     gone.exists = false;
     struct object_ctx ctx = {.job = job, .id = id};
-    RL_TRY(put_state(t, job->kind, id, &gone, false));
+    bool has_mail;
+    RL_TRY(put_state(t, job->kind, id, &gone, false, &has_mail));
     return rl_txn_each_binding(t, job->kind->source, id, settle_cert, &ctx);
 }

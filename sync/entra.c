@@ -35,8 +35,8 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        .origin = "sync:entra-user",
                        .source = RL_SOURCE_ENTRA_USER,
                        .name_source = RL_SOURCE_ENTRA_USER_NAME,
-                       .shape = {.name = "userPrincipalName"},
-                       .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName,"
+                       .shape = {.name = "userPrincipalName", .mail = "mail"},
+                       .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName,mail,"
                                "onPremisesSecurityIdentifier",
                        .permission = "User.Read.All (or Directory.Read.All)",
                        .governs = governs_user,

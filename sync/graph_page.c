@@ -165,6 +165,16 @@ static rl_err read_name(const json_t *v, rl_arena *a, const rl_graph_shape *shap
     return RL_OK;
 }
 
+static rl_err read_mail(const json_t *v, rl_arena *a, const rl_graph_shape *shape, size_t i, rl_graph_item *item,
+                        rl_error *e)
+{
+    rl_graph_item other = {0};
+    rl_err err = read_name(v, a, shape, i, &other, e);
+    item->mail = other.name;
+    item->mail_said = other.name_said;
+    return err;
+}
+
 static rl_err read_item(const json_t *v, rl_arena *a, const rl_graph_shape *shape, size_t i, rl_graph_item *item,
                         rl_error *e)
 {
@@ -186,6 +196,8 @@ static rl_err read_item(const json_t *v, rl_arena *a, const rl_graph_shape *shap
     const char *management;
     RL_TRY(read_text(json_object_get(v, "managementState"), i, "managementState", &management, e));
     item->management = rl_management_parse(management);
+    if (shape->mail)
+        RL_TRY(read_mail(json_object_get(v, shape->mail), a, shape, i, item, e));
     return shape->name ? read_name(json_object_get(v, shape->name), a, shape, i, item, e) : RL_OK;
 }
 
@@ -223,6 +235,10 @@ static void take_later(rl_graph_item *last, const rl_graph_item *item)
     if (item->name_said) {
         last->name_said = true;
         last->name = item->name;
+    }
+    if (item->mail_said) {
+        last->mail_said = true;
+        last->mail = item->mail;
     }
 }
 

@@ -11,6 +11,7 @@ enum { RL_GRAPH_LINK_MAX = 32 * 1024 };
 /* What kind of pages a source has. */
 typedef struct rl_graph_shape {
     const char *name;  /* the property that certificates name the object by ("deviceId"); NULL: none */
+    const char *mail;  /* likewise, by which they may, too; NULL: none */
     bool listing;      /* a list: its last page has no link at all. Else a delta query's, with a deltaLink */
     bool certificates; /* items are certificates, not objects of a directory */
     bool verbatim;     /* the name stays as it is written */
@@ -27,8 +28,9 @@ typedef struct rl_graph_item {
     const char *id; /* lower case, without braces */
     bool removed;   /* @removed, whatever the reason: deleted, or in the recycle bin */
     enum { RL_ENABLED_UNSAID, RL_ENABLED_NO, RL_ENABLED_YES } enabled;
-    bool name_said, enrolled_said, risk_said, sid_said;
+    bool name_said, mail_said, enrolled_said, risk_said, sid_said;
     const char *name;         /* when said: lower case, without braces; NULL = it has none, or it is a GUID of zeros */
+    const char *mail;         /* likewise */
     const char *sid;          /* when said: NULL = it has none, or what is no security identifier */
     rl_compliance compliance; /* complianceState; isCompliant */
     rl_management management;

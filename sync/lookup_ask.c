@@ -10,7 +10,7 @@
 #define SID             ",onPremisesSecurityIdentifier"
 #define MANAGED         "/deviceManagement/managedDevices"
 #define MANAGED_MEMBERS "$select=id,azureADDeviceId,complianceState,managementState,enrolledDateTime"
-#define USERS           "/v1.0/users?$select=id,accountEnabled,userPrincipalName" SID
+#define USERS           "/v1.0/users?$select=id,accountEnabled,userPrincipalName,mail" SID
 
 static const struct {
     const char *source;
@@ -116,11 +116,11 @@ static const rl_graph_shape *shape_of(rl_look_kind kind)
 {
     static const rl_graph_shape device = {.name = "deviceId", .listing = true},
                                 managed = {.name = "azureADDeviceId", .listing = true},
-                                user = {.name = "userPrincipalName", .listing = true};
+                                user = {.name = "userPrincipalName", .mail = "mail", .listing = true};
     return kind == RL_LOOK_ENTRA_DEVICE ? &device : kind == RL_LOOK_ENTRA_USER ? &user : &managed;
 }
 
-/* Whether it is what was asked for: a user may be found by a mail address, which is not read. */
+/* Whether it is what was asked for: a user is found by either name. */
 static bool is_meant(rl_look_kind kind, const rl_graph_item *item, const char *id)
 {
     const char *by = kind == RL_LOOK_INTUNE_ID ? item->id : item->name;

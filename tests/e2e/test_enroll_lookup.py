@@ -102,10 +102,10 @@ def test_a_user_by_any_name(prefer, signer, name):
 
 
 def test_a_user_by_a_mail_address(prefer, signer):
-    """It exists, so there is a certificate; which is bound by the user principal name, and waits for one like that."""
+    """It is as good a name as the user principal name: the certificate is bound to the user."""
     server, graph = prefer
     graph.add("users", "eve", mail="eve.e@contoso.example")
-    assert known(server, issued(enroll(server, signer, "a person", upn="eve.e@contoso.example"))) == {"entra-user-name"}
+    assert known(server, issued(enroll(server, signer, "a person", upn="eve.e@contoso.example"))) == {"entra-user"}
 
 
 def test_a_managed_device_by_intunes_id(prefer, signer):

@@ -366,6 +366,37 @@ def test_a_renamed_user_keeps_the_certificate(shared_fleet):
     fleet.settles()
 
 
+def test_a_mail_address_names_the_user_too(graph, synced):
+    server = synced()
+    before = server.sign("someone", "static-aad", upn="ada.lovelace@contoso.example")[1]
+    ada = graph.add("users", "ada", mail="Ada.Lovelace@contoso.example")
+    bob = graph.add("users", "bob", mail="eve@contoso.example")
+    server.sync_round()
+    after = server.sign("someone", "static-aad", upn="ada.lovelace@contoso.example")[1]
+    for enabled, status in ((False, "hold"), (True, "good")):
+        graph.update("users", ada["id"], accountEnabled=enabled)
+        server.sync_round()
+        assert [server.status_of(s) for s in (before, after)] == [status, status]
+    # a new address; the old one is free for another
+    graph.update("users", ada["id"], mail="countess@contoso.example")
+    server.sync_round()
+    graph.update("users", bob["id"], mail="ada.lovelace@contoso.example")
+    server.sync_round()
+    other = server.sign("someone", "static-aad", upn="ada.lovelace@contoso.example")[1]
+    third = server.sign("someone", "static-aad", upn="countess@contoso.example")[1]
+    graph.delete("users", ada["id"])
+    server.sync_round()
+    assert [server.status_of(s) for s in (before, after, third, other)] == ["revoked", "revoked", "revoked", "good"]
+    # the user principal name comes first
+    eve = graph.add("users", "eve")
+    graph.update("users", bob["id"], mail="eve@contoso.example")
+    server.sync_round()
+    hers = server.sign("someone", "static-aad", upn=eve["userPrincipalName"])[1]
+    graph.delete("users", bob["id"])
+    server.sync_round()
+    assert [server.status_of(s) for s in (other, hers)] == ["revoked", "good"]
+
+
 def test_a_slow_upstream_times_out_and_blocks_nobody(fleet, graph):
     fleet = fleet(REVLINE_SYNC_REQUEST_TIMEOUT="300ms")
     graph.switch("hold", on="devices")
