@@ -44,7 +44,8 @@ static void test_the_directories_say_what_is_asked(void **state)
 #define DEVICES "https://graph.microsoft.com/v1.0/devices?$select=id,deviceId,accountEnabled,isCompliant"
 #define MANAGED "?$select=id,azureADDeviceId,complianceState,managementState,enrolledDateTime"
 #define USERS                                                                                                          \
-    "https://graph.microsoft.com/v1.0/users?$select=id,accountEnabled,userPrincipalName,mail,onPremisesSecurityIdentifier"  \
+    "https://graph.microsoft.com/v1.0/"                                                                                \
+    "users?$select=id,accountEnabled,userPrincipalName,mail,onPremisesSecurityIdentifier"                              \
     "&$filter=userPrincipalName%20eq%20"
 
 static void test_addresses(void **state)
