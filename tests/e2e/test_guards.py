@@ -178,12 +178,12 @@ def test_a_device_that_never_comes_loses_its_certificate_after_the_grace(graph, 
 
 
 def test_many_of_them_are_held(graph, synced):
-    """Their grace ends for all at once: the server is started anew with a shorter one."""
-    server = synced(REVLINE_DEVICE_DIRECTORY="AAD", REVLINE_SYNC_FULL_INTERVAL="1s", **LIMIT)
+    """Their grace ends for all at once: the server is started anew with a shorter one, and no full round has been since the first."""
+    server = synced(REVLINE_DEVICE_DIRECTORY="AAD", **LIMIT)
     graph.add("devices", "known")
     serials = [server.sign("0a0b0c0d-1111-2222-3333-44445555666%d" % i, "static-aad")[1] for i in range(8)]
     server.stop()
-    server.settings["REVLINE_SYNC_NEW_DEVICE_GRACE"] = "1s"
+    server.settings.update({"REVLINE_SYNC_NEW_DEVICE_GRACE": "1s", "REVLINE_SYNC_FULL_INTERVAL": "1s"})
     server.start()
     changes = eventually(lambda: [c for c in server.control("sync-hold")["changes"] if c["state"] == "held"], "they are held")
     assert (changes[0]["source"], changes[0]["certificates"]) == ("guard", 8)
