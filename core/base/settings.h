@@ -140,6 +140,7 @@ typedef struct rl_settings {
         int64_t max_connections, max_connections_per_address;
         int64_t guess_limit; /* wrong secrets of one address within guess_window; 0 = no limit */
         rl_duration guess_window;
+        rl_text_list trusted_proxies; /* networks, for rl_network_parse */
     } http;
     struct {
         char *token; /* "" = off */

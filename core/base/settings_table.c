@@ -139,13 +139,18 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_HTTP_MAX_CONNECTIONS", RL_T_INT, AT(http.max_connections), "10000", .min = "1", .max = "1000000",
      .group = "Server", .help = "Connections in all; one more is told 503."},
     {"REVLINE_HTTP_MAX_CONNECTIONS_PER_ADDRESS", RL_T_INT, AT(http.max_connections_per_address), "1000", .min = "0",
-     .max = "1000000", .group = "Server", .help = "Connections from one client address; 0 is no limit."},
+     .max = "1000000", .group = "Server",
+     .help = "Connections from one client address, but for REVLINE_TRUSTED_PROXIES; 0 is no limit."},
     {"REVLINE_GUESS_LIMIT", RL_T_INT, AT(http.guess_limit), "60", .min = "0", .max = "10000", .group = "Server",
      .help =
          "Wrong challenges, passwords and tokens from one client address within REVLINE_GUESS_WINDOW; above it that "
-         "address is told 429 at SCEP, EST and API. 0 is no limit, for a server behind a proxy that limits."},
+         "address is told 429 at SCEP, EST and API. 0 is no limit."},
     {"REVLINE_GUESS_WINDOW", RL_T_DURATION, AT(http.guess_window), "1m", .min = "1s", .max = "1h", .group = "Server",
      .help = "The time in which REVLINE_GUESS_LIMIT wrong ones are forgotten, one after the other."},
+    {"REVLINE_TRUSTED_PROXIES", RL_T_NETWORK_LIST, AT(http.trusted_proxies), "", .max = "64", .group = "Server",
+     .help = "Addresses and networks of the reverse proxies in front of this server. Of what comes from them, the "
+             "client's address is the last one in X-Forwarded-For that is none of theirs: for REVLINE_GUESS_LIMIT and "
+             "the log. From anybody else the header is not believed."},
     {"REVLINE_DELTA_KEEP", RL_T_DURATION, AT(keep.delta), "30d", .min = "0", .max = "36500d", .group = "Server",
      .help = "How long the log of changes is kept; 0 is for ever."},
     {"REVLINE_AUDIT_KEEP", RL_T_DURATION, AT(keep.audit), "400d", .min = "0", .max = "36500d", .group = "Server",

@@ -15,10 +15,11 @@ typedef enum {
     RL_T_ENUM,
     RL_T_ENUM_SET, /* comma-separated choices; a bit for each */
     RL_T_URL,
-    RL_T_URL_LIST, /* comma-separated, like the next three; `max` is how many */
+    RL_T_URL_LIST, /* comma-separated, like the next four; `max` is how many */
     RL_T_EKU_LIST, /* a choice, or an object identifier */
     RL_T_DOMAIN_LIST,
-    RL_T_NAME_LIST, /* of profiles */
+    RL_T_NAME_LIST,    /* of profiles */
+    RL_T_NETWORK_LIST, /* none of them everything */
     RL_T_ADDRESS
 } rl_setting_type;
 

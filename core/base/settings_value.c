@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/network.h"
 #include "base/settings_table.h"
 
 /* Digits, at most 18 of them (so that no product below can overflow unseen); *unit is what follows. */
@@ -185,7 +186,7 @@ void rl_text_list_free(rl_text_list *list)
 bool rl_setting_is_list(const rl_setting_row *row)
 {
     return row->type == RL_T_URL_LIST || row->type == RL_T_EKU_LIST || row->type == RL_T_DOMAIN_LIST ||
-           row->type == RL_T_NAME_LIST;
+           row->type == RL_T_NAME_LIST || row->type == RL_T_NETWORK_LIST;
 }
 
 static rl_span trimmed(rl_span text)
@@ -265,6 +266,14 @@ static rl_err check_profile_name(rl_span text)
     return ok ? RL_OK : RL_EINVAL;
 }
 
+/* Everything is no network of somebody's. */
+static rl_err check_network(rl_span text)
+{
+    rl_network network;
+    RL_TRY(rl_network_parse(text, &network));
+    return network.prefix == 0 || (rl_address_is_v4(&network.address) && network.prefix == 96) ? RL_EINVAL : RL_OK;
+}
+
 /* One item; may be changed to another form of the same. */
 static rl_err check_item(const rl_setting_row *row, rl_span *item, const rl_text_list *before)
 {
@@ -278,6 +287,8 @@ static rl_err check_item(const rl_setting_row *row, rl_span *item, const rl_text
             if (rl_span_eq(*item, rl_span_str(before->items[i])))
                 return RL_EINVAL;
         return check_profile_name(*item);
+    case RL_T_NETWORK_LIST:
+        return check_network(*item);
     default:
         return check_url(*item);
     }
@@ -358,6 +369,7 @@ static rl_err parse_field(const rl_setting_row *row, rl_span text, void *field)
     case RL_T_EKU_LIST:
     case RL_T_DOMAIN_LIST:
     case RL_T_NAME_LIST:
+    case RL_T_NETWORK_LIST:
         return parse_list(row, text, field);
     case RL_T_BOOL:
         return parse_bool(text, field);
@@ -393,7 +405,9 @@ void rl_setting_allowed(const rl_setting_row *row, char *out, size_t cap)
                                         [RL_T_URL_LIST] = "URLs (http or https) with commas between them,",
                                         [RL_T_DOMAIN_LIST] = "domains with commas between them,",
                                         [RL_T_NAME_LIST] =
-                                            "names (lower-case letters, digits, hyphens) with commas between them,"};
+                                            "names (lower-case letters, digits, hyphens) with commas between them,",
+                                        [RL_T_NETWORK_LIST] = "networks (such as 192.0.2.7, 10.0.0.0/8, "
+                                                              "2001:db8::/32) with commas between them,"};
     size_t n = 0;
     if (row->choices) {
         n = (size_t)snprintf(out, cap, "%s", row->type == RL_T_ENUM ? "" : "with commas between them: ");
@@ -448,6 +462,7 @@ rl_err rl_setting_text(const rl_setting_row *row, const rl_settings *s, rl_buf *
     case RL_T_EKU_LIST:
     case RL_T_DOMAIN_LIST:
     case RL_T_NAME_LIST:
+    case RL_T_NETWORK_LIST:
         for (size_t i = 0; i < ((const rl_text_list *)field)->n; i++)
             RL_TRY(rl_buf_printf(out, "%s%s", i ? "," : "", ((const rl_text_list *)field)->items[i]));
         return RL_OK;

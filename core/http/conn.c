@@ -105,6 +105,7 @@ static void request_begin(rl_http_conn *c)
     x->req.method = 0;
     x->req.target = rl_span_of(NULL, 0);
     memcpy(x->req.peer, c->peer, sizeof c->peer);
+    x->req.peer_key = c->peer_key;
     http_worker_next_txn(c->worker, x->req.txn);
 }
 
@@ -124,6 +125,14 @@ static bool in_turn(rl_http_conn *c)
     if (c->ahead_n > 0)
         http_ahead_answer(c->worker);
     return !c->again && !c->gone;
+}
+
+static void find_client(rl_http_conn *c)
+{
+    rl_http_request *req = &c->x->req;
+    rl_address client = http_forwarded_for(c->worker->server->proxies, req, c->address);
+    rl_address_text(&client, req->peer);
+    req->peer_key = http_peer_of(&client);
 }
 
 /* Also when the buffer has moved: spans, path and rest are read from it again. */
@@ -153,6 +162,8 @@ static void take_head(rl_http_conn *c)
     const char *why = NULL, *allow = NULL;
     request_begin(c);
     int status = read_head(c, &why, &allow);
+    if (c->proxied)
+        find_client(c);
     if (status == 0) {
         in->body_limit = x->route->body_limit;
         if (in->framing == HTTP_BODY_LENGTH && in->length > in->body_limit) {
@@ -418,15 +429,19 @@ void http_conn_close(rl_http_conn *c)
 
 static bool read_peer(rl_http_conn *c)
 {
-    struct sockaddr_storage a;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    char text[RL_ADDRESS_TEXT];
     int n = sizeof a;
-    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &n) != 0)
+    if (uv_tcp_getpeername(&c->tcp, &a.any, &n) != 0 || uv_ip_name(&a.any, text, sizeof text) != 0 ||
+        rl_address_parse(rl_span_str(text), &c->address) != RL_OK)
         return false;
-    c->peer_key = http_peer_of((const struct sockaddr *)&a);
-    if (uv_ip_name((const struct sockaddr *)&a, c->peer, sizeof c->peer) != 0)
-        return false;
-    if (strncmp(c->peer, "::ffff:", 7) == 0 && strchr(c->peer, '.') != NULL)
-        memmove(c->peer, c->peer + 7, strlen(c->peer + 7) + 1);
+    rl_address_text(&c->address, c->peer);
+    c->peer_key = http_peer_of(&c->address);
+    c->proxied = http_proxies_have(c->worker->server->proxies, &c->address);
     return true;
 }
 
@@ -476,7 +491,7 @@ void http_conn_accept(http_listener *l)
         http_conn_close(c); /* the client is gone already */
         return;
     }
-    c->entry = http_peers_enter(w->server->peers, c->peer_key);
+    c->entry = http_peers_enter(w->server->peers, c->peer_key, c->proxied);
     if (c->entry != HTTP_DROPPED)
         rl_metric_add(w->server->open, 1);
     if (c->entry != HTTP_ENTERED) {

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "base/metrics.h"
+#include "http/forwarded.h"
 #include "http/parse.h"
 #include "http/peers.h"
 #include "http/router.h"
@@ -28,7 +29,6 @@ enum {
     HTTP_AHEAD_LATER = 2,          /* noted between a request's look-up and its fetch */
     HTTP_ARENA_LIMIT = 64 * 1024 * 1024,
     HTTP_STATUS_CLASSES = 6,
-    HTTP_PEER_TEXT = 48,
 };
 
 typedef struct http_worker http_worker;
@@ -95,12 +95,14 @@ struct rl_http_conn {
     bool gone;        /* uv_close was called */
     bool closed;      /* … and has happened */
     bool writing;     /* `write` runs, on the first of `pending` */
+    bool proxied;     /* it comes from a trusted proxy, and its requests from others */
     http_entry entry; /* how http_peers counts it */
     http_peer peer_key;
+    rl_address address;
     http_pending *pending, **pending_end;
     uv_write_t write;
     rl_http_conn *next, *prev, *resume_next;
-    char peer[HTTP_PEER_TEXT];
+    char peer[RL_ADDRESS_TEXT];
 };
 
 /* A request that was looked up and is not answered yet: ahead.c. */
@@ -183,6 +185,7 @@ struct rl_http_server {
     http_limits limits;
     http_router *router;
     http_peers *peers;
+    http_proxies *proxies;
     rl_http_tls *tls; /* the caller's; NULL without TLS */
     rl_metric *answers[HTTP_STATUS_CLASSES], *open, *refused, *duration;
     uint64_t txn_prefix;

@@ -105,7 +105,7 @@ void guesses_wrong(rl_guesses *g, http_peer peer)
 /* ---- by request ---- */
 unsigned rl_guess_wait(rl_guesses *g, const rl_http_request *req, rl_guess_kind kind)
 {
-    unsigned seconds = g != NULL ? guesses_wait(g, req->conn->peer_key) : 0;
+    unsigned seconds = g != NULL ? guesses_wait(g, req->peer_key) : 0;
     if (seconds == 0)
         return 0;
     rl_metric_add(g->refused[kind], 1);
@@ -128,5 +128,5 @@ void rl_guess_wrong(rl_guesses *g, const rl_http_request *req, rl_guess_kind kin
     if (g == NULL)
         return;
     rl_metric_add(g->wrong[kind], 1);
-    guesses_wrong(g, req->conn->peer_key);
+    guesses_wrong(g, req->peer_key);
 }

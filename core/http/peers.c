@@ -2,7 +2,6 @@
  * that it never grows and never fails. The lock is taken twice in a connection's life, for a few probes. */
 #include "http/peers.h"
 
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,18 +50,13 @@ void http_peers_free(http_peers *p)
     free(p);
 }
 
-http_peer http_peer_of(const struct sockaddr *address)
+http_peer http_peer_of(const rl_address *address)
 {
-    if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
-        return v4->sin_addr.s_addr;
-    }
-    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-    uint32_t mapped;
+    uint32_t v4;
     http_peer net;
-    memcpy(&mapped, v6->s6_addr + 12, sizeof mapped);
-    memcpy(&net, v6->s6_addr, sizeof net);
-    return IN6_IS_ADDR_V4MAPPED(v6) ? mapped : net;
+    memcpy(&v4, address->octets + 12, sizeof v4);
+    memcpy(&net, address->octets, sizeof net);
+    return rl_address_is_v4(address) ? v4 : net;
 }
 
 uint64_t http_peer_hash(http_peer peer, uint64_t seed)
@@ -100,14 +94,14 @@ static void close_hole(http_peers *p, size_t hole)
     }
 }
 
-http_entry http_peers_enter(http_peers *p, http_peer peer)
+http_entry http_peers_enter(http_peers *p, http_peer peer, bool many)
 {
     http_entry entry = HTTP_ENTERED;
     pthread_mutex_lock(&p->lock);
     size_t at = find(p, peer);
     if (p->open >= p->max)
         entry = HTTP_REFUSED_ALL;
-    else if (p->per_address != 0 && p->slots[at].count >= p->per_address)
+    else if (!many && p->per_address != 0 && p->slots[at].count >= p->per_address)
         entry = HTTP_REFUSED_ADDRESS;
     if (entry == HTTP_ENTERED) {
         p->slots[at].peer = peer;

@@ -2,12 +2,11 @@
 #ifndef RL_HTTP_PEERS_H
 #define RL_HTTP_PEERS_H
 
-#include <sys/socket.h>
-
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/network.h"
 
 enum { HTTP_REFUSED_MAX = 256 }; /* connections above the limits that are told so at one time; more are just closed */
 
@@ -24,10 +23,11 @@ typedef enum {
 /* `per_address` 0 = no limit. */
 rl_err http_peers_new(size_t max, size_t per_address, http_peers **out, rl_error *e);
 void http_peers_free(http_peers *p);
-http_peer http_peer_of(const struct sockaddr *address);
+http_peer http_peer_of(const rl_address *address);
 /* For tables of peers; `seed` is random. */
 uint64_t http_peer_hash(http_peer peer, uint64_t seed);
-http_entry http_peers_enter(http_peers *p, http_peer peer);
+/* `many`: there is no limit for this one. */
+http_entry http_peers_enter(http_peers *p, http_peer peer, bool many);
 /* With what http_peers_enter said. */
 void http_peers_leave(http_peers *p, http_peer peer, http_entry entry);
 

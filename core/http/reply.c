@@ -461,7 +461,7 @@ static void note(rl_http_conn *c, const answer *a)
         rl_metric_add(w->server->answers[class], 1);
         rl_metric_observe_ns(w->server->duration, rl_mono_ns() - x->began_ns);
     }
-    log_debug("http.request", "peer", (const char *)c->peer, "target", x->req.target, "status", a->status, "octets",
+    log_debug("http.request", "peer", (const char *)x->req.peer, "target", x->req.target, "status", a->status, "octets",
               a->body_n, "us", (rl_mono_ns() - x->began_ns) / 1000);
 }
 
@@ -563,7 +563,7 @@ void http_refuse(rl_http_conn *c, int status, const char *why, const char *allow
     x->head.keep_alive = !last;
     c->linger = c->linger || last;
     rl_log_set_txn(x->req.txn);
-    log_client_warn("http.refused", "status", status, "reason", why, "peer", (const char *)c->peer, "target",
+    log_client_warn("http.refused", "status", status, "reason", why, "peer", (const char *)x->req.peer, "target",
                     x->req.target);
     int n = snprintf(body, sizeof body, "%s\n", why);
     answer_request(c, &(answer){.status = status,

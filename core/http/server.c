@@ -168,6 +168,7 @@ static void server_free(struct rl_http_server *s)
         http_worker_free(&s->workers[i]);
     http_router_free(s->router);
     http_peers_free(s->peers);
+    http_proxies_free(s->proxies);
     pthread_cond_destroy(&s->ended);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -212,6 +213,8 @@ rl_err rl_http_server_start(const rl_settings *settings, rl_http_tls *tls, const
         err = rl_fail(e, RL_EIO, "http", "no random numbers: %s", strerror(errno));
     if (err == RL_OK)
         err = http_router_new(routes, n, &s->router, e);
+    if (err == RL_OK)
+        err = http_proxies_new(&settings->http.trusted_proxies, &s->proxies, e);
     if (err == RL_OK)
         err = http_peers_new((size_t)settings->http.max_connections, (size_t)settings->http.max_connections_per_address,
                              &s->peers, e);

@@ -41,7 +41,8 @@ typedef struct rl_http_request {
     size_t headers_n;
     uint8_t http_minor;
     char txn[RL_HTTP_TXN_MAX]; /* transaction id: in every log line and the X-Request-Id answer header of errors */
-    char peer[64];             /* address without port */
+    char peer[64];             /* the client's address, without port; of REVLINE_TRUSTED_PROXIES what they say it is */
+    uint64_t peer_key;         /* the same as http/peers.h has it */
     rl_arena *arena;           /* freed after the reply was sent */
     rl_http_conn *conn;        /* the server's, */
     struct http_work *work;    /* too */

@@ -3,7 +3,9 @@
 import http.client
 import json
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import scep_client
@@ -34,12 +36,12 @@ def waits(server, signer):
     return int(refusal.value.headers["Retry-After"])
 
 
-def token_status(server, token, **more):
+def token_status(server, token, headers=None, **more):
     """Of the API; by a connection of its own, from another address if told so."""
     context = ssl.create_default_context(cafile=server.ca_file())
     connection = http.client.HTTPSConnection("127.0.0.1", server.tls_port("https"), context=context, timeout=30, **more)
     try:
-        connection.request("GET", "/api/sync/hold", headers={"Authorization": "Bearer " + token} if token else {})
+        connection.request("GET", "/api/sync/hold", headers={**(headers or {}), **({"Authorization": "Bearer " + token} if token else {})})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
     finally:
@@ -189,3 +191,92 @@ def test_without_a_limit_nobody_waits(make_server):
     assert {token_status(server, WRONG)[0] for _ in range(100)} == {401}
     assert api(server, "GET", "/api/sync/hold")[0] == 200
     assert not [name for name in server.metrics() if "wrong_secrets" in name]
+
+
+# ---- behind a reverse proxy ----
+@pytest.fixture
+def proxy(request):
+    """proxy(server): a reverse proxy's URL. Its clients say by X-Client where they are; it appends that to X-Forwarded-For."""
+    def make(server):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                before = self.headers.get_all("X-Forwarded-For") or []
+                status, headers, answer = server.http(self.command, self.path, body or None,
+                                                      {"X-Forwarded-For": ", ".join(before + [self.headers["X-Client"]])})
+                self.send_response_only(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer)
+            do_GET = do_POST
+
+            def log_message(self, *_):
+                pass
+        httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=httpd.serve_forever).start()
+        request.addfinalizer(httpd.server_close)
+        request.addfinalizer(httpd.shutdown)
+        return "http://127.0.0.1:%d" % httpd.server_port
+    return make
+
+
+def scep_from(monkeypatch, url, client, signer, word, **forged):
+    """The status of a request by a client at that address; 0: refused by SCEP."""
+    plain = scep_client.request
+    with monkeypatch.context() as patch:
+        patch.setattr(scep_client, "request", lambda method, at, body=None, headers=None: plain(
+            method, at, body, {**(headers or {}), "X-Client": client, **forged}))
+        try:
+            return 200 if scep_client.enroll(url + "/static", word, "guess", signer=signer).pki_status == "SUCCESS" else 0
+        except scep_client.HttpError as error:
+            return error.status
+
+
+def test_behind_a_trusted_proxy_each_client_has_its_own_account(make_server, signer, proxy, monkeypatch):
+    server = make_server(**SLOW, REVLINE_TRUSTED_PROXIES="10.9.0.0/16,127.0.0.1")
+    url = proxy(server)
+    for _ in range(LIMIT):
+        assert scep_from(monkeypatch, url, "192.0.2.7", signer, WRONG) == 0
+    assert scep_from(monkeypatch, url, "192.0.2.7", signer, CHALLENGE) == 429
+    assert scep_from(monkeypatch, url, "192.0.2.7:4711", signer, CHALLENGE) == 429
+    assert scep_from(monkeypatch, url, "192.0.2.7, 10.9.0.1", signer, CHALLENGE) == 429  # through another proxy
+    forged = {"X-Forwarded-For": "198.51.100.%d" % LIMIT}  # the client's own word of where it is
+    assert scep_from(monkeypatch, url, "192.0.2.7", signer, CHALLENGE, **forged) == 429
+    assert scep_from(monkeypatch, url, "192.0.2.8", signer, CHALLENGE) == 200
+    assert scep_from(monkeypatch, url, "2001:db8::8", signer, CHALLENGE) == 200
+    assert scep(server, signer, CHALLENGE).pki_status == "SUCCESS"  # the proxy's own account
+    log = server.log()
+    assert "peer=192.0.2.7 seconds=" in log and "peer=192.0.2.8" in log and "peer=2001:db8::8" in log
+    assert "198.51.100" not in log and "peer=10.9.0.1" not in log
+
+
+@pytest.mark.parametrize("trusted", ["", "127.0.0.2,192.0.2.0/24"])
+def test_anybody_elses_word_of_where_it_comes_from_is_not_believed(make_server, signer, proxy, monkeypatch, trusted):
+    server = make_server(**SLOW, REVLINE_TRUSTED_PROXIES=trusted)
+    url = proxy(server)
+    for i in range(LIMIT):
+        assert scep_from(monkeypatch, url, "192.0.2.%d" % i, signer, WRONG) == 0
+    assert scep_from(monkeypatch, url, "192.0.2.77", signer, CHALLENGE) == 429
+    assert "192.0.2." not in server.log()
+
+
+def test_a_proxys_clients_are_counted_over_tls_too(make_server):
+    server = make_server(**SLOW, REVLINE_TRUSTED_PROXIES="127.0.0.1")
+    for client in ("192.0.2.7", "192.0.2.8"):
+        for _ in range(LIMIT):
+            assert token_status(server, WRONG, headers={"X-Forwarded-For": client})[0] == 401
+        assert token_status(server, TOKEN, headers={"X-Forwarded-For": client})[0] == 429
+    assert token_status(server, TOKEN, headers={"X-Forwarded-For": "192.0.2.9"})[0] == 200
+
+
+def test_a_proxy_may_have_more_connections_than_a_client(make_server):
+    server = make_server(REVLINE_HTTP_MAX_CONNECTIONS_PER_ADDRESS="2", REVLINE_TRUSTED_PROXIES="127.0.0.1")
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(8)]
+    for connection in connections:
+        connection.request("GET", "/probe/live")
+        assert connection.getresponse().read() is not None
+    for connection in connections:
+        connection.request("GET", "/probe/live")
+        assert connection.getresponse().status == 200
+        connection.close()

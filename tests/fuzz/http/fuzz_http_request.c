@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "http/forwarded.h"
 #include "http/parse.h"
 #include "http/router.h"
 
@@ -26,6 +27,16 @@ static http_router *router(void)
     if (r == NULL && http_router_new(routes, sizeof routes / sizeof routes[0], &r, NULL) != RL_OK)
         abort();
     return r;
+}
+
+static const http_proxies *proxies(void)
+{
+    static char *networks[] = {"10.0.0.0/8", "2001:db8::/32"};
+    static const rl_text_list list = {networks, 2};
+    static http_proxies *p;
+    if (p == NULL && http_proxies_new(&list, &p, NULL) != RL_OK)
+        abort();
+    return p;
 }
 
 /* FNV-1a: what came out, as one number. */
@@ -81,6 +92,8 @@ static uint64_t run(rl_span octets, size_t piece)
                 h = digest(h, req->headers[i].name.p, req->headers[i].name.n);
                 h = digest(h, req->headers[i].value.p, req->headers[i].value.n);
             }
+            rl_address client = http_forwarded_for(proxies(), req, (rl_address){{0x20, 0x01, 0x0d, 0xb8}});
+            h = digest(h, client.octets, sizeof client.octets);
             rl_span body = http_in_body(&in);
             if (body.n > BODY_LIMIT)
                 abort();

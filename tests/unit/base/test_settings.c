@@ -229,6 +229,14 @@ static void each_type_takes_what_it_should_and_nothing_else(void **state)
          "/a,"
          "http://a,http://a,http://a,http://a,http://a,http://a,http://a",
          false},
+        {"REVLINE_TRUSTED_PROXIES=", true},
+        {"REVLINE_TRUSTED_PROXIES=192.0.2.7, 10.0.0.0/8,2001:db8::/32,::1", true},
+        {"REVLINE_TRUSTED_PROXIES=192.0.2.7,", false},
+        {"REVLINE_TRUSTED_PROXIES=proxy.example.com", false},
+        {"REVLINE_TRUSTED_PROXIES=10.0.0.1/8", false},
+        {"REVLINE_TRUSTED_PROXIES=10.0.0.0/33", false},
+        {"REVLINE_TRUSTED_PROXIES=0.0.0.0/0", false}, /* everybody is no proxy */
+        {"REVLINE_TRUSTED_PROXIES=::/0", false},
         {"REVLINE_GRAPH_URL=", false}, /* has a default and cannot do without */
         {"REVLINE_CA_SUBJECT=CN=Caf\xc3\xa9", true},
         {"REVLINE_CA_SUBJECT=CN=Caf\xe9", false},
