@@ -5,9 +5,10 @@
  * address. So, as the Baseline Requirements §7.1.5 ask for, a kind without a permitted subtree is shut as a whole. */
 #include "ca/ca_priv.h"
 
-#include <arpa/inet.h>
 #include <openssl/err.h>
 #include <stdlib.h>
+
+#include "base/network.h"
 
 enum { PATH_LENGTH_MAX = 9, SUBTREES_MAX = 64, EKUS_MAX = 16 };
 
@@ -53,30 +54,16 @@ static bool is_domain(rl_span s)
     return s.n > 0 && s.p[0] != '*' && ca_is_dns(s);
 }
 
-/* One to three digits, no others. */
-static bool read_prefix(const char *text, size_t bits, size_t *prefix)
-{
-    size_t n = strspn(text, "0123456789");
-    *prefix = n > 0 && n <= 3 && !text[n] ? strtoul(text, NULL, 10) : SIZE_MAX;
-    return *prefix <= bits;
-}
-
-/* "10.0.0.0/8", "2001:db8::/32"; without a prefix it is one address. */
 static rl_err read_network(const char *text, GENERAL_NAME **out, rl_error *e)
 {
-    uint8_t address[16];
-    char room[INET6_ADDRSTRLEN];
-    const char *slash = strchr(text, '/');
-    size_t length = slash ? (size_t)(slash - text) : strlen(text);
-    bool fits = length < sizeof(room), v6 = strchr(text, ':') != NULL;
-    size_t bits = v6 ? 128 : 32, prefix = bits;
-    snprintf(room, sizeof(room), "%.*s", fits ? (int)length : 0, text);
-    if (inet_pton(v6 ? AF_INET6 : AF_INET, room, address) != 1 || (slash && !read_prefix(slash + 1, bits, &prefix)))
+    rl_network network;
+    rl_err err = rl_network_parse(rl_span_str(text), &network);
+    size_t skip = strchr(text, ':') ? 0 : 12; /* of the form that IPv4 has there */
+    if (err == RL_ERANGE)
+        return rl_fail(e, RL_EINVAL, "subca", "the network '%.100s' has bits behind its prefix", text);
+    if (err != RL_OK)
         return bad_subtree(e, text, "network (such as 10.0.0.0/8 or 2001:db8::/32)");
-    for (size_t bit = prefix; bit < bits; bit++)
-        if (address[bit / 8] & (0x80u >> bit % 8))
-            return rl_fail(e, RL_EINVAL, "subca", "the network '%.100s' has bits behind its prefix", text);
-    *out = network_name(address, bits / 8, prefix);
+    *out = network_name(network.address.octets + skip, 16 - skip, network.prefix - 8 * skip);
     return RL_OK;
 }
 
