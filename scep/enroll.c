@@ -1,7 +1,9 @@
 /* PKIOperation: a pkiMessage becomes a certificate, or a refusal in SCEP's own terms. Runs on the thread pool.
  *
- * A failure of ours (store, memory, shutdown) is never told as a FAILURE CertRep: a client takes that as final.
- * It gets an HTTP error instead and comes again, and its transaction then finds what was issued meanwhile. */
+ * A failure of ours (store, memory, shutdown) is not told as a FAILURE CertRep: a client takes that as final.
+ * It gets an HTTP error instead and comes again, and its transaction then finds what was issued meanwhile. Intune's
+ * devices are other clients: to them a FAILURE is not final, since Intune has them try again, and an error page is no
+ * CA at all. So they get one, whether it is Intune that cannot be asked or the disk that is full. */
 #include "base/clock.h"
 #include "scep/scep_priv.h"
 
@@ -104,10 +106,14 @@ static bool blame(rl_err err, const rl_error *e, scep_refusal *why)
 static void answer_failed(const scep_profile *p, const scep_request *r, rl_err err, const rl_error *e, const char *peer,
                           scep_outcome *out)
 {
+    const scep_refusal later = {.info = SCEP_BAD_REQUEST, .text = "the server cannot answer now: try again later"};
+    rl_error none;
     log_error("scep.failed", "profile", p->certificate.name, "transaction", r->transaction, "error",
               e->message[0] ? e->message : rl_err_name(err), "peer", peer);
     rl_buf_free(&out->body);
     fail(out, err);
+    if (p->id == RL_PROFILE_INTUNE && scep_reply_failure(r, &later, &out->body, &none) == RL_OK)
+        out->status = 200;
 }
 
 /* The new certificate and its CA's, RFC 8894 §3.3.2.1. */
