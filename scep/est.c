@@ -124,14 +124,15 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
 {
     const bool keygen = job->operation == EST_KEYGEN;
     const rl_ca_owner owner = {job->caller.id, job->caller.device, job->caller.name};
-    char requester[sizeof("est:") + RL_GUID_SIZE];
+    char requester[sizeof("est:") + RL_GUID_SIZE], transaction[EST_TRANSACTION_SIZE] = "";
     X509_REQ *made = NULL;
     EVP_PKEY *key = NULL;
-    rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : RL_OK;
+    rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : est_transaction(job, asked, transaction);
     snprintf(requester, sizeof(requester), "est%s%s", job->caller.id[0] ? ":" : "", job->caller.id);
     const rl_issue_request ask = {.profile = job->profile->id,
                                   .csr = keygen ? made : asked,
                                   .requester = requester,
+                                  .transaction = transaction[0] ? transaction : NULL,
                                   .owner = is_own(job) ? &owner : NULL,
                                   .also = job->once.name[0] ? rl_challenge_spend : NULL,
                                   .also_ctx = &job->once,
@@ -177,7 +178,8 @@ static bool work(rl_http_request *req, void *arg)
         char text[2 * RL_STORE_SERIAL_MAX + 1] = "";
         rl_hex(rl_span_of(issued.id.serial, issued.id.serial_n), text, sizeof(text));
         log_info("est.issued", "profile", job->profile->certificate.name, "operation", operations[job->operation],
-                 "serial", text, "caller", job->caller.id, "peer", req->peer);
+                 "serial", text, "repeated", issued.repeated, "caller", job->caller.id, "peer", req->peer);
+        job->repeated = issued.repeated;
         job->status = 200;
     } else if (err == RL_ENOTFOUND && is_own(job)) {
         wait_for_user(job, &e);
@@ -225,16 +227,20 @@ static void ask_for_credentials(rl_http_request *req, const est_job *job)
     reply_text(req, job, headers);
 }
 
-static est_result result_of(int status)
+static est_result result_of(const est_job *job)
 {
-    return status == 200 ? EST_ISSUED : status == 202 ? EST_PENDING : status < 500 ? EST_REFUSED : EST_FAILED;
+    const int status = job->status;
+    return status == 200   ? job->repeated ? EST_REPEATED : EST_ISSUED
+           : status == 202 ? EST_PENDING
+           : status < 500  ? EST_REFUSED
+                           : EST_FAILED;
 }
 
 static void done(rl_http_request *req, void *arg)
 {
     est_job *job = arg;
     char headers[256];
-    rl_metric_add(job->est->results[job->operation][result_of(job->status)], 1);
+    rl_metric_add(job->est->results[job->operation][result_of(job)], 1);
     if (job->guessed)
         rl_guess_wrong(job->est->scep->guesses, req, RL_GUESS_EST);
     if (job->status == 401) {
@@ -392,8 +398,11 @@ static void handle(rl_http_request *req, void *ctx)
 
 rl_err rl_est_open(rl_scep *scep, const rl_settings *s, rl_bearer *bearer, rl_est **out, rl_error *e)
 {
-    static const char *const results[EST_RESULTS] = {
-        [EST_ISSUED] = "issued", [EST_PENDING] = "pending", [EST_REFUSED] = "refused", [EST_FAILED] = "failed"};
+    static const char *const results[EST_RESULTS] = {[EST_ISSUED] = "issued",
+                                                     [EST_REPEATED] = "repeated",
+                                                     [EST_PENDING] = "pending",
+                                                     [EST_REFUSED] = "refused",
+                                                     [EST_FAILED] = "failed"};
     char labels[96];
     rl_est *est = calloc(1, sizeof(*est));
     if (!est)

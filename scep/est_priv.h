@@ -6,7 +6,7 @@
 #include "scep/scep_priv.h"
 
 typedef enum { EST_ENROLL, EST_REENROLL, EST_KEYGEN, EST_OTHER } est_operation;
-typedef enum { EST_ISSUED, EST_PENDING, EST_REFUSED, EST_FAILED, EST_RESULTS } est_result;
+typedef enum { EST_ISSUED, EST_REPEATED, EST_PENDING, EST_REFUSED, EST_FAILED, EST_RESULTS } est_result;
 
 struct rl_est {
     rl_scep *scep;
@@ -22,10 +22,12 @@ typedef struct est_job {
     const char *password; /* of HTTP Basic, or NULL */
     rl_span token;        /* of Entra ID; p == NULL: none */
     rl_challenge_use once;
-    rl_caller caller; /* by a token that is good; id "" = none */
+    rl_caller caller;  /* by a token that is good; id "" = none */
+    rl_cert_id renews; /* serial_n 0: none */
     bool bad_token;
     bool guessed;  /* refused for its password, token or certificate */
     bool one_line; /* of base64, as the request */
+    bool repeated; /* an earlier request's certificate */
     int status;
     unsigned retry_after; /* seconds; 0 = not told */
     rl_buf body;
@@ -39,6 +41,16 @@ const scep_profile *est_find_profile(const rl_est *est, rl_span label);
 void est_refuse(est_job *job, int status, const char *why);
 void est_refuse_for(est_job *job, rl_err err, const rl_error *e);
 
+/* ---- est_again.c ---- */
+enum { EST_TRANSACTION_SIZE = SCEP_TRANSACTION_FRONT + 32 };
+/* The name of an enrollment in the store, by which the same request that comes again gets its certificate; "" when it
+ * is to get another: the one that there is was revoked, or will end soon. */
+rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE]);
+
+/* ---- transaction.c ---- */
+/* What makes two requests the same: profile, caller, subject, key, extensions and what is renewed. */
+rl_err est_wish(const est_job *job, X509_REQ *csr, char out[SCEP_TRANSACTION_FRONT + 1]);
+
 /* ---- est_body.c ---- */
 /* Appends `in` in base64, in lines or in one without an end. */
 rl_err est_body_encode(rl_span in, bool one_line, rl_buf *out);
@@ -51,7 +63,7 @@ char *est_basic_password(rl_span authorization, rl_arena *arena);
 /* Finds what an enrollment is authorised by in the request's head. */
 void est_read_credentials(est_job *job, rl_http_request *req);
 /* Each decides whether the request may get a certificate; else it is refused. */
-bool est_may_enroll(est_job *job, const X509_REQ *csr);
+bool est_may_enroll(est_job *job, X509_REQ *csr);
 /* RFC 7030 §3.3.2, §4.2.2: the certificate (DER) of the connection is renewed; finds the profile when it is NULL. */
 bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr);
 

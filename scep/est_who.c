@@ -12,13 +12,16 @@ void est_read_credentials(est_job *job, rl_http_request *req)
     job->token = rl_http_bearer(req);
 }
 
-static bool may_by_challenge(est_job *job, const X509_REQ *csr)
+static bool may_by_challenge(est_job *job, X509_REQ *csr)
 {
+    char wish[SCEP_TRANSACTION_FRONT + 1] = "";
     const rl_profile_rules *rules = job->profile->certificate.rules;
     if (rules->challenge && scep_challenge_holds(rules, job->password))
         return true;
-    if (rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
-                           X509_REQ_get_subject_name(csr), "", &job->once))
+    /* A key that we make exists in one answer only, so there such a challenge is good for one request. */
+    if ((job->operation == EST_KEYGEN || est_wish(job, csr, wish) == RL_OK) &&
+        rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
+                           X509_REQ_get_subject_name(csr), wish, &job->once))
         return true;
     job->once.name[0] = 0;
     job->guessed = job->password != NULL;
@@ -56,7 +59,7 @@ static bool may_by_token(est_job *job)
     return false;
 }
 
-bool est_may_enroll(est_job *job, const X509_REQ *csr)
+bool est_may_enroll(est_job *job, X509_REQ *csr)
 {
     return job->token.p ? may_by_token(job) : may_by_challenge(job, csr);
 }
@@ -83,7 +86,6 @@ bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr)
 {
     scep_request r = {.csr = csr};
     scep_refusal why;
-    rl_cert_id old;
     rl_error e = {0};
     bool may = false;
     if (der.n == 0) {
@@ -96,7 +98,8 @@ bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr)
     }
     if (!job->profile)
         job->profile = profile_of(job->est, r.signer);
-    rl_err err = job->profile ? scep_renewal_check(job->est->scep, job->profile, &r, false, &old, &why) : RL_EDENIED;
+    rl_err err =
+        job->profile ? scep_renewal_check(job->est->scep, job->profile, &r, false, &job->renews, &why) : RL_EDENIED;
     if (!job->profile)
         est_refuse(job, 403, "the client certificate is none of an enrollment profile that is on here");
     else if (err == RL_EDENIED)

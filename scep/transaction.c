@@ -3,10 +3,12 @@
  * A transaction is one client's wish for one certificate: profile, transactionID, subject, key and extensions. The
  * transactionID alone is the client's to choose, so it must not give one client another's certificate; and clients
  * that derive it from their key use it for every name they ask. The challenge and the CSR's signature stay
- * out: a client that makes its CSR again means the same. */
+ * out: a client that makes its CSR again means the same.
+ *
+ * EST has no transactionIDs: there the wish alone has the name, for a time (est_again.c). */
 #include <openssl/err.h>
 
-#include "scep/scep_priv.h"
+#include "scep/est_priv.h"
 
 /* Each field behind its length, so that no two lists of fields give the same octets. */
 static bool hash_field(EVP_MD_CTX *ctx, rl_span field)
@@ -64,4 +66,14 @@ rl_err scep_transaction_key(const scep_profile *p, const scep_request *r, const 
     bool ok =
         ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && hash_csr(ctx, r->csr) && hash_field(ctx, serial);
     return finish(ctx, ok, out + SCEP_TRANSACTION_FRONT);
+}
+
+rl_err est_wish(const est_job *job, X509_REQ *csr, char out[SCEP_TRANSACTION_FRONT + 1])
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+              hash_field(ctx, rl_span_str(job->profile->certificate.name)) &&
+              hash_field(ctx, rl_span_str(job->caller.id)) && hash_name(ctx, X509_REQ_get_subject_name(csr)) &&
+              hash_csr(ctx, csr) && hash_field(ctx, rl_span_of(job->renews.serial, job->renews.serial_n));
+    return finish(ctx, ok, out);
 }

@@ -114,8 +114,16 @@ def test_by_est_too(make_server, tmp_path):
     server = make_server(**API)
     word = challenge(server, subject="CN=by-est")
     assert est(server, "simpleenroll", tmp_path, lines(csr_der(client_key(), "other")), word).status == 401
-    assert len(est(server, "simpleenroll", tmp_path, lines(csr_der(client_key(), "by-est")), word).certificates) == 1
-    assert est(server, "simpleenroll", tmp_path, lines(csr_der(client_key(), "by-est")), word).status == 401
+    first = est(server, "simpleenroll", tmp_path, lines(csr_der(client_key(), "by-est")), word).certificates
+    assert len(first) == 1
+    again = est(server, "simpleenroll", tmp_path, lines(csr_der(client_key(), "by-est")), word)  # the answer was lost
+    assert again.certificates == first
+    stranger = scep_client.make_key()
+    assert est(server, "simpleenroll", tmp_path, lines(csr_der(stranger, "by-est")), word).status == 401
+    assert est(server, "serverkeygen", tmp_path, lines(csr_der(client_key(), "by-est")), word).status == 401
+    made = challenge(server, subject="CN=by-est")
+    assert est(server, "serverkeygen", tmp_path, lines(csr_der(client_key(), "by-est")), made).status == 200
+    assert est(server, "serverkeygen", tmp_path, lines(csr_der(client_key(), "by-est")), made).status == 401
 
 
 def test_mass_changes_are_decided(graph, synced):

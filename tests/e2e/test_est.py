@@ -4,7 +4,10 @@ import base64
 import email
 import pathlib
 import shutil
+import ssl
 import subprocess
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import scep_client
@@ -195,6 +198,49 @@ def test_renewal_by_a_strangers_certificate(shared, tmp_path):
     answer = est(shared, "simplereenroll", tmp_path, lines(csr_der(stranger.key, "mine")), listener="est",
                  client=(stranger.certificate, stranger.key))
     assert answer.status == 403
+
+
+# ---- retransmission ----
+def test_who_asks_again_gets_the_certificate_that_there_is(make_server, tmp_path):
+    """An answer was lost. Each request's signature is another, since the key is EC."""
+    server = make_server(**EST)
+    key, other = client_key(), scep_client.make_key()
+
+    def asked(cn="again", key=key, **more):
+        return est(server, "simpleenroll", tmp_path, lines(csr_der(key, cn, **more)), CHALLENGE).certificates[0]
+    first = asked()
+    assert asked() == first
+    server.stop()
+    server.start()
+    assert asked() == first
+    assert len({c.serial_number for c in (first, asked(key=other), asked("another"), asked(upn="again@contoso.example"))}) == 4
+    assert asked() == first
+    metrics = server.metrics()
+    assert metrics['revline_est_requests_total{operation="simpleenroll",result="repeated"}'] == 2  # since the start
+    assert metrics['revline_est_requests_total{operation="simpleenroll",result="issued"}'] == 3
+
+    def renewed(old):
+        return est(server, "simplereenroll", tmp_path, lines(csr_der(key, "again")), listener="est", client=(old, key)).certificates[0]
+    second = renewed(first)
+    assert renewed(first) == second != first and renewed(second) not in (first, second)
+    server.control("revoke", serial=serial_of(first), reason="superseded")
+    third = asked()
+    assert third not in (first, second) and server.ocsp(third) == "good"
+    assert est(server, "simpleenroll", tmp_path, lines(csr_der(key, "again")), "wrong").status == 401
+
+
+def test_who_asks_twice_at_once_gets_one(make_server):
+    server = make_server(**EST)
+    request = lines(csr_der(client_key(), "twice"))
+    context = ssl.create_default_context(cafile=server.ca_file())
+    basic = "Basic " + base64.b64encode(("device:" + CHALLENGE).encode()).decode()
+
+    def ask(_):
+        url = "https://127.0.0.1:%d/.well-known/est/simpleenroll" % server.tls_port("https")
+        with urllib.request.urlopen(urllib.request.Request(url, request, {"Authorization": basic}), context=context, timeout=60) as answer:
+            return answer.read()
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(16)))) == 1
 
 
 # ---- the rest ----
