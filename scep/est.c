@@ -286,14 +286,16 @@ static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_
 }
 
 /* ---- what is told of the CA ---- */
-/* RFC 7030 §4.1: the issuer's certificate and those above it. */
+/* RFC 7030 §4.1.3: the issuer's certificate and those above it; after a rollover what leads from the root before to
+ * this one and back. */
 static void ca_certificates(rl_http_request *req, const rl_est *est)
 {
-    rl_span chain[SCEP_CHAIN_MAX];
+    rl_span certs[SCEP_CHAIN_MAX + RL_CA_LINKS_MAX];
     rl_buf der = {0}, text = {0};
     rl_error e = {0};
-    size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, chain);
-    if (scep_certs_only(chain, n, &der, &e) == RL_OK && est_body_encode(rl_buf_span(&der), false, &text) == RL_OK)
+    size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, certs);
+    n += rl_ca_links(est->scep->ca, true, certs + n);
+    if (scep_certs_only(certs, n, &der, &e) == RL_OK && est_body_encode(rl_buf_span(&der), false, &text) == RL_OK)
         rl_http_reply(req, 200, RL_SPAN_LIT("Content-Type: application/pkcs7-mime\r\n" BASE64), rl_buf_span(&text));
     else
         rl_http_error(req, 500, "the CA certificates cannot be encoded");

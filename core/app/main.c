@@ -13,7 +13,8 @@ static const cli_option init_options[] = {
     {"rollover", NULL, "give a CA that exists a new key and certificate, with the same subject"},
     {NULL, NULL,
      "After a rollover new certificates come from the new key. Those of the old one stay valid, and are answered for\n"
-     "by OCSP as before. The server has to be stopped meanwhile.\n"}};
+     "by OCSP as before; clients that trust one root are led to the other. A root whose key was stolen is to be\n"
+     "revoked before, so that the new one does not vouch for it. The server has to be stopped meanwhile.\n"}};
 static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
 #define PROFILES "server, client (default), subca, or one of enrollment: static, static-aad, jamf, dc, intune, …"

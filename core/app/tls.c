@@ -225,14 +225,28 @@ static rl_err replace_file(const char *folder, const char *path, const char *dat
     return err;
 }
 
-static rl_err write_own(const rl_app *app, const char *path, const rl_signer *key, X509 *cert, rl_error *e)
+/* Behind it the issuer when that is no root, and after a rollover what leads clients that know only the root before to
+ * the new one. */
+static bool write_chain(const rl_app *app, BIO *bio)
 {
     X509 *issuer = rl_ca_issuer(app->ca)->cert;
+    rl_span links[RL_CA_LINKS_MAX];
+    bool is_root = X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(issuer)) == 0;
+    bool ok = is_root || PEM_write_bio_X509(bio, issuer) == 1;
+    for (size_t i = 0, n = rl_ca_links(app->ca, false, links); ok && i < n; i++) {
+        X509 *link = NULL;
+        ok = rl_x509_from_der(links[i], &link, NULL) == RL_OK && PEM_write_bio_X509(bio, link) == 1;
+        X509_free(link);
+    }
+    return ok;
+}
+
+static rl_err write_own(const rl_app *app, const char *path, const rl_signer *key, X509 *cert, rl_error *e)
+{
     char *pem;
     BIO *bio = BIO_new(BIO_s_secmem());
-    bool is_root = X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(issuer)) == 0;
     bool ok = bio != NULL && PEM_write_bio_PKCS8PrivateKey(bio, rl_signer_pkey(key), NULL, NULL, 0, NULL, NULL) == 1 &&
-              PEM_write_bio_X509(bio, cert) == 1 && (is_root || PEM_write_bio_X509(bio, issuer) == 1);
+              PEM_write_bio_X509(bio, cert) == 1 && write_chain(app, bio);
     if (!ok) {
         BIO_free(bio);
         return rl_fail_openssl(e, "tls", "the server certificate cannot be written");

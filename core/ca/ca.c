@@ -390,6 +390,8 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
     if (err == RL_OK && !rl_signer_is_rsa(ca->own->signer))
         err = open_ra(ca, e);
     if (err == RL_OK)
+        err = ca_links_open(ca, e);
+    if (err == RL_OK)
         err = ca_weak_load(ca, e);
     if (err != RL_OK) {
         rl_ca_close(ca);
@@ -403,6 +405,7 @@ void rl_ca_close(rl_ca *ca)
 {
     if (!ca)
         return;
+    ca_links_free(ca);
     for (size_t i = 0; i < rl_ca_issuers(ca); i++)
         clear_issuer(&ca->issuers[i]);
     X509_free(ca->ra_cert);

@@ -60,6 +60,13 @@ const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert);
 /* Who decrypts and signs SCEP messages: the CA itself when its key is RSA, else the RA. Borrowed. */
 void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
 
+/* ---- links.c: from one root of our own to the other ----
+ * Of each root before the issuing one that is valid and not revoked: the issuing root's certificate signed by it
+ * (NewWithOld) and, with `all`, also its own (OldWithOld), and that signed by the issuing root (OldWithNew): RFC 4210
+ * §4.4. Borrowed DER; returns how many. Reads the store. */
+enum { RL_CA_LINKS_MAX = 3 * RL_CA_ISSUERS_MAX };
+size_t rl_ca_links(const rl_ca *ca, bool all, rl_span out[RL_CA_LINKS_MAX]);
+
 /* ---- import.c: other CAs' certificates ---- */
 typedef struct rl_ca_imported {
     const rl_issuer *issuer; /* a CA certificate: the issuer that it is; else NULL */

@@ -8,6 +8,17 @@
 
 #include "ca/ca.h"
 
+/* ---- links.c ---- */
+typedef struct rl_ca_link {
+    rl_cert_id id;
+    rl_span der;
+} rl_ca_link;
+/* A root of our own before the issuing one, and what leads from either to the other. */
+typedef struct rl_ca_old_root {
+    rl_ca_link root; /* borrowed of its issuer */
+    rl_ca_link new_with_old, old_with_new;
+} rl_ca_old_root;
+
 struct rl_ca {
     rl_store *store;
     const rl_settings *settings;
@@ -17,7 +28,9 @@ struct rl_ca {
     _Atomic size_t issuers_n;
     pthread_mutex_t growing;
     const rl_issuer *own; /* the one that issues */
-    X509 *ra_cert;        /* NULL for an RSA CA, which receives SCEP envelopes itself */
+    rl_ca_old_root old_roots[RL_CA_ISSUERS_MAX];
+    size_t old_roots_n;
+    X509 *ra_cert; /* NULL for an RSA CA, which receives SCEP envelopes itself */
     rl_signer *ra_signer;
     uint8_t (*weak)[32]; /* sorted SHA-256 of keys that are never certified; or NULL */
     size_t weak_n;
@@ -26,6 +39,10 @@ struct rl_ca {
     rl_ca_look look; /* NULL: nothing is looked up */
     void *look_ctx;
 };
+
+/* Finds or makes what leads from root to root; RL_EIO and others of the store. */
+rl_err ca_links_open(rl_ca *ca, rl_error *e);
+void ca_links_free(rl_ca *ca);
 
 /* ---- ca.c ---- */
 #define CA_KEY_FILE "file:" /* of a key reference: the rest is a file's name in the data folder */

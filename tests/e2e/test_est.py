@@ -16,7 +16,7 @@ from asn1crypto import csr as asn1_csr
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
-from harness import AAD_CHALLENGE, CHALLENGE, DER, PEM, Revline, client_key, make_csr, openssl
+from harness import AAD_CHALLENGE, CHALLENGE, DER, PEM, OcspClient, Revline, client_key, make_csr, openssl
 
 EST = {"REVLINE_HTTPS_LISTEN": "127.0.0.1:0", "REVLINE_EST_LISTEN": "127.0.0.1:0", "REVLINE_SCEP_PROFILES": "wifi",
        "REVLINE_SCEP_WIFI_CHALLENGE": "wifi-challenge", "REVLINE_SCEP_WIFI_KEYS": "rsa3072,ec-p384", "REVLINE_SCEP_WIFI_RENEWALS": "false"}
@@ -91,6 +91,44 @@ def enrolled(server, folder, cn="est-1", label="", password=CHALLENGE, key=None,
 def test_the_ca_certificates(shared, tmp_path):
     assert est(shared, "cacerts", tmp_path).certificates == [shared.ca]
     assert est(shared, "static/cacerts", tmp_path).certificates == [shared.ca]
+
+
+def test_after_a_rollover_each_root_leads_to_the_other(make_server, tmp_path):
+    """RFC 7030 §4.1.3. The TLS certificate is below the new root already, and who knows only the old one has to get here."""
+    server = make_server(**EST)
+    old_ca = pathlib.Path(server.ca_file()).read_bytes()
+    old, old_key = enrolled(server, tmp_path, "before")
+    server.stop()
+    server.cli("init", "--rollover")
+    server.start()
+    (tmp_path / "old-ca.pem").write_bytes(old_ca)
+    before = x509.load_pem_x509_certificate(old_ca)
+    after = x509.load_der_x509_certificate(server.http("GET", "/ca")[2])
+
+    def asked(operation, *arguments):
+        done = subprocess.run(["curl", "-sS", "--fail", "--cacert", str(tmp_path / "old-ca.pem"), *arguments,
+                               "https://127.0.0.1:%d/.well-known/est/%s" % (server.tls_port("est"), operation)], capture_output=True, check=True)
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(done.stdout))
+    told = asked("cacerts")
+    assert told[0] == after and before in told and len(told) == 4
+    new_with_old, = [c for c in told if c not in (before, after) and c.public_key().public_numbers() == after.public_key().public_numbers()]
+    old_with_new, = [c for c in told if c not in (before, after) and c.public_key().public_numbers() == before.public_key().public_numbers()]
+    assert new_with_old.subject == old_with_new.subject == after.subject == before.subject
+    (tmp_path / "key.pem").write_bytes(old_key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (tmp_path / "req").write_bytes(lines(csr_der(old_key, "before")))
+    for name, certificate in (("old.pem", old), ("ca.pem", after), ("new-with-old.pem", new_with_old), ("old-with-new.pem", old_with_new)):
+        (tmp_path / name).write_bytes(certificate.public_bytes(PEM))
+    new, = asked("simplereenroll", "--cert", str(tmp_path / "old.pem"), "--key", str(tmp_path / "key.pem"), "--data-binary", "@" + str(tmp_path / "req"))
+    (tmp_path / "new.pem").write_bytes(new.public_bytes(PEM))
+    openssl("verify", "-x509_strict", "-CAfile", str(tmp_path / "old-ca.pem"), "-untrusted", str(tmp_path / "new-with-old.pem"), str(tmp_path / "new.pem"))
+    openssl("verify", "-x509_strict", "-CAfile", str(tmp_path / "ca.pem"), "-untrusted", str(tmp_path / "old-with-new.pem"), str(tmp_path / "old.pem"))
+    for issuer, link in ((after, old_with_new), (before, new_with_old)):
+        with OcspClient(server) as client:
+            client.issuer = issuer
+            assert client.ask(link) == "good"
+
+    server.control("revoke", serial=serial_of(before), reason="keyCompromise")
+    assert est(server, "cacerts", tmp_path).certificates == [after]
 
 
 def test_in_clear_there_is_none(shared):
