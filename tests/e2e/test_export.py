@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from foreign_ca import ForeignCA
-from harness import Revline, eventually
+from harness import Revline, eventually, one_round
 
 KEYS = ("ca-1.key", "scep-ra.key", "ocsp-2.key")
 # What an import takes over as it is; the rest is history, or begins anew.
@@ -46,8 +46,9 @@ def fleet(graph, synced):
     graph.delete("users", users[0]["id"])
     graph.update("users", users[1]["id"], accountEnabled=False)
     server.sync_round()
-    for device in devices[4:11]:
-        graph.delete("devices", device["id"])
+    with one_round(graph):
+        for device in devices[4:11]:
+            graph.delete("devices", device["id"])
     eventually(lambda: [c for c in server.control("sync-hold")["changes"] if c["state"] == "held"], "the mass change is held")
     server.certificates = [certificate for certificate, _ in made + [waiting]]
     return server
