@@ -96,8 +96,8 @@ static const char *const cert_kinds[] = {"DomainController",
 /* Not for Intune, which does not verify it. */
 #define SID_ROW(prefix, i, of)                                                                                         \
     {prefix "_ASKED_SID", RL_T_BOOL, RULE(i, asked_sid), "false", .group = of,                                         \
-     .help = "A request's own security identifier (SID extension) is taken over, as whoever made the request "         \
-             "says."}
+     .help = "A request's own security identifier (SID extension, or URI as alternative name) is taken over, as "      \
+             "whoever made the request says."}
 /* clang-format on */
 
 const rl_setting_row rl_setting_rows[] = {

@@ -145,7 +145,8 @@ typedef struct rl_profile {
     const char *name; /* "static-aad": stored with the certificate */
     const rl_profile_rules *rules;
     rl_bind bind;
-    bool asked_usages; /* a request's usages are taken over as far as the rules allow; else it gets the default */
+    bool names_are_judged; /* Intune looks at a request's alternative names; at its extensions it does not */
+    bool asked_usages;     /* a request's usages are taken over as far as the rules allow; else it gets the default */
 } rl_profile;
 /* False: a named profile that is not set. */
 bool rl_profile_get(const rl_settings *s, rl_profile_id id, rl_profile *out);

@@ -119,8 +119,8 @@ rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);
-/* Form, kinds and domains. RL_ERANGE, RL_EBADMSG, RL_EINVAL. */
-rl_err ca_names_check(const rl_profile_rules *rules, const GENERAL_NAMES *names, rl_error *e);
+/* Form, kinds, domains, and security identifiers. RL_ERANGE, RL_EBADMSG, RL_EINVAL. */
+rl_err ca_names_check(const rl_profile *profile, const GENERAL_NAMES *names, rl_error *e);
 rl_span ca_span_of(const ASN1_STRING *s);
 bool ca_is_dns(rl_span s); /* a host or domain name; a whole first label may be '*' */
 bool ca_is_mail(rl_span s);

@@ -235,7 +235,7 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
 {
     RL_TRY(decode(exts, NID_subject_alt_name, &c->names, e));
     RL_TRY(ca_subject_check(c->subject, e));
-    RL_TRY(ca_names_check(profile->rules, c->names, e));
+    RL_TRY(ca_names_check(profile, c->names, e));
     RL_TRY(read_key_usage(profile, exts, c, e));
     RL_TRY(read_eku(profile, exts, c, e));
     if (profile->rules->asked_sid)

@@ -157,8 +157,17 @@ static const char *kind_name(unsigned kind)
                                       : "UPNs";
 }
 
-rl_err ca_names_check(const rl_profile_rules *rules, const GENERAL_NAMES *names, rl_error *e)
+/* "tag:microsoft.com,2022-09-14:sid:S-1-5-…": to Windows that is who somebody is, as the SID extension. */
+static bool is_sid(const GENERAL_NAME *name)
 {
+    const rl_span tag = RL_SPAN_LIT("tag:microsoft.com,");
+    rl_span uri = name->type == GEN_URI ? ca_span_of(name->d.uniformResourceIdentifier) : (rl_span){NULL, 0};
+    return uri.n >= tag.n && rl_span_ieq(rl_span_of(uri.p, tag.n), tag);
+}
+
+rl_err ca_names_check(const rl_profile *profile, const GENERAL_NAMES *names, rl_error *e)
+{
+    const rl_profile_rules *rules = profile->rules;
     int n = sk_GENERAL_NAME_num(names);
     rl_span domain;
     if (n > NAMES_MAX)
@@ -171,6 +180,9 @@ rl_err ca_names_check(const rl_profile_rules *rules, const GENERAL_NAMES *names,
         if (!(rules->names & kind))
             return rl_fail(e, RL_EINVAL, "csr", "alternative name %d: the profile allows no %s", i + 1,
                            kind_name(kind));
+        if (is_sid(sk_GENERAL_NAME_value(names, i)) && !rules->asked_sid && !profile->names_are_judged)
+            return rl_fail(e, RL_EINVAL, "csr",
+                           "alternative name %d is a security identifier: the profile takes none from requests", i + 1);
         if (domain.p && !is_allowed(&rules->domains, domain))
             return rl_fail(e, RL_EINVAL, "csr", "alternative name %d is outside the profile's domains", i + 1);
     }

@@ -50,6 +50,7 @@ bool rl_profile_get(const rl_settings *s, rl_profile_id id, rl_profile *out)
     *out = (rl_profile){.name = is_named ? s->scep.named.items[named] : enrolling[id].name,
                         .rules = rules,
                         .bind = is_named ? rules->bind : enrolling[id].bind,
+                        .names_are_judged = id == RL_PROFILE_INTUNE,
                         .asked_usages = s->ca.asked_usages && rules->asked_eku.n > 0};
     return true;
 }

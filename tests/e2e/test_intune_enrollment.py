@@ -72,6 +72,20 @@ def test_a_validated_request_gets_its_certificate_and_intune_knows(world, graph,
     assert certificate.not_valid_after - certificate.not_valid_before < datetime.timedelta(days=367)
 
 
+def test_alternative_names_are_intunes_to_judge(world, graph, signer):
+    """Also a security identifier, which Intune writes there itself; an extension of the request's own it does not look at."""
+    server, device = world()
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("tag:microsoft.com,2022-09-14:sid:S-1-5-21-1-2-3-1105")])
+    csr = (x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, device["deviceId"])]))
+           .add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.7"), WORD.encode()).add_extension(names, False)
+           .sign(signer.key, hashes.SHA256()).public_bytes(DER))
+    graph.switch("scep_code", "SubjectAltNameMismatch", on=VALIDATE)
+    assert "SubjectAltNameMismatch" in enroll(server, device, signer, csr=csr, transaction_id="not theirs").fail_text
+    graph.clear("scep_code")
+    result = enroll(server, device, signer, csr=csr, transaction_id="theirs")
+    assert result.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == names
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_what_intune_refuses_gets_no_certificate(world, graph, signer, code):
     server, device = world()

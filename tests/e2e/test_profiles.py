@@ -125,6 +125,19 @@ def test_a_requests_own_security_identifier_needs_a_setting(make_server, signer,
     assert value_of(result.certificate, SID) == (sid_extension(A_SID) if taken else None)
 
 
+@pytest.mark.parametrize("tag", ["tag:microsoft.com,2022-09-14:sid:", "TAG:Microsoft.COM,2022-09-14:SID:"])
+def test_a_security_identifier_as_a_name_needs_the_setting_too(make_server, signer, tag):
+    """Windows takes it from there as well."""
+    names = x509.SubjectAlternativeName([x509.DNSName("host.example"), x509.UniformResourceIdentifier(tag + A_SID)])
+    server = make_server(REVLINE_SCEP_PROFILES="wifi,trusted", REVLINE_SCEP_WIFI_CHALLENGE="wifi-challenge",
+                         REVLINE_SCEP_TRUSTED_CHALLENGE="trusted-challenge", REVLINE_SCEP_TRUSTED_ASKED_SID="true")
+    for path, word in (("/static", CHALLENGE), ("/scep/wifi", "wifi-challenge")):
+        result = enroll(server, path, word, "host", signer, csr=make_csr(signer.key, "host", word, [names]))
+        assert (result.pki_status, result.fail_info) == ("FAILURE", "badRequest") and "security identifier" in result.fail_text
+    result = enroll(server, "/scep/trusted", "trusted-challenge", "host", signer, csr=make_csr(signer.key, "host", "trusted-challenge", [names]))
+    assert result.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == names
+
+
 @pytest.mark.parametrize("value", [b"\x04\x03abc", sid_extension("S-1-5-x"), sid_extension(A_SID) + b"\x00",
                                    x509.SubjectAlternativeName([x509.DNSName("a.example")]).public_bytes()])
 def test_what_is_no_security_identifier_is_refused(make_server, signer, value):
