@@ -94,10 +94,28 @@ static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued,
     return err;
 }
 
+/* RFC 7030 §4.4.1.1, §4.4.1.2: a key that is to be encrypted for a key of the client's, beyond TLS. No such keys are
+ * known here, and then the request has to fail: in the answer the new one would be as the client did not want it. */
+static bool asks_for_encryption(const X509_REQ *csr)
+{
+    static const char *const attributes[] = {"1.2.840.113549.1.9.16.2.37",  /* id-aa-decryptKeyID */
+                                             "1.2.840.113549.1.9.16.2.54"}; /* id-aa-asymmDecryptKeyID */
+    bool asks = false;
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+        ASN1_OBJECT *object = OBJ_txt2obj(attributes[i], 1);
+        asks = asks || !object || X509_REQ_get_attr_by_OBJ(csr, object, -1) >= 0;
+        ASN1_OBJECT_free(object);
+    }
+    return asks;
+}
+
 /* The request again, for a key that we make: of the kind that the profile prefers. */
 static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, EVP_PKEY **key, rl_error *e)
 {
     unsigned kinds = job->profile->certificate.rules->keys;
+    if (asks_for_encryption(asked))
+        return rl_fail(e, RL_EINVAL, "est",
+                       "the key cannot be encrypted for a key of the client's: ask for it without");
     STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(asked);
     *csr = X509_REQ_new();
     *key = kinds & RL_KEYS_P256   ? EVP_EC_gen("P-256")
@@ -385,7 +403,8 @@ static void handle(rl_http_request *req, void *ctx)
     if (label.n > 0 && !p)
         rl_http_error(req, 404, "there is no such profile, or it is off");
     else if (operation != EST_OTHER && !post)
-        rl_http_error(req, 405, "this operation is a POST");
+        rl_http_reply(req, 405, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nAllow: POST\r\n"),
+                      RL_SPAN_LIT("this operation is a POST\n"));
     else if (operation != EST_OTHER && !p && (operation != EST_REENROLL || slash))
         rl_http_error(req, 404, "the profile is off");
     else if (operation != EST_OTHER)

@@ -14,7 +14,7 @@ import scep_client
 from asn1crypto import core
 from asn1crypto import csr as asn1_csr
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 from harness import AAD_CHALLENGE, CHALLENGE, DER, PEM, OcspClient, Revline, client_key, make_csr, openssl
 
@@ -180,7 +180,8 @@ def test_what_is_no_request_is_refused(shared, tmp_path, body):
 
 
 def test_operations_and_methods(shared, tmp_path):
-    assert est(shared, "simpleenroll", tmp_path).status == 405
+    answer = est(shared, "simpleenroll", tmp_path)
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert est(shared, "cacerts", tmp_path, b"").status == 404
     assert est(shared, "fullcmc", tmp_path, b"x").status == 404
     assert est(shared, "static/simpleenroll/more", tmp_path, b"x").status == 404
@@ -294,6 +295,19 @@ def test_a_key_made_by_the_server(shared, tmp_path):
     assert certificate.subject.rfc4514_string() == "CN=keyless" and shared.ocsp(certificate) == "good"
     assert answer.headers["cache-control"] == "no-store"
     assert est(shared, "serverkeygen", tmp_path, lines(csr_der(client_key(), "keyless")), "wrong").status == 401
+
+
+@pytest.mark.parametrize("attribute", ["37", "54"])
+def test_a_key_that_would_have_to_be_encrypted_is_not_made(shared, tmp_path, attribute):
+    """RFC 7030 §4.4.1: DecryptKeyIdentifier, AsymmetricDecryptKeyIdentifier."""
+    key = client_key()
+    csr = (x509.CertificateSigningRequestBuilder().subject_name(x509.Name.from_rfc4514_string("CN=keyless"))
+           .add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.16.2." + attribute), b"a key of ours")
+           .sign(key, hashes.SHA256()).public_bytes(DER))
+    before = len(shared.all_certificates())
+    answer = est(shared, "serverkeygen", tmp_path, lines(csr), CHALLENGE)
+    assert answer.status == 400 and b"encrypted" in answer.body and len(shared.all_certificates()) == before
+    assert est(shared, "simpleenroll", tmp_path, lines(csr), CHALLENGE).status == 200  # there it says nothing
 
 
 def test_what_keys_are_certified(shared, tmp_path):
