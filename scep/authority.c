@@ -11,13 +11,19 @@ static int64_t end_of(const X509 *cert)
 }
 
 /* ---- identities ---- */
-/* The CA or its registration authority; behind it the RSA roots of our own that came before and are still valid, newest
- * first: clients encrypt to the one they know. */
+static void add_older(rl_scep *s, X509 *cert, const rl_signer *signer)
+{
+    scep_identity *last = s->older_n ? &s->older[s->older_n - 1] : &s->self, *next = &s->older[s->older_n++];
+    *next = (scep_identity){.cert = cert, .key = rl_signer_pkey(signer), .allow_legacy = s->self.allow_legacy};
+    last->older = next;
+}
+
+/* The CA or its registration authority; behind it those from before a rollover that are still valid, the RSA roots of
+ * our own and the RA as they certified it: clients encrypt to the one they know, and take its answer only. */
 static void find_identities(rl_scep *s)
 {
     rl_signer *signer;
-    scep_identity *last = &s->self;
-    size_t n = 0;
+    X509 *cert;
     rl_ca_scep_identity(s->ca, &s->self.cert, &signer);
     s->self.key = rl_signer_pkey(signer);
     s->self.allow_legacy = s->settings->scep.allow_legacy;
@@ -25,11 +31,10 @@ static void find_identities(rl_scep *s)
         const rl_issuer *i = rl_ca_by_id(s->ca, id);
         if (!i->signer || !rl_signer_is_rsa(i->signer) || end_of(i->cert) <= rl_wall_s())
             continue;
-        s->older[n] =
-            (scep_identity){.cert = i->cert, .key = rl_signer_pkey(i->signer), .allow_legacy = s->self.allow_legacy};
-        last->older = &s->older[n];
-        last = &s->older[n++];
+        add_older(s, i->cert, i->signer);
     }
+    for (size_t i = 0; rl_ca_scep_older(s->ca, i, &cert, &signer); i++)
+        add_older(s, cert, signer);
 }
 
 /* ---- GetCACert, RFC 8894 §4.2.1 ---- */

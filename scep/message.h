@@ -46,7 +46,7 @@ typedef struct scep_identity {
     X509 *cert;
     EVP_PKEY *key;
     bool allow_legacy;                 /* SHA-1 and 3DES */
-    const struct scep_identity *older; /* of a root before this one, to which clients may still encrypt; or NULL */
+    const struct scep_identity *older; /* from before a rollover, to which clients may still encrypt; or NULL */
 } scep_identity;
 
 /* Why a message is refused: what the client is told. `text` is ASCII, static or in `room`. */

@@ -41,7 +41,8 @@ struct rl_scep {
     rl_store *store;
     rl_guesses *guesses;
     const rl_settings *settings;
-    scep_identity self, older[RL_CA_ISSUERS_MAX];
+    scep_identity self, older[2 * RL_CA_ISSUERS_MAX];
+    size_t older_n;
     rl_span chain[SCEP_CHAIN_MAX]; /* of the issuing CA */
     size_t chain_n;
     rl_buf ca_cert; /* GetCACert's body */

@@ -1,4 +1,4 @@
-/* Issuers and their keys: the roots of our own, loading, looking up; the SCEP recipient of an EC CA.
+/* Issuers and their keys: the roots of our own, loading, looking up.
  *
  * Keys are files in the data folder, certificates are in the store. A key file is made before its certificate is
  * stored; a crash in between leaves a key without a certificate, which the next call takes and goes on with. */
@@ -10,10 +10,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-
-#define RA_KEY "scep-ra.key"
-/* Where the RA's certificate is found again. Transactions of requests are printable, so none can have this name. */
-#define RA_TRANSACTION "\x01scep-ra"
 
 rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial)
 {
@@ -181,94 +177,6 @@ rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subjec
     return err;
 }
 
-/* ---- the SCEP recipient of an EC CA ---- */
-struct ra {
-    rl_cert_id id, old;
-    bool replaces;
-    rl_cert_record record;
-    uint8_t *der;
-    size_t der_n;
-};
-
-static rl_err store_ra(rl_store_txn *t, void *arg, rl_error *e)
-{
-    const struct ra *ra = arg;
-    rl_err err = ra->replaces ? rl_txn_delete_binding(t, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->old) : RL_OK;
-    if (err == RL_OK)
-        err = rl_txn_add_cert(t, &ra->id, &ra->record, rl_span_of(ra->der, ra->der_n), "init");
-    if (err == RL_OK)
-        err = rl_txn_put_binding(t, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->id);
-    if (err == RL_OK)
-        err = rl_txn_audit(t, "init", "ca.scep-ra", ra->record.subject);
-    return err == RL_OK
-               ? RL_OK
-               : rl_fail(e, err, "ca", "the SCEP recipient's certificate cannot be stored: %s", rl_err_name(err));
-}
-
-/* Valid to the end of its issuer: it is a part of the CA, with a key as well kept, and an rl_ca does not change while
- * it is open. */
-static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
-{
-    const rl_issuer *issuer = rl_ca_issuer(ca);
-    rl_profile profile;
-    int64_t now = rl_wall_s();
-    rl_profile_get(ca->settings, RL_PROFILE_SCEP_RA, &profile);
-    ca_template t = {.key = rl_signer_pkey(ca->ra_signer), .key_usage = ca_key_usage(profile.rules)};
-    X509_NAME *subject;
-    RL_TRY(ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e));
-    RL_TRY(ca_name_below(issuer, "SCEP RA", &subject, e));
-    t.subject = subject;
-    rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
-    if (err == RL_OK)
-        err = ca_build(ca, issuer, &t, &ca->ra_cert, e);
-    if (err == RL_OK)
-        err = rl_x509_to_der(ca->ra_cert, &ra->der, &ra->der_n, e);
-    if (err == RL_OK && ca_record(&t, profile.name, "init", now, &ra->record) != RL_OK)
-        err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
-    ra->id = ca_cert_id(issuer->id, &t.serial);
-    if (err == RL_OK)
-        err = rl_store_run(ca->store, store_ra, ra, e);
-    X509_NAME_free(subject);
-    return err;
-}
-
-/* The stored RA certificate when it is this issuer's and this key's. */
-static X509 *stored_ra(const rl_ca *ca, struct ra *ra)
-{
-    rl_buf der = {0};
-    X509 *cert = NULL;
-    ra->replaces = rl_store_binding_first(ca->store, RL_SOURCE_TRANSACTION, RA_TRANSACTION, &ra->old) == RL_OK;
-    if (ra->replaces && ra->old.issuer == rl_ca_issuer(ca)->id && rl_store_der(ca->store, &ra->old, &der) == RL_OK &&
-        rl_x509_from_der(rl_buf_span(&der), &cert, NULL) == RL_OK &&
-        X509_check_private_key(cert, rl_signer_pkey(ca->ra_signer)) != 1) {
-        X509_free(cert);
-        cert = NULL;
-    }
-    ERR_clear_error();
-    rl_buf_free(&der);
-    return cert;
-}
-
-static rl_err open_ra(rl_ca *ca, rl_error *e)
-{
-    struct ra ra = {0};
-    rl_err err = RL_OK;
-    RL_TRY(ca_key_file(ca->settings, RA_KEY, RL_KEY_RSA2048, &ca->ra_signer, e));
-    ca->ra_cert = stored_ra(ca, &ra);
-    if (!ca->ra_cert)
-        err = make_ra(ca, &ra, e);
-    rl_cert_clear(&ra.record);
-    free(ra.der);
-    return err;
-}
-
-void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer)
-{
-    const rl_issuer *issuer = rl_ca_issuer(ca);
-    *cert = ca->ra_cert ? ca->ra_cert : issuer->cert;
-    *signer = ca->ra_cert ? ca->ra_signer : issuer->signer;
-}
-
 /* ---- opening ---- */
 struct opening {
     rl_ca *ca;
@@ -387,8 +295,8 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
         err = o.err;
     if (err == RL_OK && !ca->own)
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
-    if (err == RL_OK && !rl_signer_is_rsa(ca->own->signer))
-        err = open_ra(ca, e);
+    if (err == RL_OK)
+        err = ca_ra_open(ca, e);
     if (err == RL_OK)
         err = ca_links_open(ca, e);
     if (err == RL_OK)
@@ -408,8 +316,7 @@ void rl_ca_close(rl_ca *ca)
     ca_links_free(ca);
     for (size_t i = 0; i < rl_ca_issuers(ca); i++)
         clear_issuer(&ca->issuers[i]);
-    X509_free(ca->ra_cert);
-    rl_signer_free(ca->ra_signer);
+    ca_ra_free(ca);
     free(ca->weak);
     pthread_mutex_destroy(&ca->growing);
     free(ca);

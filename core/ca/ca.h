@@ -59,6 +59,9 @@ rl_err rl_ca_lookup(const rl_ca *ca, const char *text, const rl_issuer **out, rl
 const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert);
 /* Who decrypts and signs SCEP messages: the CA itself when its key is RSA, else the RA. Borrowed. */
 void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
+/* The RA as it was certified before a rollover, which clients may still hold: the newest first, false when there are no
+ * more. Borrowed. */
+bool rl_ca_scep_older(const rl_ca *ca, size_t i, X509 **cert, rl_signer **signer);
 
 /* ---- links.c: from one root of our own to the other ----
  * Of each root before the issuing one that is valid and not revoked: the issuing root's certificate signed by it

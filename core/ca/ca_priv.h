@@ -30,7 +30,9 @@ struct rl_ca {
     const rl_issuer *own; /* the one that issues */
     rl_ca_old_root old_roots[RL_CA_ISSUERS_MAX];
     size_t old_roots_n;
-    X509 *ra_cert; /* NULL for an RSA CA, which receives SCEP envelopes itself */
+    X509 *ra_cert;                    /* NULL for an RSA CA, which receives SCEP envelopes itself */
+    X509 *old_ras[RL_CA_ISSUERS_MAX]; /* from before a rollover, for the same key; the newest first */
+    size_t old_ras_n;
     rl_signer *ra_signer;
     uint8_t (*weak)[32]; /* sorted SHA-256 of keys that are never certified; or NULL */
     size_t weak_n;
@@ -43,6 +45,10 @@ struct rl_ca {
 /* Finds or makes what leads from root to root; RL_EIO and others of the store. */
 rl_err ca_links_open(rl_ca *ca, rl_error *e);
 void ca_links_free(rl_ca *ca);
+
+/* ---- ra.c ---- */
+rl_err ca_ra_open(rl_ca *ca, rl_error *e);
+void ca_ra_free(rl_ca *ca);
 
 /* ---- ca.c ---- */
 #define CA_KEY_FILE "file:" /* of a key reference: the rest is a file's name in the data folder */

@@ -188,9 +188,15 @@ def test_rollover(make_server, signer, key_type):
     renewed = scep_client.renew(static(server), old, "host", ca=after)
     assert renewed.pki_status == "SUCCESS"
     assert scep_client.get_cert(static(server), signer, old.certificate).certificates == [old.certificate]
-    if key_type == "rsa2048":  # who still holds the root before encrypts to it, and is answered by it
-        got = scep_client.enroll(static(server), CHALLENGE, "late", signer=signer, ca=scep_client.Ca(after.issuer, held.recipient, held.content_type))
-        assert got.pki_status == "SUCCESS"
+    # who still holds the root (or the RA's certificate) before encrypts to it, and is answered by it
+    known = scep_client.Ca(after.issuer, held.recipient, held.content_type)
+    assert scep_client.enroll(static(server), CHALLENGE, "late", signer=signer, ca=known).pki_status == "SUCCESS"
+    server.stop()
+    server.cli("init", "--rollover", "--key", "rsa2048")  # which receives envelopes itself
+    server.start()
+    for older in (held, after):
+        known = scep_client.Ca(scep_client.get_ca_cert(static(server)).issuer, older.recipient, older.content_type)
+        assert scep_client.enroll(static(server), CHALLENGE, "later", signer=signer, ca=known).pki_status == "SUCCESS"
 
 
 # ---- every form of a message ----
