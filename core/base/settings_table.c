@@ -81,9 +81,10 @@ static const char *const cert_kinds[] = {"DomainController",
     {prefix "_ASKED_EKU", RL_T_EKU_LIST, RULE(i, asked_eku), asked_eku_, .choices = ekus, .max = "16", .group = of,    \
      .help = "What a request may ask for instead; the rest of what it asks for is left out."},                         \
     {prefix "_NAMES", RL_T_ENUM_SET, RULE(i, names), "dns,ip,mail,uri,upn", .choices = name_kinds, .group = of,        \
-     .help = "Kinds of alternative names that a request may have; with another one it is refused."},                   \
+     .help = "Kinds of alternative names that a request may have; with another one it is refused. Without wildcard, "   \
+             "no common name is one either."},                   \
     {prefix "_DOMAINS", RL_T_DOMAIN_LIST, RULE(i, domains), "", .max = "64", .group = of,                              \
-     .help = "Domains in which its DNS names, mail addresses and UPNs have to be; empty is any."},                     \
+     .help = "Domains in which its DNS names, mail addresses and UPNs have to be, also as common name; empty is any."},                     \
     {prefix "_CN_ONLY", RL_T_BOOL, RULE(i, cn_only), "false", .group = of,                                             \
      .help = "Of the request's subject only the common name is taken over."},                                          \
     {prefix "_RENEWALS", RL_T_BOOL, RULE(i, renewals), renewals_, .alias = scepman("AllowRenewals"), .alias_unit = "",    \

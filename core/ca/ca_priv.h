@@ -118,6 +118,10 @@ rl_err ca_read_sid(const STACK_OF(X509_EXTENSION) * exts, char out[RL_SID_MAX + 
  * Its cost is bounded before the key is used. RL_EUNSUPPORTED, RL_EINVAL. */
 rl_err ca_key_check(EVP_PKEY *key, unsigned kinds, rl_error *e);
 
+/* ---- issue.c ---- */
+/* RL_EINVAL: an issuer that is known has this subject. */
+rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e);
+
 /* ---- weak.c ---- */
 rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
 /* RL_EINVAL: the key is listed, or a CA's. */
@@ -125,6 +129,8 @@ rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);
+/* Host names and mail addresses in a subject whose form is right: wildcards and domains. RL_EINVAL. */
+rl_err ca_subject_names_check(const rl_profile_rules *rules, const X509_NAME *subject, rl_error *e);
 /* Form, kinds, domains, and security identifiers. RL_ERANGE, RL_EBADMSG, RL_EINVAL. */
 rl_err ca_names_check(const rl_profile *profile, const GENERAL_NAMES *names, rl_error *e);
 rl_span ca_span_of(const ASN1_STRING *s);

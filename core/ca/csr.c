@@ -243,6 +243,7 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     RL_TRY(read_binding(profile, exts, c, e));
     if (profile->rules->cn_only)
         shorten_subject(c->subject);
+    RL_TRY(ca_subject_names_check(profile->rules, c->subject, e));
     if (X509_NAME_entry_count(c->subject) == 0 && sk_GENERAL_NAME_num(c->names) <= 0)
         return rl_fail(e, RL_EINVAL, "csr", "the request has neither a subject nor an alternative name");
     return RL_OK;

@@ -165,6 +165,64 @@ static bool is_sid(const GENERAL_NAME *name)
     return uri.n >= tag.n && rl_span_ieq(rl_span_of(uri.p, tag.n), tag);
 }
 
+static rl_err outside(rl_error *e, const char *what, int i)
+{
+    return rl_fail(e, RL_EINVAL, "csr", "%s %d is outside the profile's domains", what, i + 1);
+}
+
+static rl_err not_allowed(rl_error *e, const char *what, int i, unsigned kind)
+{
+    return rl_fail(e, RL_EINVAL, "csr", "%s %d: the profile allows no %s", what, i + 1, kind_name(kind));
+}
+
+/* ---- names in the subject ---- */
+/* Host names as a verifier would take them, also with '*' within a label; a single label is no domain's. */
+static bool is_host(rl_span text)
+{
+    char plain[TEXT_MAX + 1];
+    if (text.n == 0 || text.n > TEXT_MAX || !memchr(text.p, '.', text.n))
+        return false;
+    for (size_t i = 0; i < text.n; i++)
+        plain[i] = text.p[i] == '*' ? 'x' : (char)text.p[i];
+    return ca_is_dns(rl_span_of(plain, text.n));
+}
+
+static rl_err check_text(const rl_profile_rules *rules, bool mail, rl_span text, int i, rl_error *e)
+{
+    static const char what[] = "subject attribute";
+    const uint8_t *at = text.n ? memrchr(text.p, '@', text.n) : NULL;
+    bool host = !mail && is_host(text), address = ca_is_mail(text);
+    if (mail && !(rules->names & RL_NAME_MAIL))
+        return not_allowed(e, what, i, RL_NAME_MAIL);
+    if (host && memchr(text.p, '*', text.n) && !(rules->names & RL_NAME_WILDCARD))
+        return not_allowed(e, what, i, RL_NAME_WILDCARD);
+    rl_span domain = address ? rl_span_of(at + 1, text.n - (size_t)(at + 1 - text.p)) : text;
+    if (host && text.p[0] == '*' && text.p[1] == '.')
+        domain = rl_span_of(text.p + 2, text.n - 2);
+    return (!mail && !host && !address) || is_allowed(&rules->domains, domain) ? RL_OK : outside(e, what, i);
+}
+
+/* A verifier that finds no DNS name among the alternative names takes the common name for one (RFC 6125 §6.4.4), and
+ * one that finds no mail address there the subject's. So the rules for wildcards and domains are for these as well. A
+ * common name that could be neither is nobody's. */
+rl_err ca_subject_names_check(const rl_profile_rules *rules, const X509_NAME *subject, rl_error *e)
+{
+    rl_err err = RL_OK;
+    for (int i = 0; err == RL_OK && i < X509_NAME_entry_count(subject); i++) {
+        const X509_NAME_ENTRY *entry = X509_NAME_get_entry(subject, i);
+        int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
+        unsigned char *utf8 = NULL;
+        if (nid != NID_commonName && nid != NID_pkcs9_emailAddress)
+            continue;
+        int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(entry));
+        err = check_text(rules, nid == NID_pkcs9_emailAddress, rl_span_of(utf8, n > 0 ? (size_t)n : 0), i, e);
+        OPENSSL_free(utf8);
+    }
+    ERR_clear_error();
+    return err;
+}
+
+/* ---- alternative names ---- */
 rl_err ca_names_check(const rl_profile *profile, const GENERAL_NAMES *names, rl_error *e)
 {
     const rl_profile_rules *rules = profile->rules;
@@ -178,13 +236,12 @@ rl_err ca_names_check(const rl_profile *profile, const GENERAL_NAMES *names, rl_
             return rl_fail(e, RL_EBADMSG, "csr",
                            "alternative name %d is no DNS name, mail address, URI, IP address or UPN", i + 1);
         if (!(rules->names & kind))
-            return rl_fail(e, RL_EINVAL, "csr", "alternative name %d: the profile allows no %s", i + 1,
-                           kind_name(kind));
+            return not_allowed(e, "alternative name", i, kind);
         if (is_sid(sk_GENERAL_NAME_value(names, i)) && !rules->asked_sid && !profile->names_are_judged)
             return rl_fail(e, RL_EINVAL, "csr",
                            "alternative name %d is a security identifier: the profile takes none from requests", i + 1);
         if (domain.p && !is_allowed(&rules->domains, domain))
-            return rl_fail(e, RL_EINVAL, "csr", "alternative name %d is outside the profile's domains", i + 1);
+            return outside(e, "alternative name", i);
     }
     return RL_OK;
 }

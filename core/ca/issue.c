@@ -137,6 +137,15 @@ static rl_err check_request(struct issue *i, rl_error *e)
               : rl_fail(e, RL_EINVAL, "ca", "a transaction is named by 1 to %d printable characters", RL_OBJECT_ID_MAX);
 }
 
+/* RFC 5280 §4.1.2.6: a name is one entity's. With a CA's it would be taken for that by who goes by names. */
+rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e)
+{
+    for (rl_issuer_id id = 1; id <= rl_ca_issuers(ca); id++)
+        if (X509_NAME_cmp(X509_get_subject_name(rl_ca_by_id(ca, id)->cert), subject) == 0)
+            return rl_fail(e, RL_EINVAL, "ca", "issuer %u has this subject: a CA's has to be its own", id);
+    return RL_OK;
+}
+
 static rl_duration ceiling(const rl_settings *s, const rl_issue_request *r, const rl_profile *p)
 {
     if (r->profile == RL_PROFILE_SUBCA)
@@ -271,6 +280,8 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
     if (err == RL_OK)
         err = ca_weak_check(ca, i.csr.key, e);
+    if (err == RL_OK)
+        err = ca_subject_is_free(ca, i.csr.subject, e);
     if (err != RL_OK)
         goto out;
     if (r->owner) /* who may say who he is, not what he is to Windows: that is for the directory to say */

@@ -314,22 +314,12 @@ static rl_err check_path(const rl_sub_ca *asked, X509 *issuer, rl_error *e)
     return RL_OK;
 }
 
-/* RFC 5280 §4.1.2.6: a CA has a name, and with another CA's name it would be taken for that. */
-static rl_err check_subject(const rl_ca *ca, const X509_NAME *subject, rl_error *e)
-{
-    if (X509_NAME_entry_count(subject) == 0)
-        return rl_fail(e, RL_EINVAL, "subca", "a CA has a subject");
-    for (rl_issuer_id id = 1; id <= rl_ca_issuers(ca); id++)
-        if (X509_NAME_cmp(X509_get_subject_name(rl_ca_by_id(ca, id)->cert), subject) == 0)
-            return rl_fail(e, RL_EINVAL, "subca", "issuer %u has this subject: a CA's has to be its own", id);
-    return RL_OK;
-}
-
 rl_err ca_sub_read(const rl_ca *ca, const rl_issuer *issuer, const X509_NAME *subject, const rl_sub_ca *asked,
                    ca_sub *out, rl_error *e)
 {
     *out = (ca_sub){.path_length = asked->path_length};
-    rl_err err = check_subject(ca, subject, e);
+    rl_err err = X509_NAME_entry_count(subject) > 0 ? ca_subject_is_free(ca, subject, e)
+                                                    : rl_fail(e, RL_EINVAL, "subca", "a CA has a subject");
     if (err == RL_OK)
         err = check_path(asked, issuer->cert, e);
     if (err == RL_OK)

@@ -211,6 +211,69 @@ static void test_names_have_to_be_in_the_profiles_domains(void **state)
     }
 }
 
+/* Where there is no DNS name, verifiers take the common name for one: OpenSSL's X509_check_host, for one. */
+static void test_the_common_name_is_no_way_around_the_rules(void **state)
+{
+    fixture *f = *state;
+    static const char *const wildcards[] = {"*.example.test", "*.test", "a*.example.test", "*a.example.test"};
+    for (size_t i = 0; i < sizeof(wildcards) / sizeof(wildcards[0]); i++) {
+        csr_spec spec = {.key = ec, .cn = wildcards[i]};
+        rules(f)->names = RL_NAME_ALL & ~RL_NAME_WILDCARD;
+        assert_refused(f, &spec, RL_EINVAL, "wildcards");
+        rules(f)->names = RL_NAME_ALL;
+        assert_issued(f, &spec);
+    }
+    char *domains[] = {"example.test"};
+    static const char *const inside[] = {"a.example.test",  "*.Example.Test", "ada@example.test",
+                                         "laptop-1",        "Ada Lovelace",   "7f9a2b14-0000-4000-8000-000000000001",
+                                         "v1. of * things", "Dr. Who"};
+    static const char *const outside[] = {"evil.test", "a.example.test.evil.test", "*.test", "ada@evil.test",
+                                          "b*.evil.test"};
+    rules(f)->domains = (rl_text_list){domains, 1};
+    for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++)
+        assert_issued(f, &(csr_spec){.key = ec, .cn = inside[i]});
+    for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
+        assert_refused(f, &(csr_spec){.key = ec, .cn = outside[i]}, RL_EINVAL, "outside the profile's domains");
+}
+
+static X509_REQ *with_mail(const char *address)
+{
+    X509_REQ *csr = make_csr(&(csr_spec){.key = ec, .cn = "a"});
+    assert_int_equal(X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "emailAddress", MBSTRING_UTF8,
+                                                (const unsigned char *)address, -1, -1, 0),
+                     1);
+    assert_true(X509_REQ_sign(csr, ec, EVP_sha256()) > 0);
+    return csr;
+}
+
+static void test_a_mail_address_in_the_subject_is_one(void **state)
+{
+    fixture *f = *state;
+    char *domains[] = {"example.test"};
+    rules(f)->names = RL_NAME_ALL & ~RL_NAME_MAIL;
+    assert_refused_csr(f, RL_PROFILE_STATIC, with_mail("a@example.test"), RL_EINVAL, "mail addresses");
+    rules(f)->names = RL_NAME_ALL;
+    rules(f)->domains = (rl_text_list){domains, 1};
+    assert_refused_csr(f, RL_PROFILE_STATIC, with_mail("a@evil.test"), RL_EINVAL, "outside the profile's domains");
+    assert_refused_csr(f, RL_PROFILE_STATIC, with_mail("evil.test"), RL_EINVAL, "outside the profile's domains");
+    rules(f)->cn_only = true; /* it is left out */
+    X509_REQ *csr = with_mail("a@evil.test");
+    const rl_issue_request r = {.profile = RL_PROFILE_STATIC, .csr = csr, .requester = "test"};
+    rl_issued out;
+    assert_ok(rl_ca_issue(f->ca, &r, &out, &f->e), &f->e);
+    rl_issued_clear(&out);
+    X509_REQ_free(csr);
+}
+
+static void test_the_cas_own_name_is_refused(void **state)
+{
+    fixture *f = *state;
+    X509_REQ *csr = make_csr(&(csr_spec){.key = ec, .cn = "any"});
+    assert_int_equal(X509_REQ_set_subject_name(csr, X509_get_subject_name(rl_ca_issuer(f->ca)->cert)), 1);
+    assert_true(X509_REQ_sign(csr, ec, EVP_sha256()) > 0);
+    assert_refused_csr(f, RL_PROFILE_STATIC, csr, RL_EINVAL, "issuer 1 has this subject");
+}
+
 static void test_of_the_subject_only_the_common_name(void **state)
 {
     fixture *f = *state;
@@ -291,6 +354,9 @@ int main(void)
         WITH(test_listed_keys_are_refused),
         WITH(test_a_profile_says_which_names),
         WITH(test_a_device_gets_no_wildcard_unless_the_profile_says_so),
+        WITH(test_the_common_name_is_no_way_around_the_rules),
+        WITH(test_a_mail_address_in_the_subject_is_one),
+        WITH(test_the_cas_own_name_is_refused),
         WITH(test_names_have_to_be_in_the_profiles_domains),
         WITH(test_of_the_subject_only_the_common_name),
         WITH(test_a_profile_says_which_usages),
