@@ -13,21 +13,25 @@ enum {
 };
 
 /* ---- issuing ---- */
-/* Counted from when it was issued: the notBefore of a short one lies far back by comparison. */
-static rl_err past_half_life(const rl_scep *s, const rl_issued *issued, bool *past)
+/* Whether the transaction's certificate is one that nobody can mean any more: it was revoked, or more than half of its
+ * life has passed, counted from when it was issued: the notBefore of a short one lies far back by comparison. On hold
+ * it is still the one. RL_EDENIED: there can be no other for its key. */
+static rl_err is_over(const rl_scep *s, const rl_issued *issued, bool renews, bool *over, rl_error *e)
 {
     rl_cert_record cert;
-    RL_TRY(rl_store_cert(s->store, &issued->id, &cert));
-    *past = rl_wall_s() > cert.issued_at + (cert.not_after - cert.issued_at) / 2;
+    if (rl_store_cert(s->store, &issued->id, &cert) != RL_OK)
+        return RL_ECORRUPT;
+    const bool revoked = cert.status == RL_STATUS_REVOKED, stolen = revoked && cert.reason == RL_REASON_KEY_COMPROMISE;
+    *over = revoked || (!renews && rl_wall_s() > cert.issued_at + (cert.not_after - cert.issued_at) / 2);
     rl_cert_clear(&cert);
-    return RL_OK;
+    return stolen ? rl_fail(e, RL_EDENIED, "scep", SCEP_KEY_WAS_STOLEN) : RL_OK;
 }
 
 /* The transaction's certificate, which is the one it got before if it was here before. Some clients take their
  * transactionID from their key and keep the key: what looks like a retransmission when the certificate
- * has less than half of its life left is their way to renew. It gets a new certificate, under a transaction that
- * follows from the old one, so that its own retransmissions find it too. Who renews by certificate says what it
- * follows (`renews`), and gets one successor of that and no more. */
+ * has less than half of its life left, or was revoked, is their way to get another. It gets a new certificate, under a
+ * transaction that follows from the old one, so that its own retransmissions find it too. Who renews by certificate
+ * says what it follows (`renews`), and gets one successor of that and no more. */
 static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request *r, const rl_cert_id *renews,
                     rl_challenge_use *once, rl_issued *issued, rl_error *e)
 {
@@ -43,14 +47,13 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
     for (unsigned i = 0; i < RENEWALS_MAX; i++) {
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
         RL_TRY(rl_ca_issue(s->ca, &ask, issued, e));
-        bool past = false;
-        rl_err err = issued->repeated && !renews ? past_half_life(s, issued, &past) : RL_OK;
-        if (err == RL_OK && !past)
+        bool over = false;
+        rl_err err = issued->repeated ? is_over(s, issued, renews != NULL, &over, e) : RL_OK;
+        if (err == RL_OK && !over)
             return RL_OK;
         after = issued->id;
         rl_issued_clear(issued);
-        if (err != RL_OK)
-            return RL_ECORRUPT;
+        RL_TRY(err);
     }
     return rl_fail(e, RL_EDENIED, "scep", "this transaction was renewed too often: use another transactionID");
 }

@@ -3,7 +3,8 @@
  *
  * The same is: by the same caller or in place of the same certificate, in the same profile, for the same subject, key
  * and extensions. It is so for AGAIN_FOR, since later it is how some clients renew, and as long as its certificate is
- * one to work with; by a one-time challenge for as long as that is valid, since it can get nothing else.
+ * one to work with (on hold it may become that again); by a one-time challenge for as long as that is valid, since it
+ * can get nothing else.
  *
  * The store keeps the certificate under this wish and the period of time in which it was issued. A wish is looked for
  * in the present period and the one before. */
@@ -13,7 +14,7 @@
 enum { AGAIN_FOR = 600 }; /* seconds */
 
 /* Whether the transaction's certificate is given again; `there`: it has one. */
-static rl_err find(const est_job *job, const char *transaction, bool *there, bool *again)
+static rl_err find(const est_job *job, const char *transaction, bool *there, bool *again, rl_error *e)
 {
     rl_store *store = job->est->scep->store;
     rl_cert_id id;
@@ -23,15 +24,15 @@ static rl_err find(const est_job *job, const char *transaction, bool *there, boo
     if (err != RL_OK)
         return err == RL_ENOTFOUND ? RL_OK : err;
     RL_TRY(rl_store_cert(store, &id, &cert));
+    const bool revoked = cert.status == RL_STATUS_REVOKED, stolen = revoked && cert.reason == RL_REASON_KEY_COMPROMISE;
     int64_t age = rl_wall_s() - cert.issued_at, life = cert.not_after - cert.issued_at;
     *there = true;
-    *again =
-        cert.status == RL_STATUS_GOOD && !cert.bootstrap && age <= life / 2 && (job->once.name[0] || age <= AGAIN_FOR);
+    *again = !revoked && !cert.bootstrap && age <= life / 2 && (job->once.name[0] || age <= AGAIN_FOR);
     rl_cert_clear(&cert);
-    return RL_OK;
+    return stolen ? rl_fail(e, RL_EDENIED, "est", SCEP_KEY_WAS_STOLEN) : RL_OK;
 }
 
-rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE])
+rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE], rl_error *e)
 {
     char wish[SCEP_TRANSACTION_FRONT + 1];
     const int64_t period = job->once.name[0] ? 0 : rl_wall_s() / AGAIN_FOR;
@@ -39,7 +40,7 @@ rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTI
     rl_err err = est_wish(job, csr, wish);
     for (int64_t p = period > 0 ? period - 1 : 0; err == RL_OK && !again && p <= period; p++) {
         snprintf(out, EST_TRANSACTION_SIZE, "est %s %lld", wish, (long long)p);
-        err = find(job, out, &there, &again);
+        err = find(job, out, &there, &again, e);
     }
     if (there && !again)
         out[0] = 0;

@@ -33,6 +33,8 @@ typedef struct scep_endpoint {
     scep_profile profile;
 } scep_endpoint;
 
+#define SCEP_KEY_WAS_STOLEN "the key's certificate was revoked for its compromise: make another key"
+
 enum { SCEP_CHAIN_MAX = 8 }; /* CA certificates from an issuer to its root */
 
 /* Immutable after opening; used by all HTTP workers and the pool's threads. */

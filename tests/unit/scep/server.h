@@ -129,6 +129,42 @@ static inline void set_clock(int64_t shift)
     rl_clock_set(shift ? &clock : NULL);
 }
 
+/* ---- its certificates ---- */
+static inline rl_cert_id id_of(const server *s, X509 *cert)
+{
+    rl_serial serial;
+    assert_int_equal(rl_x509_serial(cert, &serial), RL_OK);
+    rl_cert_id id = {.issuer = rl_ca_signer_of(s->ca, cert)->id, .serial_n = serial.n};
+    memcpy(id.serial, serial.b, serial.n);
+    return id;
+}
+
+struct revocation {
+    rl_cert_id id;
+    rl_reason reason;
+    bool back;
+};
+
+static inline rl_err revoke_in(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct revocation *r = arg;
+    return r->back ? rl_txn_unrevoke(t, &r->id, rl_wall_s(), "test", e)
+                   : rl_txn_revoke(t, &r->id, r->reason, rl_wall_s(), "test", e);
+}
+
+static inline void revoke_id(const server *s, const rl_cert_id *id, rl_reason reason, bool back)
+{
+    struct revocation r = {*id, reason, back};
+    rl_error e = {0};
+    assert_int_equal(rl_store_run(s->store, revoke_in, &r, &e), RL_OK);
+}
+
+static inline void revoke_cert(const server *s, X509 *cert, rl_reason reason, bool back)
+{
+    rl_cert_id id = id_of(s, cert);
+    revoke_id(s, &id, reason, back);
+}
+
 /* ---- a client ---- */
 typedef struct ask {
     const char *cn, *challenge, *upn, *transaction, *type, *path; /* NULL: the usual; "" as challenge: none */

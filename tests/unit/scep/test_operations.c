@@ -52,40 +52,11 @@ static X509_NAME *name(const char *text)
     return out;
 }
 
-static rl_cert_id id_of(const server *s, X509 *cert)
-{
-    rl_serial serial;
-    assert_int_equal(rl_x509_serial(cert, &serial), RL_OK);
-    rl_cert_id id = {.issuer = rl_ca_signer_of(s->ca, cert)->id, .serial_n = serial.n};
-    memcpy(id.serial, serial.b, serial.n);
-    return id;
-}
-
 /* An enrolled client; free with client_party_free. */
 static client_party enrolled(const server *s, ask a)
 {
     X509 *cert = expect_success(s, a);
     return (client_party){EVP_PKEY_dup((a.who ? a.who : &client)->key), cert};
-}
-
-struct revocation {
-    rl_cert_id id;
-    rl_reason reason;
-    bool back;
-};
-
-static rl_err revoke_in(rl_store_txn *t, void *arg, rl_error *e)
-{
-    const struct revocation *r = arg;
-    return r->back ? rl_txn_unrevoke(t, &r->id, rl_wall_s(), "test", e)
-                   : rl_txn_revoke(t, &r->id, r->reason, rl_wall_s(), "test", e);
-}
-
-static void revoke_cert(const server *s, X509 *cert, rl_reason reason, bool back)
-{
-    struct revocation r = {id_of(s, cert), reason, back};
-    rl_error e = {0};
-    assert_int_equal(rl_store_run(s->store, revoke_in, &r, &e), RL_OK);
 }
 
 static void roll_over(server *s)

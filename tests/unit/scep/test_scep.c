@@ -191,6 +191,26 @@ static void test_a_transaction_renews_in_the_second_half_of_its_certificates_lif
     stop(&s);
 }
 
+/* Clients whose transactionID follows from their key would else get a certificate that nobody takes for ever. */
+static void test_a_transaction_whose_certificate_was_revoked_gets_another(void **state)
+{
+    (void)state;
+    server s;
+    start(&s, "rsa2048", NULL);
+    X509 *first = expect_success(&s, (ask){0});
+    revoke_cert(&s, first, RL_REASON_HOLD, false);
+    expect_same(&s, (ask){0}, first, true);
+    revoke_cert(&s, first, RL_REASON_SUPERSEDED, false);
+    X509 *second = expect_success(&s, (ask){0});
+    assert_int_not_equal(X509_cmp(first, second), 0);
+    expect_same(&s, (ask){0}, second, true);
+    revoke_cert(&s, second, RL_REASON_KEY_COMPROMISE, false);
+    expect_failure(&s, (ask){0}, "2", "make another key");
+    X509_free(first);
+    X509_free(second);
+    stop(&s);
+}
+
 static void test_what_the_ca_refuses_is_told(void **state)
 {
     (void)state;
@@ -238,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_another_key_name_profile_or_transaction_gets_its_own_certificate),
         cmocka_unit_test(test_knowing_the_transaction_does_not_replace_the_challenge),
         cmocka_unit_test(test_a_transaction_renews_in_the_second_half_of_its_certificates_life),
+        cmocka_unit_test(test_a_transaction_whose_certificate_was_revoked_gets_another),
         cmocka_unit_test(test_what_the_ca_refuses_is_told),
         cmocka_unit_test(test_a_broken_store_is_no_final_answer),
     };
