@@ -57,6 +57,7 @@ static void add_endpoint(rl_scep *s, rl_profile_id id)
         return;
     p.est_only = !has_challenge;
     snprintf(p.path, sizeof(p.path), "%s%s", path ? path : "/scep/", path ? "" : p.certificate.name);
+    snprintf(p.slash_path, sizeof(p.slash_path), "%.40s/", p.path);
     snprintf(p.client_path, sizeof(p.client_path), "%.40s/pkiclient.exe", p.path); /* a name has at most 32 */
     s->endpoints[s->endpoints_n++] = (scep_endpoint){s, p};
 }
@@ -281,8 +282,9 @@ size_t rl_scep_routes(rl_scep *s, rl_http_route *routes, size_t cap)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->endpoints_n; i++) {
-        const char *at[] = {s->endpoints[i].profile.path, s->endpoints[i].profile.client_path};
-        for (size_t k = 0; !s->endpoints[i].profile.est_only && k < 2 && n < cap; k++)
+        const scep_profile *p = &s->endpoints[i].profile;
+        const char *at[] = {p->path, p->slash_path, p->client_path};
+        for (size_t k = 0; !p->est_only && k < sizeof(at) / sizeof(at[0]) && n < cap; k++)
             routes[n++] = (rl_http_route){.methods = RL_HTTP_GET | RL_HTTP_POST,
                                           .path = at[k],
                                           .handler = handle,

@@ -10,8 +10,8 @@
 
 /* One SCEP profile: where it is and what it issues. */
 typedef struct scep_profile {
-    char path[64], client_path[64]; /* the second as old clients append it */
-    bool est_only;                  /* no challenge: enrolls by tokens, which SCEP does not have */
+    char path[64], slash_path[64], client_path[64]; /* the last one as old clients append it */
+    bool est_only;                                  /* no challenge: enrolls by tokens, which SCEP does not have */
     rl_profile_id id;
     rl_profile certificate;
 } scep_profile;

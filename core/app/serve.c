@@ -17,7 +17,7 @@
 #include "sync/hooks.h"
 #include "sync/weigh.h"
 
-enum { ROUTES_MAX = 96 };
+enum { ROUTES_MAX = 128 };
 
 rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
 {

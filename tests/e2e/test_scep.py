@@ -38,7 +38,7 @@ def test_capabilities_and_certificates(any_server):
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-@pytest.mark.parametrize("path", ["/static", "/static/pkiclient.exe"])
+@pytest.mark.parametrize("path", ["/static", "/static/", "/static/pkiclient.exe"])
 def test_enrolment(any_server, signer, tmp_path, method, path):
     result = scep_client.enroll(any_server.url + path, CHALLENGE, "host-1", dns="host-1.example", signer=signer, method=method)
     assert result.pki_status == "SUCCESS"

@@ -54,19 +54,19 @@ static void test_a_profile_without_challenge_is_off(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", NULL);
-    rl_http_route routes[8];
-    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 4);
+    rl_http_route routes[12];
+    assert_int_equal(rl_scep_routes(s.scep, routes, 12), 6);
     assert_string_equal(routes[0].path, "/static");
-    assert_string_equal(routes[3].path, "/static/aad/pkiclient.exe");
+    assert_string_equal(routes[5].path, "/static/aad/pkiclient.exe");
     close_server(&s);
     s.settings.scep.profiles[RL_ENROLL_STATIC].challenge[0] = 0;
     open_server(&s);
-    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 2);
+    assert_int_equal(rl_scep_routes(s.scep, routes, 12), 3);
     assert_string_equal(routes[0].path, "/static/aad");
     close_server(&s);
     s.settings.scep.profiles[RL_ENROLL_STATIC_AAD].challenge[0] = 0;
     open_server(&s);
-    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 0);
+    assert_int_equal(rl_scep_routes(s.scep, routes, 12), 0);
     stop(&s);
 }
 
@@ -75,15 +75,16 @@ static void test_a_named_profile_has_a_path_of_its_own(void **state)
     (void)state;
     server s;
     start(&s, "rsa2048", "REVLINE_SCEP_PROFILES=wifi-guests");
-    rl_http_route routes[8];
-    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 4); /* no challenge yet */
+    rl_http_route routes[12];
+    assert_int_equal(rl_scep_routes(s.scep, routes, 12), 6); /* no challenge yet */
     s.settings.scep.profiles[RL_ENROLL_NAMED].challenge =
         realloc(s.settings.scep.profiles[RL_ENROLL_NAMED].challenge, 16);
     strcpy(s.settings.scep.profiles[RL_ENROLL_NAMED].challenge, "guest-word");
     close_server(&s);
     open_server(&s);
-    assert_int_equal(rl_scep_routes(s.scep, routes, 8), 6);
-    assert_string_equal(routes[5].path, "/scep/wifi-guests/pkiclient.exe");
+    assert_int_equal(rl_scep_routes(s.scep, routes, 12), 9);
+    assert_string_equal(routes[7].path, "/scep/wifi-guests/");
+    assert_string_equal(routes[8].path, "/scep/wifi-guests/pkiclient.exe");
     expect_failure(&s, (ask){.path = "/scep/wifi-guests"}, "2", "challenge");
     client_reply r = enroll(&s, (ask){.path = "/scep/wifi-guests", .challenge = "guest-word"});
     assert_string_equal(r.status, "0");
