@@ -88,15 +88,29 @@ static rl_err check(const rl_settings *s, const char *profile, const char *subje
     return RL_OK;
 }
 
+/* As rl_name_text writes the request's, with which it is compared. */
+static rl_err read_subject(const char *text, char **out, rl_error *e)
+{
+    X509_NAME *name;
+    RL_TRY(rl_name_parse(text, &name, e));
+    *out = rl_name_text(name);
+    X509_NAME_free(name);
+    return *out ? RL_OK : rl_fail(e, RL_ENOMEM, "challenge", "out of memory");
+}
+
 rl_err rl_challenge_make(rl_store *store, const rl_settings *s, const char *profile, const char *subject, int64_t life,
                          char out[RL_CHALLENGE_SIZE], int64_t *expires, rl_error *e)
 {
     uint8_t random[20];
-    char name[sizeof(RL_CHALLENGE_PREFIX) + 64];
+    char *wanted = NULL, name[sizeof(RL_CHALLENGE_PREFIX) + 64];
     RL_TRY(check(s, profile, subject, life, e));
+    if (subject)
+        RL_TRY(read_subject(subject, &wanted, e));
     struct making *m = calloc(1, sizeof(*m));
-    if (!m)
+    if (!m) {
+        free(wanted);
         return rl_fail(e, RL_ENOMEM, "challenge", "out of memory");
+    }
     m->name = name;
     m->now = rl_wall_s();
     *expires = m->now + life;
@@ -105,12 +119,13 @@ rl_err rl_challenge_make(rl_store *store, const rl_settings *s, const char *prof
     if (err == RL_OK)
         err = name_of(profile, out, name, sizeof(name));
     if (err == RL_OK)
-        err = write_entry(profile, subject, *expires, NULL, &m->value);
+        err = write_entry(profile, wanted, *expires, NULL, &m->value);
     if (err == RL_OK)
         err = rl_store_each_queued(store, find_expired, m);
     err = err == RL_OK ? rl_store_run(store, put, m, e) : rl_fail(e, err, "challenge", "%s", rl_err_name(err));
     explicit_bzero(random, sizeof(random));
     rl_buf_free(&m->value);
+    free(wanted);
     free(m);
     return err;
 }

@@ -15,9 +15,9 @@ enum {
 };
 #define RL_CHALLENGE_PREFIX "challenge-" /* of their names in the store's queue */
 
-/* A new one for an enrollment profile, `life` seconds long. `subject`: the request's subject must be this, as it is
- * shown
- * ("CN=laptop-1"); NULL is any. Blocks for the store. RL_EINVAL: no such profile, or one that is off; RL_ERANGE. */
+/* A new one for an enrollment profile, `life` seconds long. `subject`: the request's subject must be this name,
+ * for rl_name_parse ("CN=laptop-1"); NULL is any. Blocks for the store. RL_EINVAL: no such profile, one that is off, or
+ * no name; RL_ERANGE. */
 rl_err rl_challenge_make(rl_store *store, const rl_settings *s, const char *profile, const char *subject, int64_t life,
                          char out[RL_CHALLENGE_SIZE], int64_t *expires, rl_error *e);
 

@@ -17,6 +17,25 @@ typedef struct api_job {
     rl_error e;
 } api_job;
 
+/* A member that is misspelt, or no string, must not make a challenge for anybody out of one for a subject. */
+static rl_err check_challenge(const json_t *request, rl_error *e)
+{
+    static const char *const known[] = {"command", "profile", "subject", "lifetime"};
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)request, name, value)
+    {
+        bool is_known = false;
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+            is_known = is_known || strcmp(name, known[i]) == 0;
+        if (!is_known)
+            return rl_fail(e, RL_EINVAL, "challenge", "'%.40s' is none of profile, subject and lifetime", name);
+        if (!json_is_string(value))
+            return rl_fail(e, RL_EINVAL, "challenge", "%s is no string", name);
+    }
+    return RL_OK;
+}
+
 /* {"profile": "static", "subject": "CN=…", "lifetime": "1h"} */
 rl_err rl_command_challenge(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
@@ -25,6 +44,7 @@ rl_err rl_command_challenge(rl_app *app, const json_t *request, json_t **reply, 
     char challenge[RL_CHALLENGE_SIZE], until[RL_TIME_TEXT];
     rl_duration life = CHALLENGE_LIFE * 1000;
     int64_t expires;
+    RL_TRY(check_challenge(request, e));
     if (!profile)
         return rl_fail(e, RL_EINVAL, "challenge", "no profile is named");
     if (text && rl_parse_duration(rl_span_str(text), &life) != RL_OK)

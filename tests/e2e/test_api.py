@@ -57,7 +57,10 @@ def test_who_may(make_server, method, path):
 @pytest.mark.parametrize("body, part", [(b"", "JSON"), (b"[]", "JSON"), ({}, "profile"), ({"profile": "nothing"}, "profile"),
                                         ({"profile": "intune"}, "profile"), ({"profile": "jamf"}, "profile"),
                                         ({"profile": "static", "lifetime": "1s"}, "1m"), ({"profile": "static", "lifetime": "31d"}, "30d"),
-                                        ({"profile": "static", "lifetime": "soon"}, "duration"), ({"profile": "static", "subject": ""}, "subject")])
+                                        ({"profile": "static", "lifetime": "soon"}, "duration"), ({"profile": "static", "subject": ""}, "subject"),
+                                        ({"profile": "static", "subject": "laptop-1"}, "laptop-1"), ({"profile": "static", "subject": "X=laptop-1"}, "X"),
+                                        ({"profile": "static", "subject": None}, "subject"), ({"profile": "static", "subject": ["CN=laptop-1"]}, "subject"),
+                                        ({"profile": "static", "lifetime": 60}, "lifetime"), ({"profile": "static", "subjct": "CN=laptop-1"}, "subjct")])
 def test_what_is_no_wish_for_a_challenge(make_server, body, part):
     status, answer = api(make_server(**API), "POST", "/api/challenge", body)
     assert status == 400 and part in answer["error"]
@@ -102,6 +105,9 @@ def test_it_is_bound_to_subject_and_profile(make_server, signer):
     assert scep_client.enroll(server.url + "/static/aad", word, "laptop-1", signer=signer).pki_status == "FAILURE"
     assert enroll(server, word, signer, cn="laptop-1").pki_status == "SUCCESS"
     assert enroll(server, CHALLENGE, signer, cn="anybody").pki_status == "SUCCESS"  # the profile's own goes on
+    word = challenge(server, subject="CN=laptop\\2D3")  # however it is written
+    assert enroll(server, word, signer, cn="laptop-4").pki_status == "FAILURE"
+    assert enroll(server, word, signer, cn="laptop-3").pki_status == "SUCCESS"
 
 
 def test_its_end_is_told(make_server):
