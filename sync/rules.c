@@ -135,12 +135,19 @@ static bool has_word_on_compliance(const struct weighing *w, rl_bound_kind kind)
     return is_there(w, kind) && w->bound->object[kind]->compliance != RL_COMPLIANCE_UNSAID;
 }
 
+/* It may have enrolled after Intune was listed: then its grace has just begun. */
+static bool may_be_in_grace(const struct weighing *w)
+{
+    return w->s->rules.grace > 0 && !w->bound->object[RL_BOUND_INTUNE_DEVICE] &&
+           !w->bound->object[RL_BOUND_MANAGED_DEVICE];
+}
+
 /* What Entra ID has of it is Intune's word, later and without the date of enrolment, or that of another management:
  * asked where Intune is not, and where it has none. Else a device would be rid of a hold by leaving Intune. */
 static bool is_not_compliant_in_entra(const struct weighing *w, const rl_object_record *o)
 {
     bool unsaid = w->bound->intune_listed && !has_word_on_compliance(w, RL_BOUND_INTUNE_DEVICE) &&
-                  !has_word_on_compliance(w, RL_BOUND_MANAGED_DEVICE);
+                  !has_word_on_compliance(w, RL_BOUND_MANAGED_DEVICE) && !may_be_in_grace(w);
     return (!watches_intune(w->s) || w->bound->without_intune || unsaid) && is_not_compliant_past_grace(w, o);
 }
 

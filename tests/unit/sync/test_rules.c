@@ -312,15 +312,29 @@ static void test_entra_is_asked_where_intune_has_no_word(void **state)
                                   left = {.compliance = RL_COMPLIANCE_COMPLIANT};
     const rl_settings both = strict(RL_DIRECTORY_BOTH), intune = strict(RL_DIRECTORY_INTUNE),
                       lax = settings(RL_DIRECTORY_BOTH);
+    rl_settings graced = strict(RL_DIRECTORY_BOTH);
+    graced.rules.grace = 1000;
     const struct {
         const rl_settings *s;
         const rl_object_record *managed, *own;
         bool listed, counts;
     } rows[] = {
-        {&both, NULL, NULL, true, true},    {&both, &left, NULL, true, true},   {&both, NULL, &left, true, true},
-        {&both, &silent, NULL, true, true}, {&both, NULL, NULL, false, false},  {&both, &left, NULL, false, false},
-        {&both, &there, NULL, true, false}, {&both, NULL, &there, true, false}, {&both, &left, &there, true, false},
-        {&intune, NULL, NULL, true, false}, {&lax, NULL, NULL, true, false},
+        {&both, NULL, NULL, true, true},
+        {&both, &left, NULL, true, true},
+        {&both, NULL, &left, true, true},
+        {&both, &silent, NULL, true, true},
+        {&both, NULL, NULL, false, false},
+        {&both, &left, NULL, false, false},
+        {&both, &there, NULL, true, false},
+        {&both, NULL, &there, true, false},
+        {&both, &left, &there, true, false},
+        {&intune, NULL, NULL, true, false},
+        {&lax, NULL, NULL, true, false},
+        /* who was in Intune is no newcomer */
+        {&graced, NULL, NULL, true, false},
+        {&graced, &left, NULL, true, true},
+        {&graced, NULL, &left, true, true},
+        {&graced, &silent, NULL, true, true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
