@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "crypto/key.h"
+
 static rl_err out_of_memory(rl_error *e)
 {
     return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
@@ -178,7 +180,7 @@ static bool fill(X509 *cert, const ca_template *t, const X509_NAME *issuer)
               X509_set_issuer_name(cert, issuer) == 1 && X509_set_subject_name(cert, t->subject) == 1 &&
               ASN1_TIME_set(X509_getm_notBefore(cert), (time_t)t->not_before) != NULL &&
               ASN1_TIME_set(X509_getm_notAfter(cert), (time_t)t->not_after) != NULL &&
-              X509_set_pubkey(cert, t->key) == 1;
+              (t->for_der ? rl_key_write(cert, t->key) : X509_set_pubkey(cert, t->key) == 1);
     BN_free(serial);
     return ok;
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "crypto/key.h"
 
 rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial)
 {
@@ -366,7 +367,7 @@ const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert)
     for (size_t i = 0; i < rl_ca_issuers(ca); i++) {
         X509 *issuer = ca->issuers[i].cert;
         if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
-            X509_verify(cert, X509_get0_pubkey(issuer)) == 1)
+            rl_x509_holds(cert, X509_get0_pubkey(issuer)))
             return &ca->issuers[i];
     }
     ERR_clear_error();

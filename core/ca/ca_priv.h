@@ -63,6 +63,7 @@ rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r);
 typedef struct ca_template {
     const X509_NAME *subject;
     EVP_PKEY *key;
+    bool for_der; /* what is built is encoded and dropped: OpenSSL need not find the key in it again */
     uint32_t key_usage;
     const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
     const GENERAL_NAMES *names;    /* likewise */
@@ -151,7 +152,7 @@ void ca_sub_clear(ca_sub *sub);
 
 /* What a checked CSR gives to its certificate. */
 typedef struct ca_csr {
-    EVP_PKEY *key; /* borrowed from the CSR */
+    EVP_PKEY *key;
     X509_NAME *subject;
     GENERAL_NAMES *names; /* NULL when there are none */
     uint32_t key_usage;
@@ -161,7 +162,8 @@ typedef struct ca_csr {
     char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; Jamf Pro's number; "" = none */
     char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */
 } ca_csr;
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e);
+/* `proven`: the key in it, when its signature has been checked with that already; or NULL. */
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, EVP_PKEY *proven, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
 
 /* ---- own.c: requests in a user's own name ---- */

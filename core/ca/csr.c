@@ -7,6 +7,8 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
+#include "crypto/key.h"
+
 enum { EXTENSIONS_MAX = 32 };
 
 /* ---- requested extensions ---- */
@@ -26,6 +28,7 @@ static rl_err read_extensions(X509_REQ *csr, STACK_OF(X509_EXTENSION) * *out, rl
         return rl_fail(e, RL_EBADMSG, "csr", "the requested extensions are malformed");
     if (sk_X509_EXTENSION_num(*out) > EXTENSIONS_MAX) {
         sk_X509_EXTENSION_pop_free(*out, X509_EXTENSION_free);
+        *out = NULL;
         return rl_fail(e, RL_ERANGE, "csr", "more than %d extensions are asked for", EXTENSIONS_MAX);
     }
     return RL_OK;
@@ -249,19 +252,22 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     return RL_OK;
 }
 
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_error *e)
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, EVP_PKEY *proven, ca_csr *out, rl_error *e)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    *out = (ca_csr){.key = X509_REQ_get0_pubkey(csr)};
-    RL_TRY(ca_key_check(out->key, profile->rules->keys, e));
-    RL_TRY(read_extensions(csr, &exts, e));
-    out->subject = X509_NAME_dup(X509_REQ_get_subject_name(csr));
-    rl_err err = out->subject ? read_all(profile, exts, out, e) : rl_fail(e, RL_ENOMEM, "csr", "out of memory");
+    *out = (ca_csr){.key = proven ? proven : rl_key_read(X509_REQ_get_X509_PUBKEY(csr))};
+    if (proven)
+        EVP_PKEY_up_ref(proven);
+    rl_err err = ca_key_check(out->key, profile->rules->keys, e);
+    if (err == RL_OK)
+        err = read_extensions(csr, &exts, e);
+    if (err == RL_OK && !(out->subject = X509_NAME_dup(X509_REQ_get_subject_name(csr))))
+        err = rl_fail(e, RL_ENOMEM, "csr", "out of memory");
+    if (err == RL_OK)
+        err = read_all(profile, exts, out, e);
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
-    if (err == RL_OK && X509_REQ_verify(csr, out->key) != 1) {
-        ERR_clear_error();
+    if (err == RL_OK && !proven && !rl_csr_holds(csr, out->key))
         err = rl_fail(e, RL_EBADMSG, "csr", "the request's signature does not match its key: no proof of possession");
-    }
     if (err != RL_OK)
         ca_csr_clear(out);
     return err;
@@ -269,6 +275,7 @@ rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, ca_csr *out, rl_err
 
 void ca_csr_clear(ca_csr *c)
 {
+    EVP_PKEY_free(c->key);
     X509_NAME_free(c->subject);
     GENERAL_NAMES_free(c->names);
     ca_eku_free(c->eku);

@@ -220,6 +220,7 @@ static rl_err make(struct issue *i, rl_error *e)
     rl_duration most = ceiling(i->ca->settings, r, &i->profile);
     ca_template t = {.subject = i->csr.subject,
                      .key = i->csr.key,
+                     .for_der = true,
                      .key_usage = i->csr.key_usage,
                      .eku = i->csr.eku,
                      .names = i->csr.names};
@@ -276,7 +277,7 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     struct issue i = {.ca = ca, .request = r, .out = out, .now = rl_wall_s()};
     *out = (rl_issued){0};
     RL_TRY(check_request(&i, e));
-    RL_TRY(ca_csr_read(&i.profile, r->csr, &i.csr, e));
+    RL_TRY(ca_csr_read(&i.profile, r->csr, r->proven, &i.csr, e));
     rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
     if (err == RL_OK)
         err = ca_weak_check(ca, i.csr.key, e);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "crypto/der.h"
+#include "crypto/key.h"
 
 /* The shortest entry that DER allows: SEQUENCE { INTEGER of one octet, UTCTime }. */
 enum { ENTRY_MIN = 2 + 3 + 15, EXTENSIONS_MAX = 32 };
@@ -341,17 +342,6 @@ void rl_crl_clear(rl_crl *c)
 }
 
 /* ---- the signature ---- */
-/* RFC 4055 §3.1: the hash is SHA-1 when it is not named. */
-static int pss_digest(const X509_ALGOR *algorithm)
-{
-    RSA_PSS_PARAMS *pss = algorithm->parameter && algorithm->parameter->type == V_ASN1_SEQUENCE
-                              ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(RSA_PSS_PARAMS), algorithm->parameter)
-                              : NULL;
-    int digest = !pss ? NID_undef : pss->hashAlgorithm ? OBJ_obj2nid(pss->hashAlgorithm->algorithm) : NID_sha1;
-    RSA_PSS_PARAMS_free(pss);
-    return digest;
-}
-
 static rl_err check_algorithm(const X509_ALGOR *algorithm, bool sha1, rl_error *e)
 {
     char name[80];
@@ -360,7 +350,7 @@ static rl_err check_algorithm(const X509_ALGOR *algorithm, bool sha1, rl_error *
     if (nid == NID_ED25519 || nid == NID_ED448)
         return RL_OK;
     if (nid == NID_rsassaPss)
-        digest = pss_digest(algorithm);
+        digest = rl_pss_digest(algorithm);
     else
         OBJ_find_sigid_algs(nid, &digest, NULL);
     if (digest == NID_sha256 || digest == NID_sha384 || digest == NID_sha512 || (digest == NID_sha1 && sha1))
@@ -369,26 +359,6 @@ static rl_err check_algorithm(const X509_ALGOR *algorithm, bool sha1, rl_error *
         return rl_fail(e, RL_EUNSUPPORTED, "crl",
                        "its signature is made with SHA-1 (%s), which only REVLINE_SYNC_CRL_SHA1 lets pass", name);
     return rl_fail(e, RL_EUNSUPPORTED, "crl", "its signature algorithm, %s, is not accepted", name);
-}
-
-/* The signed octets as they came: OpenSSL's ANY gives a sequence back octet by octet. */
-static int verify(const rl_crl *c, X509_ALGOR *algorithm, EVP_PKEY *key)
-{
-    ASN1_TYPE *tbs = ASN1_TYPE_new();
-    ASN1_STRING *octets = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
-    ASN1_BIT_STRING *signature = ASN1_BIT_STRING_new();
-    int ok = 0;
-    if (tbs && octets && signature && c->tbs.n <= INT_MAX && ASN1_STRING_set(octets, c->tbs.p, (int)c->tbs.n) == 1 &&
-        ASN1_STRING_set(signature, c->signature.p, (int)c->signature.n) == 1) {
-        ASN1_TYPE_set(tbs, V_ASN1_SEQUENCE, octets); /* takes it over */
-        octets = NULL;
-        ok = ASN1_item_verify(ASN1_ITEM_rptr(ASN1_ANY), algorithm, signature, tbs, key) == 1;
-    }
-    ASN1_STRING_free(octets);
-    ASN1_TYPE_free(tbs);
-    ASN1_BIT_STRING_free(signature);
-    ERR_clear_error();
-    return ok;
 }
 
 rl_err rl_crl_verify(const rl_crl *c, X509 *issuer, bool sha1, rl_error *e)
@@ -400,7 +370,7 @@ rl_err rl_crl_verify(const rl_crl *c, X509 *issuer, bool sha1, rl_error *e)
     EVP_PKEY *key = X509_get0_pubkey(issuer);
     rl_err err = algorithm && key ? check_algorithm(algorithm, sha1, e)
                                   : rl_fail(e, RL_EBADMSG, "crl", "its signature algorithm cannot be read");
-    if (err == RL_OK && !verify(c, algorithm, key))
+    if (err == RL_OK && !rl_signature_holds(c->tbs, algorithm, c->signature, key))
         err = rl_fail(e, RL_ENOTFOUND, "crl", "its signature is not by the key of the CA that it names");
     /* RFC 5280 §6.3.3 (f) */
     if (err == RL_OK && !(X509_get_key_usage(issuer) & KU_CRL_SIGN))

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crypto/key.h"
+
 enum { INPUT_MAX = 1 << 20 }; /* octets of a certificate or request */
 
 /* ---- serial numbers ---- */
@@ -218,7 +220,9 @@ rl_err rl_x509_to_der(const X509 *cert, uint8_t **out, size_t *n, rl_error *e)
 rl_err rl_csr_from_der(rl_span der, X509_REQ **out, rl_error *e)
 {
     const unsigned char *p = der.p;
-    X509_REQ *csr = der.n && der.n <= INPUT_MAX ? d2i_X509_REQ(NULL, &p, (long)der.n) : NULL;
+    X509_REQ *csr = NULL;
+    if (der.n && der.n <= INPUT_MAX)
+        csr = (X509_REQ *)ASN1_item_d2i_ex(NULL, &p, (long)der.n, ASN1_ITEM_rptr(X509_REQ), rl_no_algorithms(), NULL);
     if (csr && p != der.p + der.n) {
         X509_REQ_free(csr);
         csr = NULL;

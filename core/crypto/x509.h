@@ -41,6 +41,7 @@ char *rl_name_text(const X509_NAME *name);
 /* DER both ways; the caller frees, `out` of to_der with free(). Trailing octets are RL_EBADMSG. */
 rl_err rl_x509_from_der(rl_span der, X509 **out, rl_error *e);
 rl_err rl_x509_to_der(const X509 *cert, uint8_t **out, size_t *n, rl_error *e);
+/* A request's key stays as it came: read it by rl_key_read, verify by rl_csr_holds (key.h). */
 rl_err rl_csr_from_der(rl_span der, X509_REQ **out, rl_error *e);
 /* DER or PEM, decided by looking. */
 rl_err rl_csr_from_any(rl_span text, X509_REQ **out, rl_error *e);

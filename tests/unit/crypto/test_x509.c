@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "crypto/key.h"
 #include "crypto/x509.h"
 
 static EVP_PKEY *key;
@@ -233,7 +234,7 @@ static void test_request_is_read_from_der_and_pem(void **state)
     assert_int_equal(rl_csr_from_any(rl_span_of(der, (size_t)n), &read, NULL), RL_OK);
     X509_REQ_free(read);
     assert_int_equal(rl_csr_from_any(rl_span_of(pem, (size_t)pem_n), &read, NULL), RL_OK);
-    assert_int_equal(X509_REQ_verify(read, key), 1);
+    assert_int_equal(rl_csr_holds(read, key), 1);
     X509_REQ_free(read);
     BIO_free(bio);
     OPENSSL_free(der);
