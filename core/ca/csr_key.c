@@ -10,33 +10,65 @@ enum {
 };
 
 /* ---- RSA keys that others can find out ---- */
-/* Primes below 752: who made the modulus by chance made none that has such a factor (CA/Browser Forum, Baseline
- * Requirements §6.1.6). */
-static bool has_small_factor(const BIGNUM *n)
+/* The remainders of a modulus by the odd primes below 752. */
+enum { PRIMES = 132, ROCA_PRIME_MAX = 167 };
+struct remainders {
+    size_t n;
+    struct {
+        unsigned prime, rest;
+    } by[PRIMES];
+};
+
+static bool is_prime(unsigned p)
 {
-    for (unsigned p = 3; p < 752; p += 2) {
-        bool prime = true;
-        for (unsigned q = 3; prime && q * q <= p; q += 2)
-            prime = p % q != 0;
-        if (prime && BN_mod_word(n, p) == 0)
-            return true;
+    for (unsigned q = 3; q * q <= p; q += 2)
+        if (p % q == 0)
+            return false;
+    return true;
+}
+
+/* A long division is what takes time: one for as many primes as have a product of 32 bits. */
+static void divide(const BIGNUM *n, struct remainders *out)
+{
+    size_t from = 0;
+    uint64_t product = 1;
+    out->n = 0;
+    for (unsigned p = 3; p < 754; p += 2) {
+        bool last = p == 753; /* 3 * 251: only ends the row */
+        if (!last && !is_prime(p))
+            continue;
+        if (last || product * p > UINT32_MAX) {
+            BN_ULONG rest = BN_mod_word(n, (BN_ULONG)product);
+            for (; from < out->n; from++)
+                out->by[from].rest = (unsigned)(rest % out->by[from].prime);
+            product = 1;
+        }
+        if (!last)
+            out->by[out->n++].prime = p;
+        product *= p;
     }
+}
+
+/* Who made the modulus by chance made none that has a factor below 752 (CA/Browser Forum, Baseline Requirements
+ * §6.1.6). */
+static bool has_small_factor(const struct remainders *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->by[i].rest == 0)
+            return true;
     return false;
 }
 
 /* Keys of a faulty library of Infineon's (CVE-2017-15361, "ROCA"): its primes are k·M + (65537^a mod M), M a product of
  * the first primes, so the modulus is a power of 65537 by each prime of M. Of other moduli one in some 10^8 is. */
-static bool is_roca(const BIGNUM *n)
+static bool is_roca(const struct remainders *r)
 {
-    for (unsigned p = 3; p <= 167; p += 2) {
-        bool prime = true, power = false;
-        for (unsigned q = 3; prime && q * q <= p; q += 2)
-            prime = p % q != 0;
-        if (!prime)
-            continue;
-        BN_ULONG rest = BN_mod_word(n, p), at = 1;
+    for (size_t i = 0; i < r->n && r->by[i].prime <= ROCA_PRIME_MAX; i++) {
+        const unsigned p = r->by[i].prime;
+        uint64_t at = 1;
+        bool power = false;
         do {
-            power |= at == rest;
+            power |= at == r->by[i].rest;
             at = at * 65537 % p;
         } while (at != 1);
         if (!power)
@@ -45,11 +77,28 @@ static bool is_roca(const BIGNUM *n)
     return true;
 }
 
-/* floor(√n), by Newton's method from above. */
+/* floor(√v) of 1 to 2^32 - 1, by Newton's method from above. */
+static unsigned small_root(unsigned v)
+{
+    unsigned root = 1u << 16, next;
+    while ((next = (v / root + root) / 2) < root)
+        root = next;
+    return root;
+}
+
+/* Not below √n, and right in its first 15 bits. */
+static bool estimate_root(const BIGNUM *n, BIGNUM *root)
+{
+    const int bits = BN_num_bits(n), shift = bits > 32 ? (bits - 32 + 1) / 2 * 2 : 0;
+    return BN_rshift(root, n, shift) == 1 && BN_set_word(root, small_root((unsigned)BN_get_word(root)) + 1) == 1 &&
+           BN_lshift(root, root, shift / 2) == 1;
+}
+
+/* floor(√n), likewise. */
 static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
 {
     BIGNUM *next = BN_CTX_get(ctx);
-    bool ok = next && BN_set_word(root, 0) == 1 && BN_set_bit(root, (BN_num_bits(n) + 1) / 2) == 1;
+    bool ok = next && estimate_root(n, root);
     while (ok) {
         ok = BN_div(next, NULL, n, root, ctx) == 1 && BN_add(next, next, root) == 1 && BN_rshift1(next, next) == 1;
         if (ok && BN_cmp(next, root) >= 0)
@@ -62,20 +111,24 @@ static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
 /* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n. A hundred
  * tries, as the Baseline Requirements ask. Of all numbers one in 120 is a square by each of these moduli; only of those
  * the root is taken. */
-enum { FERMAT_TRIES = 100 };
+enum { FERMAT_TRIES = 100, SQUARE_MODULUS = 64 * 63 * 65 * 11 };
 static const unsigned square_moduli[] = {64, 63, 65, 11};
-enum { SQUARE_MODULUS = 64 * 63 * 65 * 11 };
+enum { MODULI = sizeof(square_moduli) / sizeof(square_moduli[0]) };
+struct squares {
+    bool is[MODULI][65]; /* which remainders are those of squares */
+};
 
-static bool may_be_square(unsigned rest)
+static void find_squares(struct squares *s)
 {
-    for (size_t i = 0; i < sizeof(square_moduli) / sizeof(square_moduli[0]); i++) {
-        unsigned m = square_moduli[i], root = 0;
-        while (root < m && root * root % m != rest % m)
-            root++;
-        if (root == m)
-            return false;
-    }
-    return true;
+    *s = (struct squares){0};
+    for (size_t i = 0; i < MODULI; i++)
+        for (unsigned root = 0; root < square_moduli[i]; root++)
+            s->is[i][root * root % square_moduli[i]] = true;
+}
+
+static bool may_be_square(const struct squares *s, unsigned rest)
+{
+    return s->is[0][rest % 64] && s->is[1][rest % 63] && s->is[2][rest % 65] && s->is[3][rest % 11];
 }
 
 /* Whether a² − n is a square. */
@@ -98,13 +151,15 @@ static rl_err has_close_primes(const BIGNUM *n, bool *found)
     BN_CTX_start(ctx);
     BIGNUM *a = BN_CTX_get(ctx);
     bool ok = a && square_root(n, a, ctx);
+    struct squares squares;
+    find_squares(&squares);
     uint64_t m = SQUARE_MODULUS, n_rest = BN_mod_word(n, SQUARE_MODULUS),
              a_rest = ok ? BN_mod_word(a, SQUARE_MODULUS) : 0;
     *found = false;
     for (unsigned i = 0; ok && !*found && i < FERMAT_TRIES; i++) {
         a_rest = (a_rest + 1) % m;
         ok = BN_add_word(a, 1) == 1;
-        if (ok && may_be_square((unsigned)((a_rest * a_rest + m - n_rest) % m)))
+        if (ok && may_be_square(&squares, (unsigned)((a_rest * a_rest + m - n_rest) % m)))
             ok = is_square_above(a, n, found, ctx);
     }
     BN_CTX_end(ctx);
@@ -114,10 +169,12 @@ static rl_err has_close_primes(const BIGNUM *n, bool *found)
 
 static rl_err check_modulus(const BIGNUM *n, rl_error *e)
 {
+    struct remainders rests;
     bool close;
-    if (has_small_factor(n))
+    divide(n, &rests);
+    if (has_small_factor(&rests))
         return rl_fail(e, RL_EINVAL, "csr", "the RSA key's modulus has a small factor");
-    if (is_roca(n))
+    if (is_roca(&rests))
         return rl_fail(e, RL_EINVAL, "csr",
                        "the RSA key was made by a faulty chip (ROCA, CVE-2017-15361): others can find it out");
     if (has_close_primes(n, &close) != RL_OK)

@@ -102,6 +102,27 @@ static void test_keys_that_others_can_find_out_are_refused(void **state)
     }
 }
 
+/* A modulus that is good, times each odd prime below 752. */
+static void test_every_small_factor_is_found(void **state)
+{
+    BIGNUM *good = NULL, *n = BN_new(), *p = BN_new();
+    assert_int_equal(EVP_PKEY_get_bn_param(rsa, OSSL_PKEY_PARAM_RSA_N, &good), 1);
+    for (unsigned long prime = 3; prime < 752; prime += 2) {
+        BN_set_word(p, prime);
+        if (BN_check_prime(p, NULL, NULL) != 1)
+            continue;
+        assert_int_equal(BN_copy(n, good) != NULL && BN_mul_word(n, prime), 1);
+        char *modulus = BN_bn2hex(n);
+        EVP_PKEY *key = key_of(modulus);
+        assert_key_refused(*state, key, RL_EINVAL, "small factor");
+        EVP_PKEY_free(key);
+        OPENSSL_free(modulus);
+    }
+    BN_free(good);
+    BN_free(n);
+    BN_free(p);
+}
+
 static void test_a_profile_says_which_keys(void **state)
 {
     fixture *f = *state;
@@ -349,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define WITH(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         WITH(test_keys_that_others_can_find_out_are_refused),
+        WITH(test_every_small_factor_is_found),
         WITH(test_a_profile_says_which_keys),
         WITH(test_the_cas_own_keys_are_refused),
         WITH(test_listed_keys_are_refused),
