@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "crypto/der.h"
+#include "crypto/key.h"
 #include "scep/message_priv.h"
 
 /* ---- the certificate request, RFC 8894 §3.3.1 ---- */
@@ -30,19 +31,27 @@ static rl_err read_challenge(scep_request *out, scep_refusal *why)
     return err;
 }
 
+/* As with every first request; then the key is read, and made ready to verify with, once. */
+static bool is_signers_key(const scep_request *r)
+{
+    return rl_key_same(X509_REQ_get_X509_PUBKEY(r->csr), X509_get_X509_PUBKEY(r->signer));
+}
+
 static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
 {
-    const unsigned char *p = der.p;
-    if (der.n == 0 || der.n > SCEP_CSR_MAX || !(out->csr = d2i_X509_REQ(NULL, &p, (long)der.n)) || p != der.p + der.n)
+    if (der.n > SCEP_CSR_MAX || rl_csr_from_der(der, &out->csr, NULL) != RL_OK)
         return scep_not_opened(out, why);
-    EVP_PKEY *key = X509_REQ_get0_pubkey(out->csr);
+    bool self_issued = scep_is_self_issued(out->signer), same = is_signers_key(out);
+    out->key = same ? out->signer_key : rl_key_read(X509_REQ_get_X509_PUBKEY(out->csr));
+    if (same)
+        EVP_PKEY_up_ref(out->key);
     /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
      * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
-    if (!key || EVP_PKEY_get_bits(key) > SIGNER_BITS_MAX || X509_REQ_verify(out->csr, key) != 1)
+    if (!out->key || EVP_PKEY_get_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key))
         return scep_not_opened(out, why);
     /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
      * encrypted for it, so another's request cannot be sent under one's own certificate. */
-    if (scep_is_self_issued(out->signer) && EVP_PKEY_eq(key, X509_get0_pubkey(out->signer)) != 1)
+    if (self_issued && !same && EVP_PKEY_eq(out->key, out->signer_key) != 1)
         return scep_refuse(why, SCEP_BAD_REQUEST,
                            "the self-signed signer certificate is not for the key of the certificate request");
     return read_challenge(out, why);

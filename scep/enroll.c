@@ -38,6 +38,7 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
     char key[SCEP_TRANSACTION_KEY + 1];
     const rl_issue_request ask = {.profile = p->id,
                                   .csr = r->csr,
+                                  .proven = r->key,
                                   .requester = "scep",
                                   .transaction = key,
                                   .also = once->name[0] ? rl_challenge_spend : NULL,

@@ -123,6 +123,7 @@ static rl_err issue(job *j, const scep_profile *p, rl_issued *issued, rl_error *
 {
     const rl_issue_request ask = {.profile = p->id,
                                   .csr = j->r->csr,
+                                  .proven = j->r->key,
                                   .requester = "scep",
                                   .transaction = j->name,
                                   .also = queue_success,

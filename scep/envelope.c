@@ -163,7 +163,7 @@ static rl_err find_recipient(const CMS_ContentInfo *env, const scep_identity *se
  * transport fails, so that this shows only as content that does not decrypt. */
 rl_err scep_open_envelope(rl_span der, const scep_identity *self, scep_request *out, BIO *plain, scep_refusal *why)
 {
-    CMS_ContentInfo *env = scep_parse(der, NID_pkcs7_enveloped);
+    CMS_ContentInfo *env = scep_parse(der, NID_pkcs7_enveloped, NULL);
     rl_err err = env ? find_recipient(env, self, out, why)
                      : scep_refuse(why, SCEP_BAD_REQUEST, "the signed content is no EnvelopedData");
     if (err == RL_OK)

@@ -16,8 +16,8 @@ enum {
 rl_err scep_refuse(scep_refusal *why, scep_fail_info info, const char *text);
 /* The one refusal for everything between the envelope's first octet and the end of what is in it. */
 rl_err scep_not_opened(const scep_request *r, scep_refusal *why);
-/* A CMS object (DER or BER) of this type that fills `der`; NULL. */
-CMS_ContentInfo *scep_parse(rl_span der, int nid);
+/* A CMS object (DER or BER) of this type that fills `der`, in this library context; NULL. */
+CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library);
 bool scep_is_self_issued(const X509 *cert);
 
 /* ---- envelope.c ---- */

@@ -4,8 +4,11 @@
  * The attributes are read before the signature is checked, since a refusal has to name them; nothing else in
  * the message is trusted until the signature holds. */
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 
+#include "crypto/der.h"
+#include "crypto/key.h"
 #include "scep/message_priv.h"
 
 rl_err scep_refuse(scep_refusal *why, scep_fail_info info, const char *text)
@@ -36,12 +39,13 @@ rl_err scep_not_opened(const scep_request *r, scep_refusal *why)
     return RL_EDENIED;
 }
 
-CMS_ContentInfo *scep_parse(rl_span der, int nid)
+CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library)
 {
     const unsigned char *p = der.p;
-    CMS_ContentInfo *cms = der.n && der.n <= 1 << 24 ? d2i_CMS_ContentInfo(NULL, &p, (long)der.n) : NULL;
-    if (cms && (p != der.p + der.n || OBJ_obj2nid(CMS_get0_type(cms)) != nid)) {
-        CMS_ContentInfo_free(cms);
+    CMS_ContentInfo *cms = CMS_ContentInfo_new_ex(library, NULL);
+    bool ok = cms && der.n && der.n <= 1 << 24 && d2i_CMS_ContentInfo(&cms, &p, (long)der.n) && p == der.p + der.n;
+    if (!ok || OBJ_obj2nid(CMS_get0_type(cms)) != nid) {
+        CMS_ContentInfo_free(cms); /* NULL when d2i has */
         cms = NULL;
     }
     return cms;
@@ -102,7 +106,8 @@ static rl_err read_signing_time(CMS_SignerInfo *si, scep_request *out, scep_refu
     if (at < 0)
         return RL_OK;
     X509_ATTRIBUTE *attribute = CMS_signed_get_attr(si, at);
-    const ASN1_TYPE *value = X509_ATTRIBUTE_count(attribute) == 1 ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
+    bool once = CMS_signed_get_attr_by_NID(si, NID_pkcs9_signingTime, at) < 0 && X509_ATTRIBUTE_count(attribute) == 1;
+    const ASN1_TYPE *value = once ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
     int type = value ? ASN1_TYPE_get(value) : V_ASN1_UNDEF;
     if ((type != V_ASN1_UTCTIME && type != V_ASN1_GENERALIZEDTIME) ||
         rl_x509_time(value->value.asn1_string, &out->signed_at) != RL_OK)
@@ -137,6 +142,19 @@ static rl_err read_digest(CMS_SignerInfo *si, const scep_identity *self, scep_re
     }
 }
 
+/* RFC 5652 §5.3. OpenSSL's own look at the key identifier needs the certificate's key. */
+static bool is_named(CMS_SignerInfo *si, X509 *cert)
+{
+    ASN1_OCTET_STRING *told = NULL;
+    CMS_SignerInfo_get0_signer_id(si, &told, NULL, NULL);
+    if (!told)
+        return CMS_SignerInfo_cert_cmp(si, cert) == 0;
+    ASN1_OCTET_STRING *own = X509_get_ext_d2i(cert, NID_subject_key_identifier, NULL, NULL);
+    bool same = own && ASN1_OCTET_STRING_cmp(told, own) == 0;
+    ASN1_OCTET_STRING_free(own);
+    return same;
+}
+
 /* The signer's certificate has to be in the message: RFC 8894 §3.1. */
 static rl_err find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *si, scep_request *out, scep_refusal *why)
 {
@@ -146,7 +164,7 @@ static rl_err find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *si, scep_request
         err = scep_refuse(why, SCEP_BAD_REQUEST, "too many certificates in the message");
     for (int i = 0; err == RL_OK && !out->signer && i < sk_X509_num(certs); i++) {
         X509 *cert = sk_X509_value(certs, i);
-        if (CMS_SignerInfo_cert_cmp(si, cert) == 0 && X509_up_ref(cert) == 1)
+        if (is_named(si, cert) && X509_up_ref(cert) == 1)
             out->signer = cert;
     }
     sk_X509_pop_free(certs, X509_free);
@@ -155,9 +173,9 @@ static rl_err find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *si, scep_request
     return err;
 }
 
-static rl_err check_signer_key(const scep_request *r, scep_refusal *why)
+static rl_err check_signer_key(scep_request *r, scep_refusal *why)
 {
-    EVP_PKEY *key = X509_get0_pubkey(r->signer);
+    const EVP_PKEY *key = r->signer_key = rl_key_read(X509_get_X509_PUBKEY(r->signer));
     /* RFC 8894 §3.1 would have the answer encrypted by the challenge for a key that cannot decrypt. Who sees the
      * answer could then try passwords against it, and the challenge is one for the whole fleet: RSA only. */
     if (!key || !EVP_PKEY_is_a(key, "RSA"))
@@ -173,12 +191,77 @@ bool scep_is_self_issued(const X509 *cert)
     return X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
 }
 
-static rl_err verify(CMS_ContentInfo *cms, const scep_request *r, BIO *content, scep_refusal *why)
+/* RFC 5652 §11.1, §11.2: of both there is one, and the digest is that of the content. */
+static bool is_of_content(CMS_SignerInfo *si, rl_span content, const EVP_MD *md)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n;
+    const ASN1_STRING *told =
+        CMS_signed_get0_data_by_OBJ(si, OBJ_nid2obj(NID_pkcs9_messageDigest), -3, V_ASN1_OCTET_STRING);
+    return told && CMS_signed_get0_data_by_OBJ(si, OBJ_nid2obj(NID_pkcs9_contentType), -3, V_ASN1_OBJECT) &&
+           EVP_Digest(content.p, content.n, digest, &n, md, NULL) == 1 &&
+           rl_span_eq(rl_span_of(digest, n), rl_span_of(ASN1_STRING_get0_data(told), (size_t)ASN1_STRING_length(told)));
+}
+
+/* RFC 5652 §5.4: what is signed are the attributes as a SET OF. In DER, but in the order in which they came, since some
+ * clients do not sort them. */
+static rl_err encode_attributes(const CMS_SignerInfo *si, rl_buf *out)
+{
+    rl_buf elements = {0};
+    uint8_t head[RL_DER_HEAD_MAX];
+    rl_err err = RL_OK;
+    for (int i = 0; err == RL_OK && i < CMS_signed_get_attr_count(si); i++) {
+        unsigned char *der = NULL;
+        int n = i2d_X509_ATTRIBUTE(CMS_signed_get_attr(si, i), &der);
+        err = n > 0 ? rl_buf_append(&elements, der, (size_t)n) : RL_ENOMEM;
+        OPENSSL_free(der);
+    }
+    if (err == RL_OK)
+        err = rl_buf_append(out, head, rl_der_head(RL_DER_SET, elements.n, head));
+    if (err == RL_OK)
+        err = rl_buf_append(out, elements.p, elements.n);
+    rl_buf_free(&elements);
+    return err;
+}
+
+/* The algorithm of the signature with its digest: CMS has that apart (RFC 3370 §3.2), or the same in both. NULL when it
+ * is none that an RSA key signs by. */
+static X509_ALGOR *signature_algorithm(const X509_ALGOR *told, const EVP_MD *md)
+{
+    int nid = OBJ_obj2nid(told->algorithm), key = nid, both;
+    if (nid == NID_rsassaPss)
+        return rl_pss_digest(told) == EVP_MD_get_type(md) ? X509_ALGOR_dup(told) : NULL;
+    OBJ_find_sigid_algs(nid, NULL, &key);
+    X509_ALGOR *out = key == NID_rsaEncryption && OBJ_find_sigid_by_algs(&both, EVP_MD_get_type(md), key) == 1
+                          ? X509_ALGOR_new()
+                          : NULL;
+    if (out)
+        X509_ALGOR_set0(out, OBJ_nid2obj(both), V_ASN1_NULL, NULL);
+    return out;
+}
+
+static bool is_signed(CMS_SignerInfo *si, const scep_request *r)
+{
+    X509_ALGOR *told;
+    CMS_SignerInfo_get0_algs(si, NULL, NULL, NULL, &told);
+    X509_ALGOR *algorithm = signature_algorithm(told, r->digest);
+    const ASN1_STRING *signature = CMS_SignerInfo_get0_signature(si);
+    rl_buf attributes = {0};
+    bool ok = algorithm && encode_attributes(si, &attributes) == RL_OK &&
+              rl_signature_holds(rl_buf_span(&attributes), algorithm,
+                                 rl_span_of(ASN1_STRING_get0_data(signature), (size_t)ASN1_STRING_length(signature)),
+                                 r->signer_key);
+    rl_buf_free(&attributes);
+    X509_ALGOR_free(algorithm);
+    return ok;
+}
+
+static rl_err verify(CMS_SignerInfo *si, const scep_request *r, rl_span content, scep_refusal *why)
 {
     /* Who the signer is does not matter, the challenge authorises; that it holds its key does. */
-    if (CMS_verify(cms, NULL, NULL, NULL, content, CMS_NO_SIGNER_CERT_VERIFY | CMS_BINARY) != 1)
+    if (!content.p || !is_of_content(si, content, r->digest) || !is_signed(si, r))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the message's signature is not valid");
-    if (scep_is_self_issued(r->signer) && X509_verify(r->signer, X509_get0_pubkey(r->signer)) != 1)
+    if (scep_is_self_issued(r->signer) && !rl_x509_holds(r->signer, r->signer_key))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the signer's self-signed certificate has no valid signature");
     return RL_OK;
 }
@@ -204,6 +287,16 @@ static rl_err read_enveloped(rl_span content, const scep_identity *self, scep_re
     return err;
 }
 
+/* Without an address when there is none. */
+static rl_span content_of(CMS_ContentInfo *cms)
+{
+    ASN1_OCTET_STRING **content = CMS_get0_content(cms);
+    if (!content || !*content)
+        return (rl_span){NULL, 0};
+    int n = ASN1_STRING_length(*content);
+    return n > 0 ? rl_span_of(ASN1_STRING_get0_data(*content), (size_t)n) : RL_SPAN_LIT("");
+}
+
 /* What is no request of RFC 8894 §3.2.1.2 is refused before its envelope is opened. */
 static rl_err check_type(const scep_request *r, scep_refusal *why)
 {
@@ -215,10 +308,9 @@ static rl_err check_type(const scep_request *r, scep_refusal *why)
 rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *out, scep_refusal *why)
 {
     rl_err err = RL_OK;
-    BIO *content = NULL;
     *out = (scep_request){.digest = EVP_sha256(), .self = self};
     *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = ""};
-    CMS_ContentInfo *cms = scep_parse(der, NID_pkcs7_signed);
+    CMS_ContentInfo *cms = scep_parse(der, NID_pkcs7_signed, rl_no_algorithms());
     STACK_OF(CMS_SignerInfo) *signers = cms ? CMS_get0_SignerInfos(cms) : NULL;
     if (!signers)
         err = unreadable(why, "the body is no CMS SignedData");
@@ -230,14 +322,11 @@ rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *o
     if ((err = read_attributes(si, out, why)) != RL_OK || (err = read_digest(si, self, out, why)) != RL_OK ||
         (err = find_signer(cms, si, out, why)) != RL_OK || (err = check_signer_key(out, why)) != RL_OK)
         goto out;
-    content = BIO_new(BIO_s_mem());
-    if (!content)
-        err = RL_ENOMEM;
-    else if ((err = verify(cms, out, content, why)) == RL_OK && (err = read_type(si, out, why)) == RL_OK &&
-             (err = check_type(out, why)) == RL_OK && (err = read_signing_time(si, out, why)) == RL_OK)
-        err = read_enveloped(memory_of(content), self, out, why);
+    rl_span content = content_of(cms);
+    if ((err = verify(si, out, content, why)) == RL_OK && (err = read_type(si, out, why)) == RL_OK &&
+        (err = check_type(out, why)) == RL_OK && (err = read_signing_time(si, out, why)) == RL_OK)
+        err = read_enveloped(content, self, out, why);
 out:
-    BIO_free(content);
     CMS_ContentInfo_free(cms);
     ERR_clear_error();
     return err;
@@ -246,7 +335,9 @@ out:
 void scep_request_clear(scep_request *r)
 {
     X509_free(r->signer);
+    EVP_PKEY_free(r->signer_key);
     X509_REQ_free(r->csr);
+    EVP_PKEY_free(r->key);
     X509_NAME_free(r->issuer);
     X509_NAME_free(r->subject);
     if (r->challenge)

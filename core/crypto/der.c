@@ -187,6 +187,13 @@ static void write_length(uint8_t *at, size_t n)
         at[i] = (uint8_t)n;
 }
 
+size_t rl_der_head(uint8_t tag, size_t n, uint8_t out[RL_DER_HEAD_MAX])
+{
+    out[0] = tag;
+    write_length(out + 1, n);
+    return 1 + length_octets(n);
+}
+
 void rl_der_open(rl_der_writer *w, uint8_t tag)
 {
     if (w->depth == sizeof(w->open) / sizeof(w->open[0])) {
