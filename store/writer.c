@@ -18,25 +18,37 @@ enum {
     MEND_ROOM = 32 << 20    /* what opening may write: the log's content as tables, a new log and manifest */
 };
 
-rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg)
+/* Under the lock; false when the store is closing. */
+static bool enqueue(rl_store *s, struct rl_store_request *r)
+{
+    if (s->closing)
+        return false;
+    *s->tail = r;
+    s->tail = &r->next;
+    return true;
+}
+
+static struct rl_store_request *new_request(rl_store_apply apply, rl_store_done done, void *arg)
 {
     struct rl_store_request *r = calloc(1, sizeof(*r));
+    if (r)
+        *r = (struct rl_store_request){.apply = apply, .done = done, .arg = arg};
+    return r;
+}
+
+rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg)
+{
+    struct rl_store_request *r = new_request(apply, done, arg);
     if (!r)
         return RL_ENOMEM;
-    r->apply = apply;
-    r->done = done;
-    r->arg = arg;
     pthread_mutex_lock(&s->lock);
-    bool closing = s->closing;
-    if (!closing) {
-        *s->tail = r;
-        s->tail = &r->next;
+    bool queued = enqueue(s, r);
+    if (queued)
         pthread_cond_signal(&s->wake);
-    }
     pthread_mutex_unlock(&s->lock);
-    if (closing)
+    if (!queued)
         free(r);
-    return closing ? RL_ECANCELED : RL_OK;
+    return queued ? RL_OK : RL_ECANCELED;
 }
 
 /* ---- submit and wait ---- */
@@ -68,11 +80,28 @@ static void wait_done(void *arg, rl_err err, const rl_error *e)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* The writer is woken outside the lock, or it would run at once, with a caller of lower priority, only to wait for the
+ * lock. The store is there as long as the caller waits; who does not wait could find it closed by then. */
+static rl_err queue_waiting(rl_store *s, struct wait *w)
+{
+    struct rl_store_request *r = new_request(wait_apply, wait_done, w);
+    if (!r)
+        return RL_ENOMEM;
+    pthread_mutex_lock(&s->lock);
+    bool queued = enqueue(s, r);
+    pthread_mutex_unlock(&s->lock);
+    if (queued)
+        pthread_cond_signal(&s->wake);
+    else
+        free(r);
+    return queued ? RL_OK : RL_ECANCELED;
+}
+
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
 {
     struct wait w = {
         .apply = apply, .arg = arg, .e = e, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-    rl_err err = rl_store_submit(s, wait_apply, wait_done, &w);
+    rl_err err = queue_waiting(s, &w);
     if (err != RL_OK)
         return rl_fail(e, err, "store", "the database takes no more writes: %s", rl_err_name(err));
     pthread_mutex_lock(&w.lock);
