@@ -15,23 +15,22 @@
     }
 #define VERISIGN(n) OID("\x60\x86\x48\x01\x86\xf8\x45\x01\x09" n)
 static const struct {
-    const char *dotted;
-    rl_span oid; /* contents */
+    rl_span oid;
     uint8_t tag;
 } attributes[] = {
-    [SCEP_ATTR_MESSAGE_TYPE] = {"2.16.840.1.113733.1.9.2", VERISIGN("\x02"), RL_DER_PRINTABLE},
-    [SCEP_ATTR_PKI_STATUS] = {"2.16.840.1.113733.1.9.3", VERISIGN("\x03"), RL_DER_PRINTABLE},
-    [SCEP_ATTR_FAIL_INFO] = {"2.16.840.1.113733.1.9.4", VERISIGN("\x04"), RL_DER_PRINTABLE},
-    [SCEP_ATTR_SENDER_NONCE] = {"2.16.840.1.113733.1.9.5", VERISIGN("\x05"), RL_DER_OCTET_STRING},
-    [SCEP_ATTR_RECIPIENT_NONCE] = {"2.16.840.1.113733.1.9.6", VERISIGN("\x06"), RL_DER_OCTET_STRING},
-    [SCEP_ATTR_TRANSACTION_ID] = {"2.16.840.1.113733.1.9.7", VERISIGN("\x07"), RL_DER_PRINTABLE},
-    [SCEP_ATTR_FAIL_INFO_TEXT] = {"1.3.6.1.5.5.7.24.1", OID("\x2b\x06\x01\x05\x05\x07\x18\x01"), RL_DER_UTF8},
+    [SCEP_ATTR_MESSAGE_TYPE] = {VERISIGN("\x02"), RL_DER_PRINTABLE},
+    [SCEP_ATTR_PKI_STATUS] = {VERISIGN("\x03"), RL_DER_PRINTABLE},
+    [SCEP_ATTR_FAIL_INFO] = {VERISIGN("\x04"), RL_DER_PRINTABLE},
+    [SCEP_ATTR_SENDER_NONCE] = {VERISIGN("\x05"), RL_DER_OCTET_STRING},
+    [SCEP_ATTR_RECIPIENT_NONCE] = {VERISIGN("\x06"), RL_DER_OCTET_STRING},
+    [SCEP_ATTR_TRANSACTION_ID] = {VERISIGN("\x07"), RL_DER_PRINTABLE},
+    [SCEP_ATTR_FAIL_INFO_TEXT] = {OID("\x2b\x06\x01\x05\x05\x07\x18\x01"), RL_DER_UTF8},
 };
 static const char *const fail_infos[] = {"badAlg", "badMessageCheck", "badRequest", "badTime", "badCertId"};
 
-const char *scep_attribute_oid(scep_attribute a)
+rl_span scep_attribute_oid(scep_attribute a)
 {
-    return attributes[a].dotted;
+    return attributes[a].oid;
 }
 const char *scep_fail_info_name(scep_fail_info f)
 {

@@ -117,6 +117,6 @@ typedef enum {
     SCEP_ATTR_TRANSACTION_ID,
     SCEP_ATTR_FAIL_INFO_TEXT,
 } scep_attribute;
-const char *scep_attribute_oid(scep_attribute a); /* dotted */
+rl_span scep_attribute_oid(scep_attribute a); /* OID contents */
 
 #endif

@@ -20,6 +20,31 @@ rl_err scep_not_opened(const scep_request *r, scep_refusal *why);
 CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library);
 bool scep_is_self_issued(const X509 *cert);
 
+/* ---- signed.c ---- */
+/* SignedData, RFC 5652 §5.1; of the first signer, when there are more. The spans are in what was read, or in `again`.
+ */
+typedef struct scep_signed {
+    unsigned char *again; /* what came in BER, in DER; or NULL */
+    rl_span content;      /* eContent, when has_content */
+    bool has_content;
+    rl_span certificates;           /* one element after the other */
+    size_t signers;                 /* how many; all below is without meaning when there is none */
+    rl_span issuer, serial, key_id; /* the signer's: elements; or contents of its subjectKeyIdentifier */
+    rl_span digest;                 /* OID contents */
+    rl_span attributes;             /* of the signed attributes, one element after the other */
+    rl_span algorithm, signature;   /* element; contents */
+} scep_signed;
+/* DER or BER that fills `der`; RL_EBADMSG. Clear in every case. */
+rl_err scep_signed_read(rl_span der, scep_signed *out);
+void scep_signed_clear(scep_signed *s);
+/* How often a signed attribute is there, and its values: those of the last. */
+size_t scep_signed_count(const scep_signed *s, rl_span oid, rl_span *values);
+/* The value of a signed attribute that is there exactly once, with one value of type `tag`. */
+bool scep_signed_value(const scep_signed *s, rl_span oid, uint8_t tag, rl_span *value);
+/* The signer's certificate, its key unread (crypto/key.h); the caller frees. RL_ENOTFOUND, RL_ERANGE: more than
+ * SCEP_CERTS_MAX; RL_EBADMSG. */
+rl_err scep_signed_cert(const scep_signed *s, X509 **out);
+
 /* ---- envelope.c ---- */
 /* Decrypts the pkcsPKIEnvelope into `plain`; sets cipher, key transport and self. RL_EDENIED. */
 rl_err scep_open_envelope(rl_span der, const scep_identity *self, scep_request *out, BIO *plain, scep_refusal *why);

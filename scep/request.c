@@ -4,7 +4,6 @@
  * The attributes are read before the signature is checked, since a refusal has to name them; nothing else in
  * the message is trusted until the signature holds. */
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 
 #include "crypto/der.h"
@@ -52,15 +51,6 @@ CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library)
 }
 
 /* ---- transaction attributes, RFC 8894 §3.2.1 ---- */
-/* The value of a signed attribute that is there exactly once, with one value of type `tag`. */
-static rl_span signed_value(CMS_SignerInfo *si, scep_attribute a, int tag)
-{
-    ASN1_OBJECT *oid = OBJ_txt2obj(scep_attribute_oid(a), 1);
-    const ASN1_STRING *value = oid ? CMS_signed_get0_data_by_OBJ(si, oid, -3, tag) : NULL;
-    ASN1_OBJECT_free(oid);
-    return value ? rl_span_of(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)) : (rl_span){NULL, 0};
-}
-
 static bool printable(rl_span s)
 {
     for (size_t i = 0; i < s.n; i++)
@@ -69,15 +59,19 @@ static bool printable(rl_span s)
     return s.n > 0;
 }
 
-static rl_err read_attributes(CMS_SignerInfo *si, scep_request *out, scep_refusal *why)
+static rl_err read_attributes(const scep_signed *s, scep_request *out, scep_refusal *why)
 {
-    if (CMS_signed_get_attr_count(si) > SCEP_ATTRIBUTES_MAX)
-        return unreadable(why, "too many signed attributes");
-    rl_span id = signed_value(si, SCEP_ATTR_TRANSACTION_ID, V_ASN1_PRINTABLESTRING);
-    if (id.n > SCEP_TRANSACTION_MAX || !printable(id))
+    rl_span id, nonce, all = s->attributes, skip;
+    for (size_t n = 0; all.n > 0; n++)
+        if (n == SCEP_ATTRIBUTES_MAX)
+            return unreadable(why, "too many signed attributes");
+        else if (rl_der_sequence(&all, &skip) != RL_OK)
+            return unreadable(why, "the body is no CMS SignedData");
+    if (!scep_signed_value(s, scep_attribute_oid(SCEP_ATTR_TRANSACTION_ID), RL_DER_PRINTABLE, &id) ||
+        id.n > SCEP_TRANSACTION_MAX || !printable(id))
         return unreadable(why, "transactionID is missing or is not one PrintableString of 1 to 255 characters");
-    rl_span nonce = signed_value(si, SCEP_ATTR_SENDER_NONCE, V_ASN1_OCTET_STRING);
-    if (nonce.n == 0 || nonce.n > SCEP_NONCE_MAX)
+    if (!scep_signed_value(s, scep_attribute_oid(SCEP_ATTR_SENDER_NONCE), RL_DER_OCTET_STRING, &nonce) ||
+        nonce.n == 0 || nonce.n > SCEP_NONCE_MAX)
         return unreadable(why, "senderNonce is missing or is not one OCTET STRING of 1 to 64 octets");
     memcpy(out->transaction, id.p, id.n);
     out->transaction[id.n] = 0;
@@ -86,10 +80,11 @@ static rl_err read_attributes(CMS_SignerInfo *si, scep_request *out, scep_refusa
     return RL_OK;
 }
 
-static rl_err read_type(CMS_SignerInfo *si, scep_request *out, scep_refusal *why)
+static rl_err read_type(const scep_signed *s, scep_request *out, scep_refusal *why)
 {
-    rl_span text = signed_value(si, SCEP_ATTR_MESSAGE_TYPE, V_ASN1_PRINTABLESTRING);
-    if (text.n == 0 || text.n > 3)
+    rl_span text;
+    if (!scep_signed_value(s, scep_attribute_oid(SCEP_ATTR_MESSAGE_TYPE), RL_DER_PRINTABLE, &text) || text.n == 0 ||
+        text.n > 3)
         return scep_refuse(why, SCEP_BAD_REQUEST, "messageType is missing or is not one short PrintableString");
     for (size_t i = 0; i < text.n; i++) {
         if (text.p[i] < '0' || text.p[i] > '9')
@@ -100,77 +95,49 @@ static rl_err read_type(CMS_SignerInfo *si, scep_request *out, scep_refusal *why
 }
 
 /* RFC 5652 §11.3: optional. */
-static rl_err read_signing_time(CMS_SignerInfo *si, scep_request *out, scep_refusal *why)
+static rl_err read_signing_time(const scep_signed *s, scep_request *out, scep_refusal *why)
 {
-    const int at = CMS_signed_get_attr_by_NID(si, NID_pkcs9_signingTime, -1);
-    if (at < 0)
+    const rl_span oid = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05");
+    rl_span value;
+    bool utc = scep_signed_value(s, oid, RL_DER_UTC_TIME, &value);
+    if (scep_signed_count(s, oid, &value) == 0)
         return RL_OK;
-    X509_ATTRIBUTE *attribute = CMS_signed_get_attr(si, at);
-    bool once = CMS_signed_get_attr_by_NID(si, NID_pkcs9_signingTime, at) < 0 && X509_ATTRIBUTE_count(attribute) == 1;
-    const ASN1_TYPE *value = once ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
-    int type = value ? ASN1_TYPE_get(value) : V_ASN1_UNDEF;
-    if ((type != V_ASN1_UTCTIME && type != V_ASN1_GENERALIZEDTIME) ||
-        rl_x509_time(value->value.asn1_string, &out->signed_at) != RL_OK)
-        return scep_refuse(why, SCEP_BAD_TIME, "signingTime is no time");
-    return RL_OK;
+    bool ok = utc ? scep_signed_value(s, oid, RL_DER_UTC_TIME, &value)
+                  : scep_signed_value(s, oid, RL_DER_GENERALIZED_TIME, &value);
+    ASN1_TIME *time = ok ? ASN1_STRING_type_new(utc ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME) : NULL;
+    ok = time && ASN1_STRING_set(time, value.p, (int)value.n) == 1 && rl_x509_time(time, &out->signed_at) == RL_OK;
+    ASN1_TIME_free(time);
+    return ok ? RL_OK : scep_refuse(why, SCEP_BAD_TIME, "signingTime is no time");
 }
 
 /* ---- the outer signature ---- */
-static rl_err read_digest(CMS_SignerInfo *si, const scep_identity *self, scep_request *out, scep_refusal *why)
+static rl_err read_digest(const scep_signed *s, const scep_identity *self, scep_request *out, scep_refusal *why)
 {
-    X509_ALGOR *algorithm;
-    const ASN1_OBJECT *oid;
-    CMS_SignerInfo_get0_algs(si, NULL, NULL, &algorithm, NULL);
-    X509_ALGOR_get0(&oid, NULL, NULL, algorithm);
-    switch (OBJ_obj2nid(oid)) {
-    case NID_sha256:
-        out->digest = EVP_sha256();
-        return RL_OK;
-    case NID_sha384:
-        out->digest = EVP_sha384();
-        return RL_OK;
-    case NID_sha512:
-        out->digest = EVP_sha512();
-        return RL_OK;
-    case NID_sha1:
-        if (!self->allow_legacy)
-            return scep_refuse(why, SCEP_BAD_ALG, "SHA-1 is not accepted: use SHA-256");
-        out->digest = EVP_sha1();
-        return RL_OK;
-    default:
+    rl_hash hash;
+    if (rl_hash_from_oid(s->digest, &hash) != RL_OK)
         return scep_refuse(why, SCEP_BAD_ALG, "the digest algorithm is not accepted: use SHA-256");
-    }
-}
-
-/* RFC 5652 §5.3. OpenSSL's own look at the key identifier needs the certificate's key. */
-static bool is_named(CMS_SignerInfo *si, X509 *cert)
-{
-    ASN1_OCTET_STRING *told = NULL;
-    CMS_SignerInfo_get0_signer_id(si, &told, NULL, NULL);
-    if (!told)
-        return CMS_SignerInfo_cert_cmp(si, cert) == 0;
-    ASN1_OCTET_STRING *own = X509_get_ext_d2i(cert, NID_subject_key_identifier, NULL, NULL);
-    bool same = own && ASN1_OCTET_STRING_cmp(told, own) == 0;
-    ASN1_OCTET_STRING_free(own);
-    return same;
+    if (hash == RL_SHA1 && !self->allow_legacy)
+        return scep_refuse(why, SCEP_BAD_ALG, "SHA-1 is not accepted: use SHA-256");
+    out->digest = hash == RL_SHA1     ? EVP_sha1()
+                  : hash == RL_SHA256 ? EVP_sha256()
+                  : hash == RL_SHA384 ? EVP_sha384()
+                                      : EVP_sha512();
+    return RL_OK;
 }
 
 /* The signer's certificate has to be in the message: RFC 8894 §3.1. */
-static rl_err find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *si, scep_request *out, scep_refusal *why)
+static rl_err find_signer(const scep_signed *s, scep_request *out, scep_refusal *why)
 {
-    rl_err err = RL_OK;
-    STACK_OF(X509) *certs = CMS_get1_certs(cms);
-    if (sk_X509_num(certs) > SCEP_CERTS_MAX)
-        err = scep_refuse(why, SCEP_BAD_REQUEST, "too many certificates in the message");
-    for (int i = 0; err == RL_OK && !out->signer && i < sk_X509_num(certs); i++) {
-        X509 *cert = sk_X509_value(certs, i);
-        if (is_named(si, cert) && X509_up_ref(cert) == 1)
-            out->signer = cert;
+    switch (scep_signed_cert(s, &out->signer)) {
+    case RL_OK:
+        return RL_OK;
+    case RL_ERANGE:
+        return scep_refuse(why, SCEP_BAD_REQUEST, "too many certificates in the message");
+    case RL_EBADMSG:
+        return unreadable(why, "the body is no CMS SignedData");
+    default:
+        return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the signer's certificate is not in the message");
     }
-    sk_X509_pop_free(certs, X509_free);
-    if (err == RL_OK && !out->signer)
-        err = scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the signer's certificate is not in the message");
-    return err;
 }
 
 static rl_err check_signer_key(scep_request *r, scep_refusal *why)
@@ -192,36 +159,25 @@ bool scep_is_self_issued(const X509 *cert)
 }
 
 /* RFC 5652 §11.1, §11.2: of both there is one, and the digest is that of the content. */
-static bool is_of_content(CMS_SignerInfo *si, rl_span content, const EVP_MD *md)
+static bool is_of_content(const scep_signed *s, const EVP_MD *md)
 {
+    const rl_span type = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"),
+                  message_digest = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04");
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned n;
-    const ASN1_STRING *told =
-        CMS_signed_get0_data_by_OBJ(si, OBJ_nid2obj(NID_pkcs9_messageDigest), -3, V_ASN1_OCTET_STRING);
-    return told && CMS_signed_get0_data_by_OBJ(si, OBJ_nid2obj(NID_pkcs9_contentType), -3, V_ASN1_OBJECT) &&
-           EVP_Digest(content.p, content.n, digest, &n, md, NULL) == 1 &&
-           rl_span_eq(rl_span_of(digest, n), rl_span_of(ASN1_STRING_get0_data(told), (size_t)ASN1_STRING_length(told)));
+    rl_span told, skip;
+    return scep_signed_value(s, message_digest, RL_DER_OCTET_STRING, &told) &&
+           scep_signed_value(s, type, RL_DER_OID, &skip) &&
+           EVP_Digest(s->content.p, s->content.n, digest, &n, md, NULL) == 1 && rl_span_eq(rl_span_of(digest, n), told);
 }
 
-/* RFC 5652 §5.4: what is signed are the attributes as a SET OF. In DER, but in the order in which they came, since some
- * clients do not sort them. */
-static rl_err encode_attributes(const CMS_SignerInfo *si, rl_buf *out)
+/* RFC 5652 §5.4: what is signed are the attributes as a SET OF; in the order in which they came, since some clients do
+ * not sort them. */
+static rl_err encode_attributes(const scep_signed *s, rl_buf *out)
 {
-    rl_buf elements = {0};
     uint8_t head[RL_DER_HEAD_MAX];
-    rl_err err = RL_OK;
-    for (int i = 0; err == RL_OK && i < CMS_signed_get_attr_count(si); i++) {
-        unsigned char *der = NULL;
-        int n = i2d_X509_ATTRIBUTE(CMS_signed_get_attr(si, i), &der);
-        err = n > 0 ? rl_buf_append(&elements, der, (size_t)n) : RL_ENOMEM;
-        OPENSSL_free(der);
-    }
-    if (err == RL_OK)
-        err = rl_buf_append(out, head, rl_der_head(RL_DER_SET, elements.n, head));
-    if (err == RL_OK)
-        err = rl_buf_append(out, elements.p, elements.n);
-    rl_buf_free(&elements);
-    return err;
+    RL_TRY(rl_buf_append(out, head, rl_der_head(RL_DER_SET, s->attributes.n, head)));
+    return rl_buf_append(out, s->attributes.p, s->attributes.n);
 }
 
 /* The algorithm of the signature with its digest: CMS has that apart (RFC 3370 §3.2), or the same in both. NULL when it
@@ -240,26 +196,24 @@ static X509_ALGOR *signature_algorithm(const X509_ALGOR *told, const EVP_MD *md)
     return out;
 }
 
-static bool is_signed(CMS_SignerInfo *si, const scep_request *r)
+static bool is_signed(const scep_signed *s, const scep_request *r)
 {
-    X509_ALGOR *told;
-    CMS_SignerInfo_get0_algs(si, NULL, NULL, NULL, &told);
-    X509_ALGOR *algorithm = signature_algorithm(told, r->digest);
-    const ASN1_STRING *signature = CMS_SignerInfo_get0_signature(si);
+    const unsigned char *p = s->algorithm.p;
+    X509_ALGOR *told = d2i_X509_ALGOR(NULL, &p, (long)s->algorithm.n),
+               *algorithm = told ? signature_algorithm(told, r->digest) : NULL;
     rl_buf attributes = {0};
-    bool ok = algorithm && encode_attributes(si, &attributes) == RL_OK &&
-              rl_signature_holds(rl_buf_span(&attributes), algorithm,
-                                 rl_span_of(ASN1_STRING_get0_data(signature), (size_t)ASN1_STRING_length(signature)),
-                                 r->signer_key);
+    bool ok = algorithm && encode_attributes(s, &attributes) == RL_OK &&
+              rl_signature_holds(rl_buf_span(&attributes), algorithm, s->signature, r->signer_key);
     rl_buf_free(&attributes);
     X509_ALGOR_free(algorithm);
+    X509_ALGOR_free(told);
     return ok;
 }
 
-static rl_err verify(CMS_SignerInfo *si, const scep_request *r, rl_span content, scep_refusal *why)
+static rl_err verify(const scep_signed *s, const scep_request *r, scep_refusal *why)
 {
     /* Who the signer is does not matter, the challenge authorises; that it holds its key does. */
-    if (!content.p || !is_of_content(si, content, r->digest) || !is_signed(si, r))
+    if (!s->has_content || !is_of_content(s, r->digest) || !is_signed(s, r))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the message's signature is not valid");
     if (scep_is_self_issued(r->signer) && !rl_x509_holds(r->signer, r->signer_key))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the signer's self-signed certificate has no valid signature");
@@ -287,16 +241,6 @@ static rl_err read_enveloped(rl_span content, const scep_identity *self, scep_re
     return err;
 }
 
-/* Without an address when there is none. */
-static rl_span content_of(CMS_ContentInfo *cms)
-{
-    ASN1_OCTET_STRING **content = CMS_get0_content(cms);
-    if (!content || !*content)
-        return (rl_span){NULL, 0};
-    int n = ASN1_STRING_length(*content);
-    return n > 0 ? rl_span_of(ASN1_STRING_get0_data(*content), (size_t)n) : RL_SPAN_LIT("");
-}
-
 /* What is no request of RFC 8894 §3.2.1.2 is refused before its envelope is opened. */
 static rl_err check_type(const scep_request *r, scep_refusal *why)
 {
@@ -305,29 +249,29 @@ static rl_err check_type(const scep_request *r, scep_refusal *why)
     return scep_refuse(why, SCEP_BAD_REQUEST, "this messageType is no request");
 }
 
+static rl_err read_all(const scep_signed *s, const scep_identity *self, scep_request *out, scep_refusal *why)
+{
+    if (s->signers != 1)
+        return unreadable(why, "the message has not exactly one signer");
+    RL_TRY(read_attributes(s, out, why));
+    RL_TRY(read_digest(s, self, out, why));
+    RL_TRY(find_signer(s, out, why));
+    RL_TRY(check_signer_key(out, why));
+    RL_TRY(verify(s, out, why));
+    RL_TRY(read_type(s, out, why));
+    RL_TRY(check_type(out, why));
+    RL_TRY(read_signing_time(s, out, why));
+    return read_enveloped(s->content, self, out, why);
+}
+
 rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *out, scep_refusal *why)
 {
-    rl_err err = RL_OK;
+    scep_signed s;
     *out = (scep_request){.digest = EVP_sha256(), .self = self};
     *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = ""};
-    CMS_ContentInfo *cms = scep_parse(der, NID_pkcs7_signed, rl_no_algorithms());
-    STACK_OF(CMS_SignerInfo) *signers = cms ? CMS_get0_SignerInfos(cms) : NULL;
-    if (!signers)
-        err = unreadable(why, "the body is no CMS SignedData");
-    else if (sk_CMS_SignerInfo_num(signers) != 1)
-        err = unreadable(why, "the message has not exactly one signer");
-    if (err != RL_OK)
-        goto out;
-    CMS_SignerInfo *si = sk_CMS_SignerInfo_value(signers, 0);
-    if ((err = read_attributes(si, out, why)) != RL_OK || (err = read_digest(si, self, out, why)) != RL_OK ||
-        (err = find_signer(cms, si, out, why)) != RL_OK || (err = check_signer_key(out, why)) != RL_OK)
-        goto out;
-    rl_span content = content_of(cms);
-    if ((err = verify(si, out, content, why)) == RL_OK && (err = read_type(si, out, why)) == RL_OK &&
-        (err = check_type(out, why)) == RL_OK && (err = read_signing_time(si, out, why)) == RL_OK)
-        err = read_enveloped(content, self, out, why);
-out:
-    CMS_ContentInfo_free(cms);
+    rl_err err = scep_signed_read(der, &s) == RL_OK ? read_all(&s, self, out, why)
+                                                    : unreadable(why, "the body is no CMS SignedData");
+    scep_signed_clear(&s);
     ERR_clear_error();
     return err;
 }
