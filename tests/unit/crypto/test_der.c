@@ -377,9 +377,31 @@ static void test_openssl_certificate_can_be_walked(void **state)
     EVP_PKEY_free(key);
 }
 
+/* What stands before the contents is what rl_der_put writes there. */
+static void test_the_head_of_an_element(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x10000, 0xffffff, 0x1000000};
+    uint8_t *contents = calloc(1, 0x1000000), *memory = malloc(0x1000000 + RL_DER_HEAD_MAX);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint8_t head[RL_DER_HEAD_MAX];
+        rl_der_writer w;
+        rl_span der;
+        rl_der_init(&w, memory, 0x1000000 + RL_DER_HEAD_MAX);
+        rl_der_put(&w, RL_DER_SET, rl_span_of(contents, sizes[i]));
+        assert_int_equal(rl_der_finish(&w, &der), RL_OK);
+        size_t n = rl_der_head(RL_DER_SET, sizes[i], head);
+        assert_int_equal(der.n - sizes[i], n);
+        assert_memory_equal(der.p, head, n);
+    }
+    free(contents);
+    free(memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_head_of_an_element),
         cmocka_unit_test(test_element_is_read_whole_and_input_is_left_behind_it),
         cmocka_unit_test(test_long_lengths_are_read_in_their_shortest_form),
         cmocka_unit_test(test_what_is_not_der_is_refused),

@@ -172,18 +172,21 @@ typedef struct client_attributes {
     bool without_cert; /* the signer's certificate is left out */
     time_t signed_at;  /* signingTime; 0 is now */
     bool by_ski, ber;  /* the signer is named by its key identifier; indefinite lengths */
+    bool pss;          /* RSASSA-PSS instead of PKCS #1 v1.5 */
 } client_attributes;
 
 static inline client_bytes client_sign(client_bytes content, const client_party *who, const EVP_MD *md,
                                        const client_attributes *a)
 {
     const unsigned flags = CMS_PARTIAL | CMS_BINARY | CMS_NOSMIMECAP | (a->without_cert ? CMS_NOCERTS : 0) |
-                           (a->by_ski ? CMS_USE_KEYID : 0) | (a->ber ? CMS_STREAM : 0);
+                           (a->by_ski ? CMS_USE_KEYID : 0) | (a->ber ? CMS_STREAM : 0) | (a->pss ? CMS_KEY_PARAM : 0);
     BIO *in = BIO_new_mem_buf(content.n ? (void *)content.p : (void *)"", (int)content.n);
     CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
     for (int i = 0; i < (a->signers ? a->signers : 1); i++) {
         CMS_SignerInfo *si = CMS_add1_signer(cms, who->cert, who->key, md, flags | (i ? CMS_NOCERTS : 0));
         CLIENT_MUST(si);
+        CLIENT_MUST(!a->pss ||
+                    EVP_PKEY_CTX_set_rsa_padding(CMS_SignerInfo_get0_pkey_ctx(si), RSA_PKCS1_PSS_PADDING) == 1);
         for (int k = 0; a->transaction && k < (a->twice ? 2 : 1); k++)
             CLIENT_MUST(CMS_signed_add1_attr_by_txt(si, CLIENT_TRANSACTION, V_ASN1_PRINTABLESTRING, a->transaction,
                                                     (int)strlen(a->transaction)));

@@ -307,6 +307,61 @@ static void test_truncated_and_extended_messages_are_unreadable(void **state)
     expect(false, m, RL_EBADMSG, 0, NULL);
 }
 
+/* ---- signed attributes that are signed, and wrong ---- */
+/* The message with other signed attributes, signed again by the client: without the attribute `without`, and with one
+ * more digest of other content. NID_undef, false: as it was. */
+static client_bytes signed_again(int without, bool second_digest)
+{
+    client_bytes m = message(&(recipe){0});
+    const unsigned char *p = m.p;
+    unsigned char *set = NULL, other[32] = {0};
+    CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)m.n);
+    CMS_SignerInfo *si = sk_CMS_SignerInfo_value(CMS_get0_SignerInfos(cms), 0);
+    if (without != NID_undef)
+        X509_ATTRIBUTE_free(CMS_signed_delete_attr(si, CMS_signed_get_attr_by_NID(si, without, -1)));
+    if (second_digest)
+        CLIENT_MUST(CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, other, 32));
+    STACK_OF(X509_ATTRIBUTE) *all = sk_X509_ATTRIBUTE_new_null();
+    for (int i = 0; i < CMS_signed_get_attr_count(si); i++)
+        sk_X509_ATTRIBUTE_push(all, CMS_signed_get_attr(si, i));
+    const int set_n = ASN1_item_i2d((ASN1_VALUE *)all, &set, ASN1_ITEM_rptr(PKCS7_ATTR_SIGN)); /* SET OF */
+    unsigned char signature[512];
+    size_t signature_n = sizeof(signature);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    CLIENT_MUST(set_n > 0 && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, client.key) == 1 &&
+                EVP_DigestSign(ctx, signature, &signature_n, set, (size_t)set_n) == 1 &&
+                ASN1_STRING_set(CMS_SignerInfo_get0_signature(si), signature, (int)signature_n) == 1);
+    EVP_MD_CTX_free(ctx);
+    OPENSSL_free(set);
+    free(m.p);
+    sk_X509_ATTRIBUTE_free(all);
+    BIO *out = BIO_new(BIO_s_mem());
+    CLIENT_MUST(i2d_CMS_bio(out, cms));
+    CMS_ContentInfo_free(cms);
+    return client_take(out);
+}
+
+/* Without the digest among what is signed the content could be anybody's. */
+static void test_the_signed_attributes_are_of_the_content(void **state)
+{
+    (void)state;
+    expect(false, signed_again(NID_undef, false), RL_OK, 0, NULL);
+    expect(false, signed_again(NID_pkcs9_signingTime, false), RL_OK, 0, NULL);
+    expect(false, signed_again(NID_pkcs9_messageDigest, false), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+    expect(false, signed_again(NID_pkcs9_messageDigest, true), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+    expect(false, signed_again(NID_pkcs9_contentType, false), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+    expect(false, signed_again(NID_undef, true), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+}
+
+static void test_a_pss_signature_is_read(void **state)
+{
+    (void)state;
+    client_attributes pss = usual;
+    pss.pss = true;
+    expect_recipe(false, (recipe){.attributes = &pss}, RL_OK, 0, NULL);
+    expect_recipe(false, (recipe){.attributes = &pss, .md = EVP_sha512()}, RL_OK, 0, NULL);
+}
+
 /* Recipients and signers by key identifier, RFC 5652 §6.2.1 and §5.3; indefinite lengths, as streaming encoders write
  * them, inside and outside. */
 static void test_every_encoding_that_clients_use_is_read(void **state)
@@ -577,6 +632,8 @@ int main(void)
         cmocka_unit_test(test_without_transaction_or_nonce_there_is_nothing_to_answer),
         cmocka_unit_test(test_what_is_no_request_is_refused),
         cmocka_unit_test(test_the_signers_certificate_is_in_the_message),
+        cmocka_unit_test(test_the_signed_attributes_are_of_the_content),
+        cmocka_unit_test(test_a_pss_signature_is_read),
         cmocka_unit_test(test_recipients_are_limited),
         cmocka_unit_test(test_signed_content_that_is_no_envelope_is_refused),
         cmocka_unit_test(test_truncated_and_extended_messages_are_unreadable),
