@@ -23,38 +23,6 @@ rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnablesl
     return RL_OK;
 }
 
-/* ---- reading ahead ---- */
-static void learn(rl_store_txn *t, rl_cf cf, rl_span key, rocksdb_pinnableslice_t *value)
-{
-    rl_span stored = {0};
-    if (value) {
-        const char *p = rocksdb_pinnableslice_value(value, &stored.n);
-        stored.p = (const uint8_t *)p;
-    }
-    rl_batch_learn(t->batch, cf, key, stored);
-    rocksdb_pinnableslice_destroy(value);
-}
-
-void rl_txn_read_ahead(rl_store_txn *t, rl_cf cf, const rl_key *keys, size_t n)
-{
-    const char *texts[RL_AHEAD_MAX];
-    size_t lengths[RL_AHEAD_MAX];
-    rocksdb_pinnableslice_t *values[RL_AHEAD_MAX];
-    char *errors[RL_AHEAD_MAX];
-    for (size_t i = 0; i < n; i++) {
-        texts[i] = (const char *)keys[i].b;
-        lengths[i] = keys[i].n;
-    }
-    rocksdb_batched_multi_get_cf(t->store->db, t->store->read, t->store->cf[cf], n, texts, lengths, values, errors,
-                                 true);
-    for (size_t i = 0; i < n; i++) {
-        if (errors[i])
-            rocksdb_free(errors[i]); /* it is met again, and reported, by who asks for it */
-        else
-            learn(t, cf, rl_key_span(&keys[i]), values[i]);
-    }
-}
-
 /* ---- scanning ---- */
 static bool is_inside(const rl_txn_scan *scan, rl_span key)
 {

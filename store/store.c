@@ -247,6 +247,9 @@ static void destroy(rl_store *s)
     pthread_rwlock_destroy(&s->inside);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->helper.lock);
+    pthread_cond_destroy(&s->helper.wake);
+    pthread_cond_destroy(&s->helper.idle);
     free(s->doubtful);
     free(s->path);
     free(s);
@@ -285,6 +288,9 @@ static rl_store *create(const char *path)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&s->helper.lock, NULL);
+    pthread_cond_init(&s->helper.wake, NULL);
+    pthread_cond_init(&s->helper.idle, NULL);
     return s;
 }
 
@@ -308,12 +314,25 @@ static rl_err make_folder(const char *data_dir, const char *path, rl_error *e)
     return RL_OK;
 }
 
+static void stop_helper(rl_store *s)
+{
+    pthread_mutex_lock(&s->helper.lock);
+    s->helper.stop = true;
+    pthread_cond_signal(&s->helper.wake);
+    pthread_mutex_unlock(&s->helper.lock);
+    pthread_join(s->helper.thread, NULL);
+}
+
 static rl_err start(rl_store *s, rl_error *e)
 {
     RL_TRY(open_whole(s, e));
-    if (pthread_create(&s->writer, NULL, rl_store_writer, s) != 0)
+    if (pthread_create(&s->helper.thread, NULL, rl_store_helper, s) != 0)
+        return rl_fail(e, RL_EIO, "store", "the reading thread cannot be started");
+    s->running = pthread_create(&s->writer, NULL, rl_store_writer, s) == 0;
+    if (!s->running) {
+        stop_helper(s);
         return rl_fail(e, RL_EIO, "store", "the writer thread cannot be started");
-    s->running = true;
+    }
     return RL_OK;
 }
 
@@ -360,7 +379,9 @@ void rl_store_close(rl_store *s)
     s->closing = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    if (s->running)
+    if (s->running) {
         pthread_join(s->writer, NULL);
+        stop_helper(s);
+    }
     destroy(s);
 }

@@ -114,8 +114,15 @@ rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
 rl_err rl_txn_issuer(rl_store_txn *t, rl_issuer_id id, rl_issuer_record *out);
 rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_cert_id *out);
 /* Certificates bound to an object, in key order. The callback may put and delete (it runs over a collected list). */
-rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id,
-                           rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
+typedef rl_err (*rl_binding_fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx);
+rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id, rl_binding_fn fn, void *ctx);
+/* The same for many objects, read together; fn gets each one's own ctx. Sorts `looks`, and goes through them so. */
+typedef struct rl_binding_look {
+    rl_source source;
+    const char *id;
+    void *ctx;
+} rl_binding_look;
+rl_err rl_txn_each_binding_of(rl_store_txn *t, rl_binding_look *looks, size_t n, rl_binding_fn fn);
 /* All objects of a source; the same rule. Batches internally: bounded memory. */
 rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
                           rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),

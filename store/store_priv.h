@@ -67,6 +67,16 @@ struct rl_store_request {
     rl_error error;
 };
 
+/* The thread that reads ahead with the writer; see ahead.c. */
+typedef struct rl_pieces rl_pieces;
+struct rl_helper {
+    pthread_t thread;
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t wake, idle;
+    rl_pieces *pieces; /* to be read, until it takes them */
+    bool busy, stop;
+};
+
 struct rl_store {
     char *path;
     /* Open, closed (NULL) or opened anew under the exclusive lock, by the writer; whoever else uses them holds it
@@ -87,6 +97,7 @@ struct rl_store {
     pthread_cond_t wake;
     struct rl_store_request *queue, **tail;
     bool closing, running;
+    struct rl_helper helper; /* while running */
 
     /* The writer thread's own. */
     uint64_t delta_next, audit_next;
@@ -113,6 +124,8 @@ struct rl_store {
     _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
     _Atomic int fail_next; /* see fault.h */
 };
+
+void *rl_store_helper(void *store);
 
 /* ---- writer thread ---- */
 /* Removes what is too old, when it is time to. */

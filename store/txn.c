@@ -31,43 +31,6 @@ rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_r
     GET_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
 }
 
-static int by_source_and_id(const void *x, const void *y)
-{
-    const rl_object_id *a = x, *b = y;
-    return a->source != b->source ? (a->source < b->source ? -1 : 1) : strcmp(a->id, b->id);
-}
-
-/* In the order of the keys, neighbours are found in the same blocks. */
-void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t n)
-{
-    rl_key keys[RL_AHEAD_MAX];
-    size_t keys_n = 0;
-    if (n > 0)
-        qsort(ids, n, sizeof(*ids), by_source_and_id);
-    for (size_t i = 0; i < n; i++) {
-        if (rl_key_object(ids[i].source, ids[i].id, &keys[keys_n]) == RL_OK)
-            keys_n++;
-        if (keys_n == RL_AHEAD_MAX || (i + 1 == n && keys_n > 0)) {
-            rl_txn_read_ahead(t, CF_OBJECT, keys, keys_n);
-            keys_n = 0;
-        }
-    }
-}
-
-void rl_txn_expect_certs(rl_store_txn *t, const rl_cert_id *const *ids, size_t n)
-{
-    rl_key keys[RL_AHEAD_MAX];
-    size_t keys_n = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (rl_key_cert(ids[i], &keys[keys_n]) == RL_OK)
-            keys_n++;
-        if (keys_n == RL_AHEAD_MAX || (i + 1 == n && keys_n > 0)) {
-            rl_txn_read_ahead(t, CF_CERT, keys, keys_n);
-            keys_n = 0;
-        }
-    }
-}
-
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
 {
     rl_key k;
@@ -105,8 +68,7 @@ rl_err rl_txn_binding_first(rl_store_txn *t, rl_source src, const char *id, rl_c
     return n ? RL_OK : RL_ENOTFOUND;
 }
 
-rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id,
-                           rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx)
+rl_err rl_txn_each_binding(rl_store_txn *t, rl_source src, const char *id, rl_binding_fn fn, void *ctx)
 {
     rl_key prefix, after = {0};
     rl_cert_id found[BINDINGS_AT_ONCE];

@@ -44,11 +44,6 @@ static inline rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_
 /* `pinned` holds the value as long as it is not destroyed (NULL may be). */
 rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **pinned, rl_span *out);
 
-/* Reads keys in their order together, which is quicker than one after another, so that the group finds them in its
- * batch. What fails is left out. */
-enum { RL_AHEAD_MAX = 64 };
-void rl_txn_read_ahead(rl_store_txn *t, rl_cf cf, const rl_key *keys, size_t n);
-
 #define GET_INTO(cf, key_ok, decode, out)                                                                              \
     do {                                                                                                               \
         rocksdb_pinnableslice_t *pinned_;                                                                              \

@@ -87,9 +87,13 @@ rl_err rl_page_items(rl_store_txn *t, rl_page_job *job, rl_page_put put)
         err = put(t, job, &job->page->items[i]);
     if (err == RL_OK)
         err = rl_entra_follow(t, job);
+    free(job->objects);
+    free(job->looks);
     free(job->certs);
+    job->objects = NULL;
+    job->looks = NULL;
     job->certs = NULL;
-    job->certs_n = job->certs_cap = 0;
+    job->objects_n = job->looks_n = job->certs_n = job->certs_cap = 0;
     return err;
 }
 

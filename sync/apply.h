@@ -10,11 +10,14 @@
 typedef struct rl_page_job rl_page_job;
 typedef rl_err (*rl_page_put)(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item);
 
-/* A certificate that follows an object of the page. */
+/* An object of the page, and a certificate that follows it. */
+struct rl_page_object {
+    rl_page_job *job;
+    const char *id, *name; /* NULL: it does not claim the name. The page's memory */
+};
 typedef struct rl_page_cert {
     rl_cert_id cert;
-    const char *id, *name; /* the object's; NULL: it does not claim the name. The page's memory */
-    size_t order;          /* of being found */
+    const struct rl_page_object *object;
 } rl_page_cert;
 
 /* Whether only what two lists in a row leave out is gone: no list of many pages is of one moment. */
@@ -66,6 +69,10 @@ struct rl_page_job {
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
+    struct rl_page_object *objects; /* whose certificates follow behind the last item; in the page's order */
+    size_t objects_n;
+    rl_binding_look *looks; /* where they are looked for */
+    size_t looks_n;
     rl_page_cert *certs; /* that follow behind the last item */
     size_t certs_n, certs_cap;
     rl_ours ours;  /* for certificates in the page */

@@ -10,15 +10,10 @@
 #include <stdlib.h>
 
 /* ---- certificates ---- */
-struct object_ctx {
-    rl_page_job *job;
-    const char *id, *name;
-};
-
 /* In place of the name comes the object; not twice. */
 static bool rebind(rl_cert_record *cert, const void *ctx)
 {
-    const struct object_ctx *o = ctx;
+    const struct rl_page_object *o = ctx;
     const rl_graph_kind *kind = o->job->kind;
     size_t kept = 0;
     bool have = false, moved = false;
@@ -41,7 +36,7 @@ static bool rebind(rl_cert_record *cert, const void *ctx)
 
 static rl_err settle_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
 {
-    const struct object_ctx *o = ctx;
+    const struct rl_page_object *o = ctx;
     return rl_weigh_stored(t, &o->job->weigher, id, rebind, o);
 }
 
@@ -175,9 +170,34 @@ void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
     free(ids);
 }
 
+/* ---- the page's certificates ---- */
+/* Those bound to the object, and those that wait for a name of its. To a new one that has a name none is bound, since
+ * that takes a record of it, and records stay; computers and mobile devices of Jamf Pro have none but their number. */
+static rl_err note_object(rl_page_job *job, const rl_graph_item *item, bool take_name, bool take_mail, bool is_new)
+{
+    if (!job->objects) { /* the mail address makes a second one of an item */
+        job->objects = calloc(2 * job->page->n, sizeof(*job->objects));
+        job->looks = calloc(3 * job->page->n, sizeof(*job->looks));
+    }
+    if (!job->objects || !job->looks)
+        return RL_ENOMEM;
+    struct rl_page_object *o = &job->objects[job->objects_n++];
+    *o = (struct rl_page_object){.job = job, .id = item->id, .name = take_name ? item->name : NULL};
+    if (!is_new || job->kind->name_source == RL_SOURCE_NONE)
+        job->looks[job->looks_n++] = (rl_binding_look){job->kind->source, item->id, o};
+    if (o->name)
+        job->looks[job->looks_n++] = (rl_binding_look){job->kind->name_source, o->name, o};
+    if (take_mail) {
+        o = &job->objects[job->objects_n++];
+        *o = (struct rl_page_object){.job = job, .id = item->id, .name = item->mail};
+        job->looks[job->looks_n++] = (rl_binding_look){job->kind->name_source, o->name, o};
+    }
+    return RL_OK;
+}
+
 static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
 {
-    const struct object_ctx *o = ctx;
+    const struct rl_page_object *o = ctx;
     rl_page_job *job = o->job;
     (void)t;
     if (job->certs_n == job->certs_cap) {
@@ -188,23 +208,8 @@ static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
         job->certs = certs;
         job->certs_cap = cap;
     }
-    job->certs[job->certs_n] = (rl_page_cert){*id, o->id, o->name, job->certs_n};
-    job->certs_n++;
+    job->certs[job->certs_n++] = (rl_page_cert){*id, o};
     return RL_OK;
-}
-
-/* Those bound to the object, and those that wait for its name. To a new one that has a name none is bound, since that
- * takes a record of it, and records stay; computers and mobile devices of Jamf Pro have none but their number. */
-static rl_err note_certs(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item, bool take_name, bool take_mail,
-                         bool is_new)
-{
-    struct object_ctx ctx = {.job = job, .id = item->id, .name = take_name ? item->name : NULL};
-    struct object_ctx by_mail = {.job = job, .id = item->id, .name = item->mail};
-    if (take_mail)
-        RL_TRY(rl_txn_each_binding(t, job->kind->name_source, item->mail, note_cert, &by_mail));
-    if (!is_new || job->kind->name_source == RL_SOURCE_NONE)
-        RL_TRY(rl_txn_each_binding(t, job->kind->source, item->id, note_cert, &ctx));
-    return ctx.name ? rl_txn_each_binding(t, job->kind->name_source, ctx.name, note_cert, &ctx) : RL_OK;
 }
 
 static int by_cert(const rl_page_cert *a, const rl_page_cert *b)
@@ -216,11 +221,11 @@ static int by_cert(const rl_page_cert *a, const rl_page_cert *b)
     return c ? c : (int)a->cert.serial_n - (int)b->cert.serial_n;
 }
 
-static int by_cert_and_order(const void *x, const void *y)
+static int by_cert_and_object(const void *x, const void *y)
 {
     const rl_page_cert *a = x, *b = y;
     int c = by_cert(a, b);
-    return c ? c : a->order < b->order ? -1 : 1;
+    return c ? c : a->object < b->object ? -1 : a->object > b->object;
 }
 
 static void expect_certs(rl_store_txn *t, const rl_page_job *job)
@@ -234,18 +239,17 @@ static void expect_certs(rl_store_txn *t, const rl_page_job *job)
     free(ids);
 }
 
-/* When all objects of the page are stored, their certificates are read together, in the order of their keys. */
+/* When all objects of the page are stored, their bindings are read together, and then their certificates, each in the
+ * order of their keys. */
 rl_err rl_entra_follow(rl_store_txn *t, rl_page_job *job)
 {
+    RL_TRY(rl_txn_each_binding_of(t, job->looks, job->looks_n, note_cert));
     if (job->certs_n == 0)
         return RL_OK;
-    qsort(job->certs, job->certs_n, sizeof(*job->certs), by_cert_and_order);
+    qsort(job->certs, job->certs_n, sizeof(*job->certs), by_cert_and_object);
     expect_certs(t, job);
-    for (size_t i = 0; i < job->certs_n; i++) {
-        const rl_page_cert *c = &job->certs[i];
-        struct object_ctx ctx = {.job = job, .id = c->id, .name = c->name};
-        RL_TRY(settle_cert(t, &c->cert, &ctx));
-    }
+    for (size_t i = 0; i < job->certs_n; i++)
+        RL_TRY(rl_weigh_stored(t, &job->weigher, &job->certs[i].cert, rebind, job->certs[i].object));
     return RL_OK;
 }
 
@@ -278,7 +282,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
     if (err == RL_OK)
         err = put_state(t, job->kind, item->id, &o, said && item->name, &has_mail);
     if (err == RL_OK)
-        err = note_certs(t, job, item, said && item->name, has_mail && !item->removed && item->mail, is_new);
+        err = note_object(job, item, said && item->name, has_mail && !item->removed && item->mail, is_new);
     rl_object_clear(&o);
     return err;
 }
@@ -287,7 +291,7 @@ rl_err rl_entra_gone(rl_store_txn *t, rl_page_job *job, const char *id, const rl
 {
     rl_object_record gone = *o; /* strings stay the caller's */
     gone.exists = false;
-    struct object_ctx ctx = {.job = job, .id = id};
+    struct rl_page_object ctx = {.job = job, .id = id};
     bool has_mail;
     RL_TRY(put_state(t, job->kind, id, &gone, false, &has_mail));
     return rl_txn_each_binding(t, job->kind->source, id, settle_cert, &ctx);

@@ -443,6 +443,84 @@ static void a_scan_sees_the_database_with_what_the_group_has_changed(void **stat
     assert_int_equal(bindings(f->store, "c"), 0);
 }
 
+/* ---- the bindings of many objects ---- object-0, object-1, … have as many certificates as their number by 4 leaves */
+enum { OBJECTS = 300, LOOKS = 1500 };
+
+static rl_err apply_bind_many(rl_store_txn *t, void *arg, rl_error *e)
+{
+    (void)arg, (void)e;
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        for (uint64_t cert = 0; cert < i % 4; cert++) {
+            char object[16];
+            const rl_cert_id id = cert_id(10 * i + cert);
+            snprintf(object, sizeof(object), "object-%d", (int)i);
+            RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, object, &id));
+        }
+    return RL_OK;
+}
+
+struct counted {
+    char object[16];
+    size_t n;
+    uint64_t sum;
+};
+
+static rl_err count_binding(rl_store_txn *t, const rl_cert_id *cert, void *ctx)
+{
+    struct counted *c = ctx;
+    (void)t;
+    c->n++;
+    c->sum += cert_number(cert);
+    return RL_OK;
+}
+
+static rl_err refuse_binding(rl_store_txn *t, const rl_cert_id *cert, void *ctx)
+{
+    (void)t, (void)cert, (void)ctx;
+    return RL_EDENIED;
+}
+
+/* Each object several times, some that have no certificate, and some of which the group itself has put or taken one. */
+static rl_err apply_look_at_many(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct counted *counted = calloc(LOOKS, sizeof(*counted));
+    rl_binding_look *looks = calloc(LOOKS, sizeof(*looks));
+    const rl_cert_id taken = cert_id(70), added = cert_id(71000);
+    (void)e;
+    RL_TRY(rl_txn_delete_binding(t, RL_SOURCE_ENTRA_DEVICE, "object-7", &taken));
+    RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, "object-8", &added));
+    RL_TRY(rl_txn_put_binding(t, RL_SOURCE_ENTRA_DEVICE, "object-9", &added));
+    for (int i = 0; i < LOOKS; i++) {
+        snprintf(counted[i].object, sizeof(counted[i].object), "object-%d", i * 7 % (OBJECTS + 50));
+        looks[i] = (rl_binding_look){RL_SOURCE_ENTRA_DEVICE, counted[i].object, &counted[i]};
+    }
+    rl_err err = rl_txn_each_binding_of(t, looks, LOOKS, count_binding);
+    for (int i = 0; err == RL_OK && i < LOOKS; i++) {
+        const uint64_t number = (uint64_t)(i * 7 % (OBJECTS + 50));
+        struct counted one = {.n = 0};
+        err = rl_txn_each_binding(t, RL_SOURCE_ENTRA_DEVICE, counted[i].object, count_binding, &one);
+        assert_true(counted[i].n == one.n && counted[i].sum == one.sum);
+        const size_t stored = number < OBJECTS ? number % 4 : 0;
+        assert_int_equal(one.n, stored - (number == 7) + (number == 8 || number == 9));
+        *(size_t *)arg += one.n;
+    }
+    if (err == RL_OK)
+        assert_int_equal(rl_txn_each_binding_of(t, looks, LOOKS, refuse_binding), RL_EDENIED);
+    free(looks);
+    free(counted);
+    return err;
+}
+
+static void many_objects_have_the_bindings_that_each_has(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = 0;
+    assert_int_equal(rl_store_run(f->store, apply_bind_many, NULL, NULL), RL_OK);
+    fixture_reopen(f); /* from the log into tables, with their filters */
+    assert_int_equal(rl_store_run(f->store, apply_look_at_many, &n, NULL), RL_OK);
+    assert_true(n > LOOKS);
+}
+
 static rl_err apply_put_objects(rl_store_txn *t, void *arg, rl_error *e)
 {
     (void)arg, (void)e;
@@ -640,6 +718,7 @@ int main(void)
         WITH_STORE(certificates_come_in_the_order_of_their_numbers),
         WITH_STORE(a_binding_may_be_taken_away_while_they_are_walked),
         WITH_STORE(a_scan_sees_the_database_with_what_the_group_has_changed),
+        WITH_STORE(many_objects_have_the_bindings_that_each_has),
         WITH_STORE(objects_may_be_deleted_while_they_are_walked),
         WITH_STORE(what_was_expected_changes_nothing),
         WITH_STORE(cursors_and_issuers_survive_a_restart),
