@@ -114,7 +114,7 @@ static rl_err read_signing_time(const scep_signed *s, scep_request *out, scep_re
 static rl_err read_digest(const scep_signed *s, const scep_identity *self, scep_request *out, scep_refusal *why)
 {
     rl_hash hash;
-    if (rl_hash_from_oid(s->digest, &hash) != RL_OK)
+    if (rl_hash_from_oid(s->digest, &hash) != RL_OK || hash == RL_SHA224)
         return scep_refuse(why, SCEP_BAD_ALG, "the digest algorithm is not accepted: use SHA-256");
     if (hash == RL_SHA1 && !self->allow_legacy)
         return scep_refuse(why, SCEP_BAD_ALG, "SHA-1 is not accepted: use SHA-256");

@@ -3,8 +3,9 @@
  *
  *   begin → ask → (token) → answered → commit → committed → answered … until the last page
  *
- * While the writer has a page, the next one is fetched and read. What came of that counts only when the page before it
- * is committed; when that fails, it is forgotten.
+ * While the writer has a page, the next ones are fetched and read, and what there is of them by then is one
+ * transaction: many objects cost the writer less together. What came of that counts only when the page before it is
+ * committed; when that fails, it is forgotten.
  *
  * The effects of a page and the cursor behind it are one transaction, so wherever this stops, by failure or by a crash,
  * the next try goes on at the stored link. What an upstream says in an error changes no certificate. */
@@ -21,6 +22,8 @@
 
 /* Refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a code of its own. */
 enum { LINK_TRIES = 3 };
+/* Objects of pages that are joined: other transactions wait for theirs. */
+enum { JOINED_MAX = 4000 };
 
 /* An answer of Graph. */
 struct answer {
@@ -31,6 +34,13 @@ struct answer {
     rl_graph_page page;
     rl_err page_err; /* of reading it */
     rl_error page_error;
+    bool circle; /* its link was seen in this round */
+};
+
+/* Pages of a round that follow one another, joined. */
+struct pages {
+    rl_graph_page page;
+    unsigned n; /* of Graph's; 0: none */
 };
 
 /* A round: fetch a page, commit it, fetch the next, until the last. */
@@ -54,8 +64,8 @@ typedef struct graph_source {
     bool token_retried; /* this request was repeated with a fresh token already */
     struct answer answer;
 
-    /* The page that is being committed. */
-    rl_graph_page page;
+    struct pages ahead; /* read, to be committed next */
+    struct pages pages; /* being committed */
     rl_page_job job;
 } graph_source;
 
@@ -77,6 +87,12 @@ const char *rl_graph_needs(const rl_settings *s)
     return rl_login_missing(s);
 }
 
+static void free_pages(struct pages *p)
+{
+    rl_graph_page_free(&p->page);
+    p->n = 0;
+}
+
 /* ---- failing ---- */
 /* What was fetched or is being fetched while the writer was busy. */
 static void forget_answer(graph_source *s)
@@ -85,6 +101,7 @@ static void forget_answer(graph_source *s)
         rl_http_call_cancel(s->call);
     s->answer.waits = false;
     rl_graph_page_free(&s->answer.page);
+    free_pages(&s->ahead);
 }
 
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -96,7 +113,7 @@ static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
     vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
     forget_answer(s);
-    rl_graph_page_free(&s->page);
+    free_pages(&s->pages);
     rl_source_failed(&s->base, message, retry_after_ms);
 }
 
@@ -249,13 +266,15 @@ static void ask(graph_source *s)
         fail(s, -1, "%s", e.message);
 }
 
-/* Not without a token at hand, and a failure is none yet: then the page is asked for in its turn. */
+/* The page behind the last one that was read. Not without a token at hand, and a failure is none yet: then it is asked
+ * for in its turn. */
 static void ask_ahead(graph_source *s)
 {
-    const char *token =
-        s->page.complete || s->kind->paced ? NULL : rl_token_text(s->base.sync->token, &s->token_number);
+    const rl_graph_page *last = s->ahead.n ? &s->ahead.page : &s->pages.page;
+    bool wanted = !s->call && !s->answer.waits && !last->complete && !s->kind->paced && s->ahead.page.n < JOINED_MAX;
+    const char *token = wanted ? rl_token_text(s->base.sync->token, &s->token_number) : NULL;
     if (token)
-        (void)start_call(s, s->page.link, token, NULL);
+        (void)start_call(s, last->link, token, NULL);
 }
 
 static void token(rl_sync_source *source, const rl_error *failure, int64_t retry_after_ms)
@@ -415,12 +434,36 @@ static void read_answer(graph_source *s, const rl_http_response *r)
     if (r->err == RL_OK && r->status == 200) {
         s->answer.page_err = rl_graph_page_parse(r->body, (size_t)settings->sync.page_limit, &s->kind->shape,
                                                  settings->azure.graph_url, &s->answer.page, &s->answer.page_error);
+        if (s->answer.page_err == RL_OK && !s->answer.page.complete)
+            s->answer.circle = rl_trail_repeats(&s->trail, s->answer.page.link);
     } else if (r->err == RL_OK) {
         rl_graph_error_code(r->body, s->answer.code, sizeof(s->answer.code));
         rl_graph_refusal(&s->base, r, s->answer.refusal);
     }
     s->answer.http.body = (rl_span){0}; /* gone with the call */
     s->answer.http.call = NULL;
+}
+
+static bool is_page(const struct answer *a)
+{
+    return a->waits && a->http.err == RL_OK && a->http.status == 200 && a->page_err == RL_OK && !a->circle;
+}
+
+/* An answer that is a page joins those that were read ahead, as long as they are not too many; any other waits. The
+ * round's last page is a transaction of its own: what the brake does with it must not depend on who was quicker. */
+static void join_ahead(graph_source *s)
+{
+    struct answer *a = &s->answer;
+    if (!is_page(a) || (s->ahead.n && (a->page.complete || s->ahead.page.n + a->page.n > JOINED_MAX)))
+        return;
+    if (s->ahead.n == 0) {
+        s->ahead.page = a->page;
+        a->page = (rl_graph_page){0};
+    } else if (rl_graph_page_join(&s->ahead.page, &a->page) != RL_OK) {
+        return;
+    }
+    s->ahead.n++;
+    a->waits = false;
 }
 
 static void on_response(const rl_http_response *r, void *arg)
@@ -431,8 +474,12 @@ static void on_response(const rl_http_response *r, void *arg)
         return;
     end_turn(s);
     read_answer(s, r);
-    if (s->base.state != RL_AT_COMMIT)
+    if (s->base.state != RL_AT_COMMIT) {
         answered(s);
+        return;
+    }
+    join_ahead(s);
+    ask_ahead(s);
 }
 
 /* ---- the page ---- */
@@ -445,10 +492,11 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 static void commit(graph_source *s)
 {
     int64_t now = rl_wall_s();
-    bool complete = s->page.complete;
-    s->job = (rl_page_job){.kind = s->kind, .page = &s->page, .settings = s->base.sync->settings, .now = now};
+    const rl_graph_page *page = &s->pages.page;
+    bool complete = page->complete;
+    s->job = (rl_page_job){.kind = s->kind, .page = page, .settings = s->base.sync->settings, .now = now};
     s->job.one_page = s->first && complete;
-    s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)(s->page.link ? s->page.link : ""),
+    s->job.next = (rl_cursor_record){.link = (char *)(uintptr_t)(page->link ? page->link : ""),
                                      .full = s->base.full,
                                      .complete = complete,
                                      .tenant = s->base.sync->settings->azure.tenant_id,
@@ -468,12 +516,26 @@ static void take_page(graph_source *s)
         fail(s, -1, "Graph's page is refused: %s", s->answer.page_error.message);
         return;
     }
-    s->page = s->answer.page;
-    s->answer.page = (rl_graph_page){0};
-    if (!s->page.complete && rl_trail_repeats(&s->trail, s->page.link))
+    if (s->answer.circle) {
         fail_and_restart(s, "Graph's page is refused: the round's links go in a circle");
-    else
-        commit(s);
+        return;
+    }
+    s->pages = (struct pages){s->answer.page, 1};
+    s->answer.page = (rl_graph_page){0};
+    commit(s);
+}
+
+/* Those that were read while the writer was busy. */
+static void take_ahead(graph_source *s)
+{
+    const rl_http_response page = {.err = RL_OK, .status = 200};
+    for (unsigned i = 0; i < s->ahead.n; i++)
+        rl_source_answered(&s->base, &page);
+    s->pages = s->ahead;
+    s->ahead = (struct pages){0};
+    if (s->answer.waits)
+        join_ahead(s); /* it was one too many */
+    commit(s);
 }
 
 /* ---- committed ---- */
@@ -496,12 +558,13 @@ static rl_err move_on(graph_source *s)
 
 static void log_page(const graph_source *s)
 {
-    if (s->page.n > 0 || !s->page.complete)
-        log_info("sync.page", "source", s->base.name, "objects", s->page.n, "changed", s->job.changed, "full",
-                 s->base.full);
+    const rl_graph_page *page = &s->pages.page;
+    if (page->n > 0 || !page->complete)
+        log_info("sync.page", "source", s->base.name, "pages", s->pages.n, "objects", page->n, "changed",
+                 s->job.changed, "full", s->base.full);
     else
-        log_debug("sync.page", "source", s->base.name, "objects", s->page.n, "changed", s->job.changed, "full",
-                  s->base.full);
+        log_debug("sync.page", "source", s->base.name, "pages", s->pages.n, "objects", page->n, "changed",
+                  s->job.changed, "full", s->base.full);
 }
 
 static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
@@ -520,14 +583,14 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     }
     log_page(s);
     rl_count_skipped(s->base.name, s->job.skipped);
-    rl_source_count(&s->base, 1, s->page.n, s->job.changed);
+    rl_source_count(&s->base, s->pages.n, s->pages.page.n, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);
     atomic_store(&s->base.without, false);
-    if (s->page.complete && counts_from_now_on(s))
+    if (s->pages.page.complete && counts_from_now_on(s))
         rl_sync_wake(s->base.sync, "reweigh", true);
     err = move_on(s);
-    rl_graph_page_free(&s->page);
+    free_pages(&s->pages);
     if (err != RL_OK) {
         s->cursor_read = false; /* the stored one is the truth */
         rl_cursor_clear(&s->cursor);
@@ -536,6 +599,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         s->resyncs = s->base.restarts = 0;
         s->base.again = s->job.missing > 0;
         rl_source_done(&s->base, s->cursor.last_success);
+    } else if (s->ahead.n) {
+        take_ahead(s);
     } else if (s->answer.waits) {
         answered(s);
     } else if (s->call) {
@@ -550,7 +615,8 @@ static void free_source(rl_sync_source *source)
 {
     graph_source *s = (graph_source *)source;
     rl_cursor_clear(&s->cursor);
-    rl_graph_page_free(&s->page);
+    free_pages(&s->pages);
+    free_pages(&s->ahead);
     rl_graph_page_free(&s->answer.page);
     free(s->link);
     rl_trail_clear(&s->trail);

@@ -328,6 +328,23 @@ rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *sha
     return err;
 }
 
+rl_err rl_graph_page_join(rl_graph_page *p, rl_graph_page *next)
+{
+    if (next->n > 0) {
+        rl_graph_item *items = realloc(p->items, (p->n + next->n) * sizeof(*items));
+        if (!items)
+            return RL_ENOMEM;
+        memcpy(items + p->n, next->items, next->n * sizeof(*items));
+        p->items = items;
+        p->n += next->n;
+    }
+    p->link = next->link;
+    p->complete = next->complete;
+    rl_arena_join(&p->arena, &next->arena);
+    rl_graph_page_free(next);
+    return RL_OK;
+}
+
 void rl_graph_page_free(rl_graph_page *p)
 {
     free(p->items);

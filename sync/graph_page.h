@@ -55,6 +55,9 @@ typedef struct rl_graph_page {
 rl_err rl_graph_page_parse(rl_span body, size_t limit, const rl_graph_shape *shape, const char *origin,
                            rl_graph_page *out, rl_error *e);
 void rl_graph_page_free(rl_graph_page *p);
+/* `next`, which lies behind `p`'s link, becomes its end: its items follow, so that an id may be there for each page
+ * that names it, and its link replaces p's. `next` is as freed. RL_ENOMEM: both stay. */
+rl_err rl_graph_page_join(rl_graph_page *p, rl_graph_page *next);
 
 /* The report of all certificates that Intune has made: those that are revoked, as a page with `complete` that has them
  * in the report's order. RL_EBADMSG, RL_ERANGE. On success free with rl_graph_page_free. */

@@ -112,6 +112,16 @@ char *rl_arena_printf(rl_arena *a, const char *fmt, ...)
     return s;
 }
 
+void rl_arena_join(rl_arena *to, rl_arena *from)
+{
+    chunk **end = &to->head;
+    while (*end != NULL)
+        end = &(*end)->older;
+    *end = from->head;
+    to->used += from->used;
+    rl_arena_init(from, from->limit);
+}
+
 static chunk *chunk_drop(chunk *c)
 {
     chunk *older = c->older;

@@ -167,6 +167,30 @@ static void a_buffer_grows(void **state)
     rl_buf_free(&b);
 }
 
+static void an_arena_takes_over_what_another_has_handed_out(void **state)
+{
+    rl_arena to, from, empty;
+    (void)state;
+    rl_arena_init(&to, 0);
+    rl_arena_init(&from, 0);
+    rl_arena_init(&empty, 0);
+    char *first = rl_arena_strndup(&from, "first", 5);
+    rl_arena_join(&to, &from); /* it has none of its own */
+    rl_arena_join(&to, &empty);
+    char *own = rl_arena_strndup(&to, "own", 3), *second = rl_arena_strndup(&from, "second", 6);
+    for (int i = 0; i < 100; i++) /* several chunks */
+        assert_non_null(rl_arena_alloc(&from, 1000));
+    const size_t used = to.used + from.used;
+    rl_arena_join(&to, &from);
+    assert_int_equal(to.used, used);
+    assert_int_equal(from.used, 0);
+    rl_arena_free(&from);
+    assert_string_equal(first, "first");
+    assert_string_equal(own, "own");
+    assert_string_equal(second, "second");
+    rl_arena_free(&to);
+}
+
 static void an_arena_is_aligned_limited_and_reusable(void **state)
 {
     (void)state;
@@ -271,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_buffer_keeps_its_limit),
         cmocka_unit_test(a_buffer_grows),
         cmocka_unit_test(an_arena_is_aligned_limited_and_reusable),
+        cmocka_unit_test(an_arena_takes_over_what_another_has_handed_out),
         cmocka_unit_test(utf8_is_that_of_rfc_3629),
         cmocka_unit_test(an_error_message_cannot_forge_a_line_or_steer_a_terminal),
     };

@@ -58,6 +58,28 @@ static void test_an_empty_page_with_a_next_link(void **state)
     rl_graph_page_free(&p);
 }
 
+static void test_pages_that_follow_one_another_are_joined(void **state)
+{
+    (void)state;
+    rl_graph_page p = page_of("{\"value\":[{\"id\":\"b\"},{\"id\":\"c\"}]," NEXT "}");
+    rl_graph_page empty = page_of("{\"value\":[]," NEXT "}");
+    rl_graph_page last = page_of("{\"value\":[{\"id\":\"a\"},{\"id\":\"b\",\"@removed\":{}}]," DELTA "}");
+    assert_int_equal(rl_graph_page_join(&p, &empty), RL_OK);
+    assert_int_equal(p.n, 2);
+    assert_false(p.complete);
+    assert_int_equal(rl_graph_page_join(&p, &last), RL_OK);
+    rl_graph_page_free(&last); /* nothing is left of it */
+    assert_int_equal(p.n, 4);
+    const char *const ids[] = {"b", "c", "a", "b"};
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(p.items[i].id, ids[i]);
+        assert_int_equal(p.items[i].removed, i == 3);
+    }
+    assert_true(p.complete);
+    assert_string_equal(p.link, ORIGIN "/v1.0/devices/delta?$deltatoken=abc");
+    rl_graph_page_free(&p);
+}
+
 static void test_absent_null_and_unknown_members(void **state)
 {
     (void)state;
@@ -257,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_page_as_graph_documents_it),
         cmocka_unit_test(test_an_empty_page_with_a_next_link),
+        cmocka_unit_test(test_pages_that_follow_one_another_are_joined),
         cmocka_unit_test(test_absent_null_and_unknown_members),
         cmocka_unit_test(test_ids_are_compared_without_case_and_braces),
         cmocka_unit_test(test_repeated_ids_the_last_word_wins),

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "store/fault.h"
 #include "tests/unit/http/upstream.h"
 #include "tests/unit/sync/fixture.h"
 
@@ -305,6 +306,142 @@ static void test_the_token_request_is_form_encoded(void **state)
     assert_int_equal(x->d.tokens, 1);
 }
 
+/* Whoever asked knows when a round that began after that has ended, and how. */
+static rl_sync_status answered(struct fixture *x)
+{
+    rl_sync_status s;
+    do
+        s = status(x);
+    while (s.answered < s.asked);
+    return s;
+}
+
+/* ---- pages that are read while the writer is busy ---- */
+struct held_writer {
+    sem_t holding, go;
+};
+
+static rl_err hold_writer(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct held_writer *h = arg;
+    (void)t;
+    (void)e;
+    sem_post(&h->holding);
+    sem_wait(&h->go);
+    return RL_OK;
+}
+
+static void keep_writer_busy(struct fixture *x, struct held_writer *h)
+{
+    sem_init(&h->holding, 0, 0);
+    sem_init(&h->go, 0, 0);
+    assert_int_equal(rl_store_submit(x->f.store, hold_writer, NULL, h), RL_OK);
+    sem_wait(&h->holding);
+}
+
+/* Starts with the writer held, until the n answers of the script, which are one round's, have been asked for. */
+static void start_with_busy_writer(struct fixture *x, struct held_writer *h, size_t n, const struct answer *answers)
+{
+    keep_writer_busy(x, h);
+    script(x, n, answers);
+    start(x);
+    request(x, n - 1);
+}
+
+static const struct answer three_pages[] = {
+    {200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?$skiptoken=1"), false},
+    {200, "", PAGE("{\"id\":\"o2\",\"deviceId\":\"dev-2\"}", "nextLink\":\"%s/v1.0/d?$skiptoken=2"), false},
+    {200, "",
+     PAGE("{\"id\":\"o1\",\"accountEnabled\":false},{\"id\":\"o2\",\"@removed\":{}}",
+          "deltaLink\":\"%s/v1.0/d?$deltatoken=1"),
+     false}};
+
+static void test_pages_are_read_on_while_the_writer_is_busy(void **state)
+{
+    struct fixture *x = *state;
+    struct held_writer h;
+    issue_for_device(x->f.store, 1, "dev-1");
+    issue_for_device(x->f.store, 2, "dev-2");
+    start_with_busy_writer(x, &h, 3, three_pages);
+    assert_int_equal(status(x).pages, 0); /* nothing is committed */
+    sem_post(&h.go);
+    assert_asks(x, 3, "/v1.0/d?$deltatoken=1");
+    assert_status(x->f.store, 1, "hold");
+    assert_status(x->f.store, 2, "revoked");
+    rl_sync_status s = status(x);
+    assert_true(s.pages >= 3 && s.requests >= 3);
+    assert_int_equal(s.objects, 4);
+    assert_int_equal(s.failures, 0);
+}
+
+static rl_err make_change(rl_store_txn *t, void *number, rl_error *e)
+{
+    (void)e;
+    return rl_txn_new_change(t, "test", 1, number);
+}
+
+/* What a page revokes that is not the round's last waits for its end, however quick the directory was. */
+static void test_the_last_page_of_a_round_is_joined_to_none(void **state)
+{
+    struct fixture *x = *state;
+    struct held_writer h;
+    uint64_t number;
+    const struct answer answers[] = {
+        {200, "", PAGE("{\"id\":\"o2\"}", "nextLink\":\"%s/v1.0/d?$skiptoken=1"), false},
+        {200, "", PAGE("{\"id\":\"o1\",\"accountEnabled\":false}", "nextLink\":\"%s/v1.0/d?$skiptoken=2"), false},
+        {200, "", PAGE("", "deltaLink\":\"%s/v1.0/d?$deltatoken=2"), false}};
+    x->settings.sync.entra_interval = 3600000; /* only who is asked runs */
+    x->settings.sync.mass_limit.value = 200;
+    issue_for_device(x->f.store, 1, "dev-1");
+    script(x, 1, &one_device);
+    start(x);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", false, NULL), RL_OK);
+    answered(x);
+    keep_writer_busy(x, &h);
+    const size_t before = asked(x);
+    script(x, 3, answers);
+    assert_int_equal(rl_sync_now(x->sync, "entra-device", false, NULL), RL_OK);
+    request(x, before + 2);
+    sem_post(&h.go);
+    const rl_cert_id id = cert_id(1);
+    rl_cert_status now;
+    do
+        assert_int_equal(rl_store_cert_status(x->f.store, &id, &now), RL_OK);
+    while (now.status == RL_STATUS_GOOD);
+    assert_int_equal(rl_store_run(x->f.store, make_change, &number, NULL), RL_OK);
+    assert_int_equal(number, 2); /* its own was the first */
+}
+
+static void test_a_failure_behind_pages_that_wait_fails_none_of_them(void **state)
+{
+    struct fixture *x = *state;
+    struct held_writer h;
+    const struct answer answers[] = {three_pages[0], three_pages[1], {503, "", "", false}};
+    start_with_busy_writer(x, &h, 3, answers);
+    sem_post(&h.go);
+    assert_asks(x, 3, "/v1.0/d?$skiptoken=2");
+    request(x, 4);
+    rl_sync_status s = status(x);
+    assert_int_equal(s.objects, 2);
+    assert_int_equal(s.failures, 1);
+}
+
+static void test_pages_behind_one_that_cannot_be_written_are_forgotten(void **state)
+{
+    struct fixture *x = *state;
+    struct held_writer h;
+    x->settings.sync.new_device_grace = 4000000000000; /* that no directory knows it is no reason */
+    issue_for_device(x->f.store, 1, "dev-1");
+    start_with_busy_writer(x, &h, 3, three_pages);
+    rl_store_fail_next_write(x->f.store);
+    sem_post(&h.go);
+    assert_asks(x, 3, INITIAL);
+    request(x, 5);
+    assert_status(x->f.store, 1, "good");
+    assert_true(status(x).failures >= 1);
+    assert_int_equal(status(x).objects, 0);
+}
+
 static void test_a_new_process_goes_on_at_the_stored_link(void **state)
 {
     struct fixture *x = *state;
@@ -344,16 +481,6 @@ static void test_full_on_demand_revokes_what_is_gone(void **state)
     assert_int_equal(rl_sync_now(x->sync, "", false, NULL), RL_OK);
     assert_asks(x, before + 2, "/v1.0/d?$deltatoken=2");
     assert_status(x->f.store, 1, "revoked");
-}
-
-/* Whoever asked knows when a round that began after that has ended, and how. */
-static rl_sync_status answered(struct fixture *x)
-{
-    rl_sync_status s;
-    do
-        s = status(x);
-    while (s.answered < s.asked);
-    return s;
 }
 
 static void assert_stale_in(struct fixture *x, int64_t least, int64_t most)
@@ -623,20 +750,6 @@ static void test_stop_does_not_wait_for_an_upstream(void **state)
     stop(x);
 }
 
-struct held_writer {
-    sem_t holding, go;
-};
-
-static rl_err hold_writer(rl_store_txn *t, void *arg, rl_error *e)
-{
-    struct held_writer *h = arg;
-    (void)t;
-    (void)e;
-    sem_post(&h->holding);
-    sem_wait(&h->go);
-    return RL_OK;
-}
-
 static void *stop_thread(void *arg)
 {
     stop(arg);
@@ -648,18 +761,13 @@ static void test_stop_waits_for_a_transaction(void **state)
     struct fixture *x = *state;
     struct held_writer h;
     pthread_t thread;
-    sem_init(&h.holding, 0, 0);
-    sem_init(&h.go, 0, 0);
-    assert_int_equal(rl_store_submit(x->f.store, hold_writer, NULL, &h), RL_OK);
-    sem_wait(&h.holding);
+    keep_writer_busy(x, &h);
     script(x, 1, &one_device);
     start(x);
     request(x, 0);
     pthread_create(&thread, NULL, stop_thread, x);
     sem_post(&h.go);
     pthread_join(thread, NULL);
-    sem_destroy(&h.holding);
-    sem_destroy(&h.go);
 }
 
 #define SYNC_TEST(name)  cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -680,6 +788,10 @@ int main(void)
         SYNC_TEST(test_a_lost_place_leads_to_a_full_round),
         SYNC_TEST(test_a_suddenly_empty_directory_is_refused),
         SYNC_TEST(test_another_tenants_directory_is_not_compared),
+        SYNC_TEST(test_pages_are_read_on_while_the_writer_is_busy),
+        SYNC_TEST(test_the_last_page_of_a_round_is_joined_to_none),
+        SYNC_TEST(test_a_failure_behind_pages_that_wait_fails_none_of_them),
+        SYNC_TEST(test_pages_behind_one_that_cannot_be_written_are_forgotten),
         SYNC_TEST(test_links_in_a_circle_end_the_round),
         SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
         SYNC_TEST(test_not_configured_is_off),
