@@ -21,6 +21,7 @@ enum {
     WAL_MAX = 24 << 20,
     MANIFEST_MAX = 16 << 20,
     OPEN_FILES = 512,
+    TABLES_WAIT = 8, /* as they were flushed, to be merged; RocksDB's own number is 4 */
     BACKGROUND_JOBS = 2,
     INFO_LOG_FATAL = 4, /* RocksDB's level; the C interface has no name for it */
     BLOOM_BITS = 10,
@@ -65,6 +66,9 @@ static void set_table(rocksdb_options_t *o, rl_cf cf, rocksdb_cache_t *cache)
         /* Bloom filters on the memtable too: most of what is asked for is not there. */
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM);
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+        /* A sync writes keys that lie anywhere, so whatever is merged is merged with nearly all of the next level: it
+         * is done half as often, and the bloom filters keep a look-up from the tables that wait for it. */
+        rocksdb_options_set_level0_file_num_compaction_trigger(o, TABLES_WAIT);
     }
     if (cf == CF_BINDING)
         rocksdb_options_set_prefix_extractor(o, rl_key_binding_extractor());
