@@ -20,10 +20,19 @@ void rl_batch_free(rl_batch *b)
 }
 
 /* ---- the list ---- */
-static int compare(const rl_batch_entry *e, rl_cf cf, rl_span key)
+/* In the order of families and keys; zeros behind a shorter one, so that it comes first or is told by all of it. */
+static uint64_t start_of(rl_cf cf, rl_span key)
 {
-    if (e->cf != cf)
-        return e->cf < cf ? -1 : 1;
+    uint64_t start = (uint64_t)cf;
+    for (size_t i = 0; i < sizeof(start) - 1; i++)
+        start = start << 8 | (i < key.n ? key.p[i] : 0);
+    return start;
+}
+
+static int compare(const rl_batch_entry *e, uint64_t start, rl_span key)
+{
+    if (e->start != start)
+        return e->start < start ? -1 : 1;
     size_t n = e->key.n < key.n ? e->key.n : key.n;
     int c = memcmp(e->key.p, key.p, n);
     return c != 0 ? c : e->key.n < key.n ? -1 : e->key.n > key.n;
@@ -34,9 +43,10 @@ static rl_batch_entry *find_from(rl_batch *b, rl_cf cf, rl_span key, rl_batch_en
 {
     rl_batch_entry **heads = b->first; /* of the list, or of an entry before the key */
     rl_batch_entry *at = NULL, *bound = NULL;
+    uint64_t start = start_of(cf, key);
     for (int level = RL_BATCH_LEVELS - 1; level >= 0; level--) {
         /* What ended the level above need not be compared again. */
-        while ((at = heads[level]) != NULL && at != bound && compare(at, cf, key) < 0)
+        while ((at = heads[level]) != NULL && at != bound && compare(at, start, key) < 0)
             heads = at->next;
         bound = at;
         if (links)
@@ -65,7 +75,7 @@ static rl_batch_entry *insert(rl_batch *b, rl_cf cf, rl_span key, rl_batch_entry
         return NULL;
     uint8_t *copy = (uint8_t *)e->next + links_n; /* beside what is compared with it */
     memcpy(copy, key.p, key.n);
-    *e = (rl_batch_entry){.state = RL_ENTRY_NONE, .cf = cf, .key = rl_span_of(copy, key.n)};
+    *e = (rl_batch_entry){.state = RL_ENTRY_NONE, .cf = cf, .key = rl_span_of(copy, key.n), .start = start_of(cf, key)};
     for (int level = 0; level < levels; level++) {
         e->next[level] = *links[level];
         *links[level] = e;
@@ -97,7 +107,7 @@ static void set(rl_batch *b, rl_cf cf, rl_span key, rl_entry_state state, rl_spa
 {
     rl_batch_entry **links[RL_BATCH_LEVELS];
     rl_batch_entry *e = find_from(b, cf, key, links);
-    if (!e || compare(e, cf, key) != 0)
+    if (!e || compare(e, start_of(cf, key), key) != 0)
         e = insert(b, cf, key, links);
     rl_span copy = value.n ? rl_arena_copy(&b->arena, value) : rl_span_of("", 0);
     if (!e || !copy.p || !remember(b, e)) {
@@ -113,7 +123,7 @@ void rl_batch_learn(rl_batch *b, rl_cf cf, rl_span key, rl_span value)
 {
     rl_batch_entry **links[RL_BATCH_LEVELS];
     rl_batch_entry *e = find_from(b, cf, key, links);
-    bool known = e && compare(e, cf, key) == 0;
+    bool known = e && compare(e, start_of(cf, key), key) == 0;
     if (known && e->state != RL_ENTRY_NONE)
         return;
     rl_span copy = value.n ? rl_arena_copy(&b->arena, value) : rl_span_of("", 0);
@@ -161,7 +171,7 @@ static const rl_batch_entry *that_is_live(const rl_batch_entry *e, rl_cf cf)
 const rl_batch_entry *rl_batch_find(rl_batch *b, rl_cf cf, rl_span key)
 {
     const rl_batch_entry *e = find_from(b, cf, key, NULL);
-    return e && e->state != RL_ENTRY_NONE && compare(e, cf, key) == 0 ? e : NULL;
+    return e && e->state != RL_ENTRY_NONE && compare(e, start_of(cf, key), key) == 0 ? e : NULL;
 }
 
 const rl_batch_entry *rl_batch_seek(rl_batch *b, rl_cf cf, rl_span key)

@@ -25,6 +25,7 @@ struct rl_batch_entry {
     rl_entry_state state;
     rl_cf cf;
     rl_span key, value;
+    uint64_t start;         /* family and first octets of the key, as a number: tells nearly all entries apart */
     rl_batch_entry *next[]; /* by level */
 };
 
