@@ -255,38 +255,35 @@ static rl_err write_file(const char *path, int flags, mode_t mode, const void *p
     return RL_OK;
 }
 
-static int print_signed(const cli_call *call, const json_t *reply)
+/* With --json the certificate still goes to the file that was asked for. One that cannot be written there is issued all
+ * the same: then it is told on standard output. */
+static int keep_signed(const cli_call *call, const json_t *reply)
 {
     rl_error e = {0};
-    const char *pem = rl_json_str(reply, "certificate"), *out = option(call, "out");
-    if (!out) {
+    const char *pem = rl_json_str(reply, "certificate"), *serial = rl_json_str(reply, "serial"),
+               *out = option(call, "out");
+    bool kept = !out || write_file(out, O_TRUNC, 0644, pem, strlen(pem), &e) == RL_OK;
+    if (!kept)
+        fprintf(stderr, "revline %s: %s\nThe certificate has been issued, with serial number %s, and follows.\n",
+                call->command, e.message, serial);
+    if (call->json)
+        cli_print_json(reply);
+    else if (out && kept)
+        printf("serial  %s\n", serial);
+    else
         printf("%s", pem);
-        return 0;
-    }
-    if (write_file(out, O_TRUNC, 0644, pem, strlen(pem), &e) != RL_OK)
-        return cli_fail(call, &e);
-    printf("serial  %s\n", rl_json_str(reply, "serial"));
-    return 0;
+    return kept ? 0 : 1;
 }
 
-/* With --json the certificate still goes to the file that was asked for. */
-static int sign(cli_call *call, const char *csr_pem)
+/* `issued`: a certificate was, whatever is returned. */
+static int sign(cli_call *call, const char *csr_pem, bool *issued)
 {
     rl_error e = {0};
     json_t *reply = NULL, *request = cli_request(call);
     json_object_set_new(request, "command", json_string("sign"));
     json_object_set_new(request, "csr", json_string(csr_pem));
-    rl_err err = cli_ask(call, request, &reply, &e);
-    int code = 0;
-    if (err != RL_OK)
-        code = cli_fail(call, &e);
-    else if (!call->json)
-        code = print_signed(call, reply);
-    else if (option(call, "out") && write_file(option(call, "out"), O_TRUNC, 0644, rl_json_str(reply, "certificate"),
-                                               strlen(rl_json_str(reply, "certificate")), &e) != RL_OK)
-        code = cli_fail(call, &e);
-    else
-        code = cli_print_json(reply);
+    *issued = cli_ask(call, request, &reply, &e) == RL_OK;
+    int code = *issued ? keep_signed(call, reply) : cli_fail(call, &e);
     json_decref(reply);
     json_decref(request);
     return code;
@@ -326,7 +323,8 @@ int cli_sign(cli_call *call)
     char *pem = NULL;
     if (read_csr(call->operands[0], &pem, &e) != RL_OK)
         return cli_fail(call, &e);
-    int code = sign(call, pem);
+    bool issued;
+    int code = sign(call, pem, &issued);
     free(pem);
     return code;
 }
@@ -349,9 +347,10 @@ int cli_issue(cli_call *call)
     if (err == RL_OK)
         err = rl_signer_save(key, key_out, &e);
     int code = 1;
+    bool issued = false;
     if (err != RL_OK)
         cli_fail(call, &e);
-    else if ((code = sign(call, csr)) != 0)
+    else if ((code = sign(call, csr, &issued)) != 0 && !issued)
         unlink(key_out); /* a key without a certificate is of no use, and would be in the way of the next try */
     rl_signer_free(key);
     free(csr);

@@ -124,6 +124,18 @@ def test_an_existing_key_file_is_never_overwritten(module_server, tmp_path):
     assert (tmp_path / "key").read_text() == "precious"
 
 
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_certificate_that_cannot_be_written_is_not_lost(module_server, tmp_path, json_):
+    """It is issued: it goes to standard output, and the key that was made for it stays."""
+    arguments = ("issue", "--cn", "x", "--key-out", str(tmp_path / "key"), "--out", str(tmp_path / "nowhere" / "c.pem"))
+    done = module_server.cli(*arguments, *(["--json"] if json_ else []), code=1)
+    pem = json.loads(done.stdout)["certificate"] if json_ else done.stdout
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    key = serialization.load_pem_private_key((tmp_path / "key").read_bytes(), None)
+    assert key.public_key().public_numbers() == certificate.public_key().public_numbers()
+    assert "cannot be written" in done.stderr and "%X" % certificate.serial_number in done.stderr
+
+
 @pytest.mark.parametrize("san", ["nonsense", "DNS:", "BAD:x", "IP:999.1.1.1"])
 def test_a_wrong_san_leaves_nothing_behind(module_server, tmp_path, san):
     before = len(module_server.all_certificates())
