@@ -177,21 +177,20 @@ static ocsp_entry *make_entry(const ocsp_job *job, const ocsp_response *r, rl_sp
     int64_t next_update = r->singles[0].next_update;
     for (size_t i = 1; i < r->singles_n; i++)
         next_update = r->singles[i].next_update < next_update ? r->singles[i].next_update : next_update;
-    int n;
-    if (job->nonce.p) {
-        n = snprintf(headers, sizeof(headers),
-                     "Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n");
-    } else {
+    rl_span fields = RL_SPAN_LIT("Content-Type: application/ocsp-response\r\nCache-Control: no-store\r\n");
+    if (!job->nonce.p) {
         if (rl_hash_digest(RL_SHA256, body, digest) != RL_OK ||
             rl_hex(rl_span_of(digest, 32), tag, sizeof(tag)) != RL_OK)
             return NULL;
         rl_time_http(r->produced_at, modified);
         rl_time_http(next_update, expires);
-        n = snprintf(headers, sizeof(headers),
+        int n =
+            snprintf(headers, sizeof(headers),
                      "ETag: \"%s\"\r\nContent-Type: application/ocsp-response\r\nLast-Modified: %s\r\nExpires: %s\r\n",
                      tag, modified, expires);
+        fields = rl_span_of(headers, (size_t)n);
     }
-    return ocsp_entry_new(body, rl_span_of(headers, (size_t)n), r->produced_at, next_update,
+    return ocsp_entry_new(body, fields, r->produced_at, next_update,
                           r->singles_n > 1 ? OCSP_OUTCOME_SEVERAL : outcomes[r->singles[0].status]);
 }
 

@@ -393,13 +393,14 @@ static void evict(ocsp_cache *c, shard *s, size_t need, int64_t now)
     }
 }
 
-/* Somewhere in the last fifth of its time: entries that were made together are not signed anew together. */
-static int64_t refresh_time(const ocsp_entry *e)
+/* Somewhere in the last fifth of its time, by its hash: entries that were made together are not signed anew together.
+ */
+static int64_t refresh_time(const ocsp_entry *e, uint64_t hash)
 {
     int64_t fifth = (e->serve_until - e->this_update) / 5;
     if (fifth < 1)
         return INT64_MAX; /* it would be as short-lived as its successor */
-    return e->serve_until - 1 - (int64_t)arc4random_uniform(fifth < UINT32_MAX ? (uint32_t)fifth : UINT32_MAX);
+    return e->serve_until - 1 - (int64_t)((hash >> 16) % (uint64_t)fifth);
 }
 
 bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_entry *entry)
@@ -413,7 +414,7 @@ bool ocsp_cache_put(ocsp_cache *c, const ocsp_key *key, uint32_t stamp, ocsp_ent
         evict(c, s, entry->cost, entry->this_update);
         entry->key = *key;
         entry->used = false;
-        entry->refresh_at = refresh_time(entry);
+        entry->refresh_at = refresh_time(entry, hash);
         link_entry(s, bucket_of(c, s, hash), ocsp_entry_ref(entry));
     }
     pthread_mutex_unlock(&s->lock);

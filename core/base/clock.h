@@ -27,6 +27,8 @@ void rl_clock_set(const rl_clock *c);
 /* RFC 3339 UTC with seconds ("2026-01-05T09:58:11Z"): 21 octets with NUL. */
 enum { RL_TIME_TEXT = 32 };
 void rl_time_rfc3339(int64_t unix_s, char out[RL_TIME_TEXT]);
+/* The digits alone, as certificates have them ("20260105095811"). */
+void rl_time_digits(int64_t unix_s, char out[RL_TIME_TEXT]);
 /* RFC 9110 §5.6.7 IMF-fixdate ("Mon, 05 Jan 2026 09:58:11 GMT"). */
 void rl_time_http(int64_t unix_s, char out[RL_TIME_TEXT]);
 /* Parses an IMF-fixdate, an RFC 850 date or an asctime date; RL_EBADMSG (as int) otherwise. */

@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "base/clock.h"
+
 /* ---- reading ---- */
 /* X.690 §8.1.3, §10.1: definite, in the fewest octets. */
 static rl_err read_length(rl_span *in, size_t *n)
@@ -288,14 +290,14 @@ void rl_der_put_bits(rl_der_writer *w, rl_span octets)
 
 void rl_der_put_generalized_time(rl_der_writer *w, int64_t unix_s)
 {
-    char text[24];
-    struct tm tm;
-    time_t t = (time_t)unix_s;
-    if (!gmtime_r(&t, &tm) || strftime(text, sizeof(text), "%Y%m%d%H%M%SZ", &tm) != 15) {
+    char text[RL_TIME_TEXT];
+    if (unix_s < -62135596800 || unix_s > 253402300799) { /* the years 1 to 9999 */
         w->err = RL_ERANGE;
         return;
     }
-    rl_der_put(w, RL_DER_GENERALIZED_TIME, rl_span_str(text));
+    rl_time_digits(unix_s, text);
+    text[14] = 'Z';
+    rl_der_put(w, RL_DER_GENERALIZED_TIME, rl_span_of(text, 15));
 }
 
 rl_err rl_der_finish(rl_der_writer *w, rl_span *out)

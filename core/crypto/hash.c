@@ -2,6 +2,7 @@
 #include "crypto/hash.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 
 static const struct {
     const char *name;
@@ -39,12 +40,21 @@ rl_err rl_hash_from_oid(rl_span oid, rl_hash *h)
     return RL_EUNSUPPORTED;
 }
 
+/* Fetched once: EVP_sha256() and the like are looked up by name for every digest, which takes longer than the digest of
+ * a short text. They live as long as the process. */
+static EVP_MD *fetched[RL_HASH_COUNT];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void fetch_all(void)
+{
+    for (unsigned i = 0; i < RL_HASH_COUNT; i++)
+        fetched[i] = EVP_MD_fetch(NULL, hashes[i].name, NULL);
+}
+
 rl_err rl_hash_digest(rl_hash h, rl_span in, uint8_t *out)
 {
-    const EVP_MD *md = h == RL_SHA1     ? EVP_sha1()
-                       : h == RL_SHA256 ? EVP_sha256()
-                       : h == RL_SHA384 ? EVP_sha384()
-                       : h == RL_SHA224 ? EVP_sha224()
-                                        : EVP_sha512();
-    return EVP_Digest(in.n ? in.p : (const uint8_t *)"", in.n, out, NULL, md, NULL) == 1 ? RL_OK : RL_ECRYPTO;
+    pthread_once(&once, fetch_all);
+    return fetched[h] && EVP_Digest(in.n ? in.p : (const uint8_t *)"", in.n, out, NULL, fetched[h], NULL) == 1
+               ? RL_OK
+               : RL_ECRYPTO;
 }

@@ -15,17 +15,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crypto/ecdsa.h"
 #include "crypto/x509.h"
 
 enum { SPARE_MAX = 64 }; /* threads that sign at once */
+
+/* What one thread signs with; it takes a while to get ready. Of the two one is there: p256 for keys of that kind. */
+typedef struct {
+    EVP_PKEY_CTX *evp;
+    rl_ecdsa *p256;
+} context;
 
 struct rl_signer {
     _Atomic int refs;
     EVP_PKEY *pkey;
     rl_key_type type;
-    pthread_mutex_t lock; /* all below: contexts that are ready to sign, which takes a while to reach */
+    pthread_mutex_t lock; /* all below: contexts that nobody signs with */
     size_t spare_n;
-    EVP_PKEY_CTX *spare[SPARE_MAX];
+    context spare[SPARE_MAX];
 };
 
 static const struct {
@@ -165,6 +172,12 @@ rl_err rl_signer_save(const rl_signer *s, const char *path, rl_error *e)
     return err;
 }
 
+static void free_context(context c)
+{
+    EVP_PKEY_CTX_free(c.evp);
+    rl_ecdsa_free(c.p256);
+}
+
 rl_signer *rl_signer_ref(rl_signer *s)
 {
     atomic_fetch_add(&s->refs, 1);
@@ -175,7 +188,7 @@ void rl_signer_free(rl_signer *s)
 {
     if (s && atomic_fetch_sub(&s->refs, 1) == 1) {
         while (s->spare_n > 0)
-            EVP_PKEY_CTX_free(s->spare[--s->spare_n]);
+            free_context(s->spare[--s->spare_n]);
         pthread_mutex_destroy(&s->lock);
         EVP_PKEY_free(s->pkey); /* OpenSSL clears private numbers as it frees them */
         free(s);
@@ -209,50 +222,63 @@ rl_span rl_signer_algorithm(const rl_signer *s)
 }
 
 /* ---- signing ---- */
-static EVP_PKEY_CTX *new_context(const rl_signer *s)
+static bool new_context(const rl_signer *s, context *c)
 {
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(s->pkey, NULL);
+    *c = (context){0};
+    if (s->type == RL_KEY_EC_P256) {
+        c->p256 = rl_ecdsa_new(s->pkey);
+        return c->p256 != NULL;
+    }
+    c->evp = EVP_PKEY_CTX_new(s->pkey, NULL);
     const EVP_MD *md = rl_signer_hash(s) == RL_SHA384 ? EVP_sha384() : EVP_sha256();
-    bool ok = ctx && EVP_PKEY_sign_init(ctx) == 1 &&
-              (!rl_signer_is_rsa(s) || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1) &&
-              EVP_PKEY_CTX_set_signature_md(ctx, md) == 1;
-    if (ok)
-        return ctx;
-    EVP_PKEY_CTX_free(ctx);
-    return NULL;
+    if (c->evp && EVP_PKEY_sign_init(c->evp) == 1 &&
+        (!rl_signer_is_rsa(s) || EVP_PKEY_CTX_set_rsa_padding(c->evp, RSA_PKCS1_PADDING) == 1) &&
+        EVP_PKEY_CTX_set_signature_md(c->evp, md) == 1)
+        return true;
+    EVP_PKEY_CTX_free(c->evp);
+    return false;
 }
 
-static EVP_PKEY_CTX *take_context(rl_signer *s)
+static bool take_context(rl_signer *s, context *c)
 {
     pthread_mutex_lock(&s->lock);
-    EVP_PKEY_CTX *ctx = s->spare_n > 0 ? s->spare[--s->spare_n] : NULL;
+    bool found = s->spare_n > 0;
+    if (found)
+        *c = s->spare[--s->spare_n];
     pthread_mutex_unlock(&s->lock);
-    return ctx ? ctx : new_context(s);
+    return found || new_context(s, c);
 }
 
-static void give_context(rl_signer *s, EVP_PKEY_CTX *ctx)
+static void give_context(rl_signer *s, context c)
 {
     pthread_mutex_lock(&s->lock);
     bool room = s->spare_n < SPARE_MAX;
     if (room)
-        s->spare[s->spare_n++] = ctx;
+        s->spare[s->spare_n++] = c;
     pthread_mutex_unlock(&s->lock);
     if (!room)
-        EVP_PKEY_CTX_free(ctx);
+        free_context(c);
+}
+
+static bool sign_digest(context c, const uint8_t *digest, size_t digest_n, uint8_t *sig, size_t *n)
+{
+    return c.p256 ? rl_ecdsa_sign(c.p256, digest, sig, n) == RL_OK
+                  : EVP_PKEY_sign(c.evp, sig, n, digest, digest_n) == 1;
 }
 
 rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
 {
     uint8_t digest[RL_HASH_MAX];
     rl_hash hash = rl_signer_hash(s);
+    context c;
     if (*n < (size_t)EVP_PKEY_get_size(s->pkey))
         return rl_fail(e, RL_ERANGE, "signer", "no room for the signature");
-    EVP_PKEY_CTX *ctx = take_context(s);
-    if (ctx && rl_hash_digest(hash, tbs, digest) == RL_OK &&
-        EVP_PKEY_sign(ctx, sig, n, digest, rl_hash_size(hash)) == 1) {
-        give_context(s, ctx);
+    if (!take_context(s, &c))
+        return rl_fail_openssl(e, "signer", "signing failed");
+    if (rl_hash_digest(hash, tbs, digest) == RL_OK && sign_digest(c, digest, rl_hash_size(hash), sig, n)) {
+        give_context(s, c);
         return RL_OK;
     }
-    EVP_PKEY_CTX_free(ctx);
+    free_context(c);
     return rl_fail_openssl(e, "signer", "signing failed");
 }

@@ -1,7 +1,8 @@
 /* Slow work beside the loops: a pool's threads run it, and its worker's loop finishes it.
  *
  * To wake a loop, which wakes its clients, costs as much as a good part of a signature. So while more waits a thread
- * keeps what it has worked off in TOGETHER_NS and hands it over in one piece; else at once.
+ * keeps what it has worked off and hands it over in one piece: what it did in TOGETHER_NS, or its part of a quarter of
+ * all that waits, for then that much is but a part of the waiting. With nothing left to do it hands over at once.
  * Threads are woken one at a time: each wakes the next, if there is still something to do when it comes.
  *
  * The threads run at the lowest priority, so that the loops answer at once what needs no work. They starve of nothing
@@ -20,6 +21,7 @@
 
 enum {
     TOGETHER_NS = 2000 * 1000,
+    TOGETHER_MAX_NS = 20 * 1000 * 1000,
     ASIDE_MAX = 1024, /* waiting */
     NICE = 19,
 };
@@ -52,6 +54,7 @@ struct rl_http_pool {
 /* Works that are done, in order. */
 struct worked {
     http_work *first, **end;
+    int64_t n;
     uint64_t since_ns; /* when the first of them was begun */
 };
 
@@ -59,6 +62,7 @@ static void worked_init(struct worked *d)
 {
     d->first = NULL;
     d->end = &d->first;
+    d->n = 0;
 }
 
 static void worked_add(struct worked *d, http_work *w)
@@ -66,6 +70,7 @@ static void worked_add(struct worked *d, http_work *w)
     w->next = NULL;
     *d->end = w;
     d->end = &w->next;
+    d->n++;
 }
 
 /* Some of one worker: they belong to its loop from here on. It is told outside the lock, for it may run at once. By an
@@ -104,7 +109,7 @@ static void hand_over_all(struct worked *d)
         hand_over(to, &mine);
         d->first = others.first;
     }
-    d->end = &d->first;
+    worked_init(d);
 }
 
 void rl_http_work_finish(rl_http_request *req)
@@ -115,8 +120,16 @@ void rl_http_work_finish(rl_http_request *req)
     hand_over_all(&d);
 }
 
+static bool is_enough(const rl_http_pool *p, const struct worked *d)
+{
+    uint64_t took = rl_mono_ns() - d->since_ns;
+    int64_t part = atomic_load_explicit(&p->pending, memory_order_relaxed) / (4 * (int64_t)p->threads_n);
+    return took >= TOGETHER_MAX_NS || (took >= TOGETHER_NS && d->n >= part);
+}
+
 static void work_off(http_work *w, struct worked *d)
 {
+    const rl_http_pool *p = w->pool;
     if (d->first == NULL)
         d->since_ns = rl_mono_ns();
     rl_log_set_txn(w->req->txn);
@@ -124,7 +137,7 @@ static void work_off(http_work *w, struct worked *d)
     rl_log_set_txn(NULL);
     if (ended)
         worked_add(d, w);
-    if (d->first != NULL && rl_mono_ns() - d->since_ns >= TOGETHER_NS)
+    if (d->first != NULL && is_enough(p, d))
         hand_over_all(d);
 }
 

@@ -137,15 +137,18 @@ static void *sign_often(void *arg)
 static void test_threads_share_a_signer(void **state)
 {
     (void)state;
+    static const rl_key_type types[] = {RL_KEY_RSA2048, RL_KEY_EC_P256};
     pthread_t threads[4];
     void *failed;
-    rl_signer *s = generate(RL_KEY_RSA2048);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, sign_often, rl_signer_ref(s)), 0);
-    rl_signer_free(s);
-    for (int i = 0; i < 4; i++) {
-        pthread_join(threads[i], &failed);
-        assert_null(failed);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        rl_signer *s = generate(types[t]);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, sign_often, rl_signer_ref(s)), 0);
+        rl_signer_free(s);
+        for (int i = 0; i < 4; i++) {
+            pthread_join(threads[i], &failed);
+            assert_null(failed);
+        }
     }
 }
 
