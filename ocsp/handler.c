@@ -300,6 +300,8 @@ static void answer(rl_http_request *req, rl_ocsp *o, rl_span der)
 }
 
 /* ---- looking up ahead ---- */
+enum { LOOK_PATH_MAX = 1024 }; /* one CertID takes a quarter of it */
+
 typedef struct note {
     ocsp_key key;
     uint64_t at;
@@ -367,11 +369,14 @@ static rl_span decode_path(rl_http_request *req)
     return der;
 }
 
-/* Not what may be answered with 304. */
+/* Not what may be answered with 304. The note is all that is left of the path. */
 static bool look_get(rl_http_request *req, void *n, void *ctx)
 {
-    return !rl_http_header(req, "If-None-Match").p && !rl_http_header(req, "If-Modified-Since").p &&
-           look(ctx, decode_path(req), n);
+    uint8_t memory[LOOK_PATH_MAX];
+    rl_span der;
+    return req->rest.n <= sizeof(memory) && !rl_http_header(req, "If-None-Match").p &&
+           !rl_http_header(req, "If-Modified-Since").p &&
+           ocsp_get_decode(req->rest, memory, sizeof(memory), &der) == RL_OK && look(ctx, der, n);
 }
 
 const rl_http_lookup ocsp_lookup_post = {look_post, fetch, find}, ocsp_lookup_get = {look_get, fetch, find};

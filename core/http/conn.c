@@ -3,12 +3,14 @@
  * Nothing is read while a request is with its handler or output is pending. So a request's spans never move
  * under its handler, later pipelined requests wait unparsed, and a client that does not read its answers is
  * not read either. Reading is stopped when something comes meanwhile, which is seldom. */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/conn.h"
+#include "http/tls_priv.h"
 
 static uint64_t deadline_in(const http_worker *w, uint64_t ms)
 {
@@ -16,23 +18,6 @@ static uint64_t deadline_in(const http_worker *w, uint64_t ms)
 }
 
 /* ---- reading ---- */
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    rl_http_conn *c = (rl_http_conn *)handle;
-    http_worker *w = c->worker;
-    uint8_t *at = w->out.data; /* to be thrown away */
-    size_t n = sizeof w->out.data;
-    (void)suggested;
-    if (c->phase == PHASE_ANSWER) {
-        n = 0; /* told to on_read as UV_ENOBUFS */
-    } else if (c->phase != PHASE_LINGER) {
-        if (c->x == NULL)
-            c->x = http_exchange_take(w);
-        n = c->x != NULL ? http_in_room(&c->x->in, &at) : 0; /* 0 is told to on_read as UV_ENOBUFS */
-    }
-    *buf = uv_buf_init((char *)at, (unsigned)n);
-}
 
 void http_conn_rest(rl_http_conn *c)
 {
@@ -49,38 +34,94 @@ void http_conn_read_off(rl_http_conn *c)
     c->reading = false;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+void http_conns_run_read(http_worker *w)
+{
+    size_t n = w->read_n;
+    w->read_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        w->read[i]->unseen = false;
+        if (!w->read[i]->gone)
+            http_conn_run(w->read[i]);
+    }
+}
+
+/* libuv's own way ends in read(2), which is longer than recv(2)'s. So it is told that there is no room, and then leaves
+ * the reading to us. */
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)handle, (void)suggested;
+    *buf = uv_buf_init(NULL, 0);
+}
+
+/* Where the next octets go, and how many; 0 without memory. */
+static size_t room(rl_http_conn *c, uint8_t **at)
+{
+    http_worker *w = c->worker;
+    if (c->tls != NULL) {
+        *at = w->ciphertext;
+        return HTTP_TLS_READ;
+    }
+    *at = w->out.data; /* to be thrown away */
+    if (c->phase == PHASE_LINGER)
+        return sizeof w->out.data;
+    if (c->x == NULL && (c->x = http_exchange_take(w)) == NULL)
+        return 0;
+    return http_in_room(&c->x->in, at);
+}
+
+/* Requests of different connections are looked at together: what reads them stays in the processor's nearest cache, and
+ * so does the kernel's part, before and after. */
+static void look_later(rl_http_conn *c)
+{
+    http_worker *w = c->worker;
+    c->unseen = true;
+    w->read[w->read_n++] = c;
+    if (w->read_n == HTTP_READ_TOGETHER)
+        http_conns_run_read(w);
+}
+
+static void on_octets(rl_http_conn *c, rl_span octets)
+{
+    http_worker *w = c->worker;
+    if (!w->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
+        w->event_ns = rl_mono_ns();
+        w->now_read = true;
+    }
+    if (c->tls != NULL) {
+        http_tls_on_octets(c, octets);
+    } else {
+        http_in_added(&c->x->in, octets.n);
+        look_later(c);
+    }
+}
+
+static void on_readable(uv_stream_t *stream, ssize_t status, const uv_buf_t *buf)
 {
     rl_http_conn *c = (rl_http_conn *)stream;
+    http_worker *w = c->worker;
+    uint8_t *at;
     (void)buf;
-    if (n == UV_ENOBUFS && c->phase == PHASE_ANSWER) {
+    if (c->unseen) /* requests from an earlier read come before more are noted, and before the end */
+        http_conns_run_read(w);
+    if (c->ahead_n > 0)
+        http_ahead_answer(w);
+    if (c->gone)
+        return;
+    if (c->phase == PHASE_ANSWER) {
         http_conn_read_off(c);
         return;
     }
-    if (n > 0 && c->phase != PHASE_LINGER)
-        http_in_added(&c->x->in, (size_t)n);
-    /* Requests from an earlier read are answered before more are noted, and before the end. */
-    if (n != 0 && c->ahead_n > 0)
-        http_ahead_answer(c->worker);
-    if (c->gone)
-        return;
-    if (n < 0) {
-        http_conn_close(c);
-        return;
-    }
-    if (n == 0 || c->phase == PHASE_LINGER) {
+    size_t cap = status == UV_ENOBUFS ? room(c, &at) : 0;
+    ssize_t n = cap > 0 ? recv(c->fd, at, cap, 0) : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         http_conn_rest(c);
-        return;
+    } else if (n <= 0) {
+        if (c->phase == PHASE_HANDSHAKE)
+            http_tls_count_failure(w->server->tls, HTTP_TLS_CLOSED);
+        http_conn_close(c);
+    } else if (c->phase != PHASE_LINGER) {
+        on_octets(c, rl_span_of(at, (size_t)n));
     }
-    if (!c->worker->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
-        c->worker->event_ns = rl_mono_ns();
-        c->worker->now_read = true;
-    }
-    http_conn_run(c);
-    /* A full buffer is read again at once, and has no room while requests may have to be read from it again. on_alloc
-     * cannot make it: nothing there may stop or close the stream. */
-    if (c->ahead_n > 0 && http_in_is_full(&c->x->in))
-        http_ahead_answer(c->worker);
 }
 
 static void read_on(rl_http_conn *c)
@@ -88,8 +129,7 @@ static void read_on(rl_http_conn *c)
     if (c->reading)
         return;
     c->reading = true;
-    if (uv_read_start((uv_stream_t *)&c->tcp, c->tls != NULL ? http_tls_on_alloc : on_alloc,
-                      c->tls != NULL ? http_tls_on_read : on_read) != 0)
+    if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_readable) != 0)
         http_conn_close(c);
 }
 

@@ -24,6 +24,7 @@ enum {
     HTTP_PIECE = 64 * 1024,        /* of pending output: each must leave within the body time-out */
     HTTP_COPY_SHARED = 2048,       /* a shared message up to here is cheaper copied than sent as a piece of its own */
     HTTP_SPARE_EXCHANGES = 64,     /* kept by a worker */
+    HTTP_READ_TOGETHER = 16,       /* connections that are read from before the requests of the first are looked at */
     HTTP_AHEAD_MAX = 32,           /* requests looked up ahead */
     HTTP_AHEAD_ENOUGH = 16,        /* … of which so many hide the memory's time */
     HTTP_AHEAD_LATER = 2,          /* noted between a request's look-up and its fetch */
@@ -85,6 +86,7 @@ struct rl_http_conn {
     uint64_t deadline; /* of uv_now; UINT64_MAX = none */
     http_phase phase;
     bool reading;
+    bool unseen;      /* in the worker's `read` */
     unsigned ahead_n; /* its requests in the worker's `ahead`: `x` stays, for one may have to be read again */
     bool again;       /* the next request is such a one */
     bool busy;        /* a request is with its handler: `x` stays where it is */
@@ -154,7 +156,9 @@ struct http_worker {
     uv_check_t after; /* goes on with the connections that were answered from outside their handler */
     bool stopping;
     rl_http_conn *conns, *resume;
-    rl_http_conn *running; /* in http_conn_run, which goes on with it */
+    rl_http_conn *running;                  /* in http_conn_run, which goes on with it */
+    rl_http_conn *read[HTTP_READ_TOGETHER]; /* connections with octets that were just read */
+    size_t read_n;
     http_ahead ahead[HTTP_AHEAD_MAX];
     size_t ahead_n;
     bool answering_ahead;
@@ -223,6 +227,8 @@ void http_conn_accept(http_listener *l);
 void http_conn_resume(rl_http_conn *c);
 /* Parses and answers what is buffered, writes, and waits for what is missing. */
 void http_conn_run(rl_http_conn *c);
+/* Those of the worker that were read from. */
+void http_conns_run_read(http_worker *w);
 void http_conn_expire(rl_http_conn *c);
 /* The server stops: idle connections end, the others after their answer. */
 void http_conn_stop(rl_http_conn *c);
@@ -269,7 +275,7 @@ bool http_tls_seal_pending(rl_http_conn *c);
 void http_tls_bye(rl_http_conn *c);
 /* The handshake's time is over. */
 void http_tls_expired(rl_http_conn *c);
-void http_tls_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
-void http_tls_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
+/* Ciphertext that was read, in the worker's memory for it. */
+void http_tls_on_octets(rl_http_conn *c, rl_span octets);
 
 #endif

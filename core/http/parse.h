@@ -95,11 +95,6 @@ static inline void http_in_added(http_in *in, size_t n)
     in->fill += n;
 }
 
-static inline bool http_in_is_full(const http_in *in)
-{
-    return in->fill == in->cap;
-}
-
 http_in_event http_in_next(http_in *in);
 /* Drops the finished request; what follows it in the buffer is the next one. */
 void http_in_consume(http_in *in);

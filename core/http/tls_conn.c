@@ -396,7 +396,7 @@ static bool is_clear(const http_tls_conn *t)
     return !t->begun && t->in.p[0] >= 'A' && t->in.p[0] <= 'Z';
 }
 
-static void on_octets(rl_http_conn *c, rl_span octets)
+void http_tls_on_octets(rl_http_conn *c, rl_span octets)
 {
     http_tls_conn *t = c->tls;
     t->in = octets;
@@ -410,38 +410,4 @@ static void on_octets(rl_http_conn *c, rl_span octets)
     else
         http_conn_rest(c);
     hold(c);
-}
-
-void http_tls_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    rl_http_conn *c = (rl_http_conn *)handle;
-    (void)suggested;
-    *buf = uv_buf_init((char *)c->worker->ciphertext, c->phase == PHASE_ANSWER ? 0 : HTTP_TLS_READ);
-}
-
-void http_tls_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-    rl_http_conn *c = (rl_http_conn *)stream;
-    http_worker *w = c->worker;
-    if (n == UV_ENOBUFS && c->phase == PHASE_ANSWER) {
-        http_conn_read_off(c);
-        return;
-    }
-    if (n != 0 && c->ahead_n > 0)
-        http_ahead_answer(w);
-    if (c->gone || n == 0)
-        return;
-    if (n < 0) {
-        if (c->phase == PHASE_HANDSHAKE)
-            http_tls_count_failure(w->server->tls, HTTP_TLS_CLOSED);
-        http_conn_close(c);
-        return;
-    }
-    if (c->phase == PHASE_LINGER)
-        return;
-    if (!w->now_read) { /* as for plain connections */
-        w->event_ns = rl_mono_ns();
-        w->now_read = true;
-    }
-    on_octets(c, rl_span_of(buf->base, (size_t)n));
 }

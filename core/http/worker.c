@@ -134,6 +134,7 @@ static void on_tick(uv_timer_t *tick)
 static void on_after_poll(uv_check_t *after)
 {
     http_worker *w = after->data;
+    http_conns_run_read(w);
     http_ahead_answer(w);
     w->now_read = false;
     while (w->resume != NULL) {
@@ -146,6 +147,7 @@ static void on_after_poll(uv_check_t *after)
 static void on_wake(uv_async_t *wake)
 {
     http_worker *w = wake->data;
+    http_conns_run_read(w);
     http_ahead_answer(w);
     int level = atomic_load(&w->server->stop);
     if (level >= HTTP_STOP && !w->stopping) {
