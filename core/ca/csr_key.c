@@ -108,9 +108,9 @@ static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
     return false;
 }
 
-/* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n. A hundred
- * tries, as the Baseline Requirements ask. Of all numbers one in 120 is a square by each of these moduli; only of those
- * the root is taken. */
+/* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n, or the
+ * same one twice, then a = √n. A hundred tries, as the Baseline Requirements ask. Of all numbers one in 120 is a square
+ * by each of these moduli; only of those the root is taken. */
 enum { FERMAT_TRIES = 100, SQUARE_MODULUS = 64 * 63 * 65 * 11 };
 static const unsigned square_moduli[] = {64, 63, 65, 11};
 enum { MODULI = sizeof(square_moduli) / sizeof(square_moduli[0]) };
@@ -149,13 +149,13 @@ static rl_err has_close_primes(const BIGNUM *n, bool *found)
     if (!ctx)
         return RL_ENOMEM;
     BN_CTX_start(ctx);
-    BIGNUM *a = BN_CTX_get(ctx);
-    bool ok = a && square_root(n, a, ctx);
+    BIGNUM *a = BN_CTX_get(ctx), *square = BN_CTX_get(ctx);
+    bool ok = square && square_root(n, a, ctx) && BN_sqr(square, a, ctx) == 1;
     struct squares squares;
     find_squares(&squares);
     uint64_t m = SQUARE_MODULUS, n_rest = BN_mod_word(n, SQUARE_MODULUS),
              a_rest = ok ? BN_mod_word(a, SQUARE_MODULUS) : 0;
-    *found = false;
+    *found = ok && BN_cmp(square, n) == 0;
     for (unsigned i = 0; ok && !*found && i < FERMAT_TRIES; i++) {
         a_rest = (a_rest + 1) % m;
         ok = BN_add_word(a, 1) == 1;

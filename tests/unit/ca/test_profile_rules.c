@@ -102,6 +102,23 @@ static void test_keys_that_others_can_find_out_are_refused(void **state)
     }
 }
 
+/* Fermat's method from the first a above √n on passes these by. */
+static void test_one_prime_twice_is_refused(void **state)
+{
+    BIGNUM *p = NULL, *n = BN_new();
+    BN_CTX *ctx = BN_CTX_new();
+    assert_int_equal(EVP_PKEY_get_bn_param(rsa, OSSL_PKEY_PARAM_RSA_FACTOR1, &p), 1);
+    assert_int_equal(BN_sqr(n, p, ctx), 1);
+    char *modulus = BN_bn2hex(n);
+    EVP_PKEY *key = key_of(modulus);
+    assert_key_refused(*state, key, RL_EINVAL, "too close");
+    EVP_PKEY_free(key);
+    OPENSSL_free(modulus);
+    BN_CTX_free(ctx);
+    BN_free(n);
+    BN_clear_free(p);
+}
+
 /* A modulus that is good, times each odd prime below 752. */
 static void test_every_small_factor_is_found(void **state)
 {
@@ -370,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define WITH(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         WITH(test_keys_that_others_can_find_out_are_refused),
+        WITH(test_one_prime_twice_is_refused),
         WITH(test_every_small_factor_is_found),
         WITH(test_a_profile_says_which_keys),
         WITH(test_the_cas_own_keys_are_refused),
