@@ -428,7 +428,7 @@ static int finish(const cli_call *call, ocsp_report *r)
 /* Everything that --help promises of the words after `ocsp`; 2 when one is wrong. */
 static int check_call(const cli_call *call, rl_duration *timeout)
 {
-    static const char *const hashes[] = {"sha1", "sha256", "sha384", "sha512"};
+    static const char *const hashes[] = {"sha1", "sha224", "sha256", "sha384", "sha512"};
     const char *hash = rl_json_str(call->options, "hash"), *time = rl_json_str(call->options, "timeout");
     bool known = hash == NULL;
     int wrong = check_usage(call);
@@ -437,7 +437,7 @@ static int check_call(const cli_call *call, rl_duration *timeout)
     if (wrong)
         return wrong;
     if (!known)
-        return usage("--hash is sha1, sha256, sha384 or sha512", hash);
+        return usage("--hash is sha1, sha224, sha256, sha384 or sha512", hash);
     if (time && (rl_parse_duration(rl_span_str(time), timeout) != RL_OK || *timeout < 1 || *timeout > TIMEOUT_MAX_MS))
         return usage("--timeout is a time such as 5s, from 1ms to 10m", time);
     return 0;

@@ -202,7 +202,7 @@ def test_good_in_words(asked):
     assert not re.search("^(problem|not verified)", said, re.M)
 
 
-@pytest.mark.parametrize("name", ["sha1", "sha256", "sha384", "sha512"])
+@pytest.mark.parametrize("name", ["sha1", "sha224", "sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("more", [[], ["--nonce"], ["--no-nonce"], ["--get"], ["--get", "--no-nonce"]], ids=" ".join)
 def test_every_way_of_asking(asked, name, more):
     answer = report(*asked[0], "--hash", name, *more, code=GOOD)
