@@ -25,7 +25,7 @@ int cli_fail(const cli_call *call, const rl_error *e)
         json_decref(out);
     }
     fprintf(stderr, "revline %s: %s\n", call->command, e->message[0] ? e->message : rl_err_name(e->code));
-    return 1;
+    return e->code == RL_EUSAGE ? 2 : 1;
 }
 
 int cli_print_json(const json_t *value)

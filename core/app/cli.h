@@ -8,7 +8,7 @@
 
 typedef struct cli_option {
     const char *name;  /* without the dashes */
-    const char *value; /* what its value is called in the help; NULL = a switch */
+    const char *value; /* what its value is called in the help; NULL = a switch; ends with "..." = may be repeated */
     const char *help;
 } cli_option;
 

@@ -190,9 +190,9 @@ static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_er
     struct list l = {.status = rl_json_str(request, "status")};
     int64_t limit = rl_json_int(request, "limit", json_object_get(request, "limit") ? 0 : LIST_DEFAULT);
     if (limit < 1 || limit > LIST_MAX)
-        return rl_fail(e, RL_EINVAL, "list", "limit must be 1 to %d", LIST_MAX);
+        return rl_fail(e, RL_EUSAGE, "list", "--limit must be 1 to %d", LIST_MAX);
     if (l.status && strcmp(l.status, "good") != 0 && strcmp(l.status, "hold") != 0 && strcmp(l.status, "revoked") != 0)
-        return rl_fail(e, RL_EINVAL, "list", "status '%s' is none of good, hold, revoked", l.status);
+        return rl_fail(e, RL_EUSAGE, "list", "--status '%s' is none of good, hold, revoked", l.status);
     RL_TRY(named_issuer(app, request, &l.issuer, e));
     if (l.issuer) { /* behind every serial number of the one before */
         after = (rl_cert_id){.issuer = l.issuer - 1, .serial_n = RL_STORE_SERIAL_MAX};
@@ -235,7 +235,7 @@ static rl_err cmd_revoke(rl_app *app, const json_t *request, json_t **reply, rl_
     const char *reason = rl_json_str(request, "reason");
     RL_TRY(read_id(app, request, "serial", &c.id, e));
     if (reason && (rl_reason_parse(reason, &c.reason) != RL_OK || c.reason == RL_REASON_REMOVE_FROM_CRL))
-        return rl_fail(e, RL_EINVAL, "revoke",
+        return rl_fail(e, RL_EUSAGE, "revoke",
                        "'%s' is no revocation reason of RFC 5280 (keyCompromise, superseded, certificateHold, …)",
                        reason);
     RL_TRY(rl_store_run(app->store, apply_change, &c, e));
@@ -260,7 +260,7 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
                        "REVLINE_SCEP_PROFILES",
                        name);
     if (text && rl_parse_duration(rl_span_str(text), &validity) != RL_OK)
-        return rl_fail(e, RL_EINVAL, "sign", "validity '%s' is no duration (such as 90d)", text);
+        return rl_fail(e, RL_EUSAGE, "sign", "validity '%s' is no duration (such as 90d)", text);
     issue.validity = validity;
     RL_TRY(rl_csr_from_any(rl_span_str(csr), &issue.csr, e));
     rl_err err = rl_command_read_sub_ca(request, issue.profile == RL_PROFILE_SUBCA, &sub_ca, e);

@@ -20,7 +20,7 @@ static rl_err read_texts(const json_t *request, const char *key, rl_text_list *o
     for (; out->n < n; out->n++) {
         const char *text = json_string_value(json_is_array(value) ? json_array_get(value, out->n) : value);
         if (!text)
-            return rl_fail(e, RL_EINVAL, "sign", "--%s is no text", key);
+            return rl_fail(e, RL_EUSAGE, "sign", "--%s is no text", key);
         out->items[out->n] = (char *)text; /* rl_sub_ca borrows */
     }
     return RL_OK;
@@ -32,7 +32,7 @@ rl_err rl_command_read_sub_ca(const json_t *request, bool wanted, rl_sub_ca *out
     *out = (rl_sub_ca){0};
     for (size_t i = 0; !wanted && i < sizeof(keys) / sizeof(keys[0]); i++)
         if (json_object_get(request, keys[i]))
-            return rl_fail(e, RL_EINVAL, "sign", "--%s is for a subordinate CA (--profile subca)", keys[i]);
+            return rl_fail(e, RL_EUSAGE, "sign", "--%s is for a subordinate CA (--profile subca)", keys[i]);
     RL_TRY(read_texts(request, "permit", &out->permit, e));
     RL_TRY(read_texts(request, "exclude", &out->exclude, e));
     RL_TRY(read_texts(request, "eku", &out->eku, e));

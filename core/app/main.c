@@ -19,10 +19,11 @@ static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
 #define PROFILES "server, client (default), subca, or one of enrollment: static, static-aad, jamf, dc, intune, …"
 #define SUBCA_OPTIONS                                                                                                  \
-    {"permit", "NAMES", "subca: dns:DOMAIN, ip:NETWORK or email:ADDRESS that it may certify; may be repeated"},        \
-        {"exclude", "NAMES", "subca: likewise, what it may not certify of these"},                                     \
+    {"permit", "NAMES...", "subca: dns:DOMAIN, ip:NETWORK or email:ADDRESS that it may certify; may be repeated"},     \
+        {"exclude", "NAMES...", "subca: likewise, what it may not certify of these"},                                  \
         {"any-name", NULL, "subca: instead of --permit, any name that is not excluded"},                               \
-        {"eku", "USAGE", "subca: the extended key usages of its certificates (default serverAuth); may be repeated"},  \
+        {"eku", "USAGE...",                                                                                            \
+         "subca: the extended key usages of its certificates (default serverAuth); may be repeated"},                  \
     {                                                                                                                  \
         "path-length", "N", "subca: how many CAs may follow below it (default 0)"                                      \
     }
@@ -34,7 +35,7 @@ static const cli_option config_options[] = {
 static const cli_option issue_options[] = {
     {"profile", "NAME", PROFILES},
     {"cn", "NAME", "common name of the subject"},
-    {"san", "KIND:VALUE", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
+    {"san", "KIND:VALUE...", "DNS:, IP:, email:, URI: or UPN: name; may be repeated"},
     {"key", "TYPE", "rsa2048 (default) rsa3072 rsa4096 ec-p256 ec-p384"},
     {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
     {"out", "FILE", "where the certificate goes (default: standard output)"},
@@ -114,7 +115,7 @@ static const cli_option ocsp_options[] = {
     {"cert", "FILE", "the certificate in question (PEM or DER)"},
     {"issuer", "FILE", "the CA that issued it (PEM or DER)"},
     {"trust", "FILE", "CAs at which the signer's chain may end (PEM; default: the issuer)"},
-    {"hash", "NAME", "hash of the request's CertID: sha1 (default) sha256 sha384 sha512"},
+    {"hash", "NAME", "hash of the request's CertID: sha1 (default) sha224 sha256 sha384 sha512"},
     {"nonce", NULL, "send a nonce of 32 octets (the default)"},
     {"no-nonce", NULL, "send none, as clients do that take answers from caches"},
     {"get", NULL, "ask by GET instead of POST"},
@@ -233,6 +234,8 @@ static int parse(const cli_command *c, int argc, char **argv, cli_call *call)
             return usage(c, "unknown option", arg);
         if (o->value && !arg[n] && i + 1 == argc)
             return usage(c, "an option needs a value", arg);
+        if (json_object_get(call->options, o->name) && !(o->value && strstr(o->value, "...")))
+            return usage(c, "an option is given twice", o->name);
         add_option(call->options, o->name, o->value ? json_string(arg[n] ? arg + n + 1 : argv[++i]) : json_true());
     }
     return call->operands_n < c->operands_min ? usage(c, "an operand is missing", c->operands) : 0;

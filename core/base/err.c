@@ -76,6 +76,8 @@ const char *rl_err_name(rl_err code)
         return "stored data is corrupt";
     case RL_EUNSUPPORTED:
         return "unsupported";
+    case RL_EUSAGE:
+        return "wrong usage";
     case RL_ECANCELED:
         return "canceled";
     }

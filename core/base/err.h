@@ -22,6 +22,7 @@ typedef enum rl_err {
     RL_ECORRUPT,     /* our own stored data does not decode */
     RL_EUNSUPPORTED, /* well-formed, but not something we do (algorithm, version) */
     RL_ECANCELED,    /* shutting down */
+    RL_EUSAGE,       /* a command was called with a word that it can never take */
 } rl_err;
 
 enum { RL_ERROR_MESSAGE_MAX = 480 };

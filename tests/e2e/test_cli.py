@@ -76,8 +76,8 @@ def test_list_pages_and_filters(any_server, tmp_path):
     text = any_server.cli("list").stdout
     assert text.splitlines()[0].split() == ["SERIAL", "STATUS", "EXPIRES", "SUBJECT"] and "CN=listed" in text
     for limit in ("0", "1001", "x", "5x", ""):
-        assert "limit must be 1 to 1000" in any_server.cli("list", "--limit", limit, code=1).stderr
-    assert any_server.cli("list", "--status", "bad", code=1).stderr
+        assert "limit must be 1 to 1000" in any_server.cli("list", "--limit", limit, code=2).stderr
+    assert any_server.cli("list", "--status", "bad", code=2).stderr
 
 
 @pytest.mark.parametrize("arguments, said", [
@@ -95,12 +95,13 @@ def test_failures_exit_1_and_say_why(any_server, arguments, said):
 def test_a_wrong_reason_is_refused(any_server, tmp_path):
     _, serial = issue(any_server, tmp_path)
     for reason in ("nonsense", "removeFromCRL"):
-        assert reason in any_server.cli("revoke", serial, "--reason", reason, code=1).stderr
+        assert reason in any_server.cli("revoke", serial, "--reason", reason, code=2).stderr
     assert any_server.cli_json("show", serial)["status"] == "good"
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["show"], ["show", "1", "2"], ["list", "--nonsense"], ["list", "--limit"], ["issue"],
-                                       ["config", "--check=yes"], ["init", "--key", "rsa512"]])
+                                       ["config", "--check=yes"], ["init", "--key", "rsa512"], ["list", "--status", "good", "--status", "hold"],
+                                       ["revoke", "1", "--reason", "keyCompromise", "--reason", "superseded"]])
 def test_wrong_usage_exits_2(module_server, arguments):
     assert module_server.cli(*arguments, code=2).stderr
 

@@ -179,7 +179,7 @@ def test_what_it_may_not_be(server, tmp_path, options, message):
 
 
 def test_options_of_a_ca_are_for_no_other_certificate(server, tmp_path):
-    done = server.cli("issue", "--cn", "x", "--key-out", str(tmp_path / "key"), "--permit", "dns:example.com", code=1)
+    done = server.cli("issue", "--cn", "x", "--key-out", str(tmp_path / "key"), "--permit", "dns:example.com", code=2)
     assert "--permit is for a subordinate CA" in done.stderr
 
 
