@@ -47,16 +47,31 @@ static size_t cache_control(int64_t left, char line[RL_HTTP_LINES_MAX])
     return (size_t)(at - line);
 }
 
-/* A plain search finds a tag in a list, weak or not; an asterisk is for any. */
+/* If-None-Match (RFC 9110 §13.1.2), a list on one line or several (§5.3). A plain search finds a tag in it, weak or
+ * not; an asterisk is for any. */
+static bool names_tag(const rl_http_request *req, rl_span tag, bool *asked)
+{
+    bool named = false;
+    for (size_t i = 0; i < req->headers_n; i++) {
+        rl_span tags = req->headers[i].value;
+        if (!rl_span_ieq(req->headers[i].name, RL_SPAN_LIT("If-None-Match")))
+            continue;
+        *asked = true;
+        named |= rl_span_eq(tags, RL_SPAN_LIT("*")) || (tags.n && memmem(tags.p, tags.n, tag.p, tag.n) != NULL);
+    }
+    return named;
+}
+
 bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
 {
     char text[RL_TIME_TEXT] = {0};
     int64_t since;
+    bool asked = false;
     if (req->method == RL_HTTP_POST)
         return false;
-    rl_span tags = rl_http_header(req, "If-None-Match");
-    if (tags.p)
-        return rl_span_eq(tags, RL_SPAN_LIT("*")) || memmem(tags.p, tags.n, tag.p, tag.n) != NULL;
+    bool named = names_tag(req, tag, &asked);
+    if (asked)
+        return named;
     rl_span date = rl_http_header(req, "If-Modified-Since");
     if (date.n == 0 || date.n >= sizeof(text))
         return false;
@@ -387,12 +402,22 @@ void ocsp_handle_get(rl_http_request *req, void *ctx)
     answer(req, ctx, decode_path(req));
 }
 
+/* By its media type, with or without parameters (RFC 9110 §8.3.1), or since it reads as one: some clients name none. */
+static bool is_request(const rl_http_request *req)
+{
+    const rl_span type = RL_SPAN_LIT("application/ocsp-request");
+    rl_span said = rl_http_header(req, "Content-Type");
+    ocsp_request parsed;
+    return (said.n >= type.n && rl_span_ieq(rl_span_of(said.p, type.n), type)) ||
+           ocsp_request_parse(req->body, OCSP_CERT_IDS_MAX, &parsed) == RL_OK;
+}
+
 void ocsp_handle_root(rl_http_request *req, void *ctx)
 {
     rl_span der = {0};
     if (req->method == RL_HTTP_GET || req->method == RL_HTTP_HEAD)
         der = decode_path(req);
-    else if (rl_span_ieq(rl_http_header(req, "Content-Type"), RL_SPAN_LIT("application/ocsp-request")))
+    else if (req->method == RL_HTTP_POST && is_request(req))
         der = req->body;
     if (der.n && der.p[0] == 0x30) /* a DER SEQUENCE */
         answer(req, ctx, der);

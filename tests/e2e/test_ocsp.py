@@ -159,6 +159,20 @@ def test_post_at_the_root(module_server, certificate):
     assert ocsp_word(ask(module_server, ocsp_request(certificate, module_server.ca), "/")[1]) == "good"
 
 
+@pytest.mark.parametrize("media_type", [None, "application/ocsp-request; charset=utf-8", "Application/OCSP-Request", "text/plain"])
+@pytest.mark.parametrize("path", ["/", "/OCSP", "/pki/responder", "/ocsp/pki"])
+def test_post_at_any_path_under_any_media_type(module_server, certificate, path, media_type):
+    headers = {"Content-Type": media_type} if media_type else {}
+    status, _, body = module_server.http("POST", path, ocsp_request(certificate, module_server.ca), headers)
+    assert status == 200 and ocsp_word(ocsp.load_der_ocsp_response(body)) == "good"
+
+
+def test_what_is_no_request_is_not_found(module_server, certificate):
+    """A message of another protocol that was sent astray gets no OCSP answer, a request only by the methods of A.1."""
+    assert module_server.http("POST", "/pki/responder", b"\x30\x00", {"Content-Type": "application/x-pki-message"})[0] == 404
+    assert module_server.http("PUT", "/pki/responder", ocsp_request(certificate, module_server.ca), OCSP_REQUEST)[0] == 404
+
+
 def test_any_host_is_answered(module_server, certificate):
     status, _, body = module_server.http("POST", "/ocsp", ocsp_request(certificate, module_server.ca), {**OCSP_REQUEST, "Host": "ise.example:99"})
     assert status == 200 and ocsp_word(ocsp.load_der_ocsp_response(body)) == "good"

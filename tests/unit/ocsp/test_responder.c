@@ -163,6 +163,10 @@ static void test_caching_headers(void **state)
     assert_int_equal(r.status, 200);
     client_get(&h, path, "If-None-Match: *\r\n", &r); /* RFC 9110 §13.1.2 */
     assert_int_equal(r.status, 304);
+    snprintf(condition, sizeof(condition), "If-None-Match: \"other\"\r\nIf-None-Match: W/%s\r\n",
+             reply_header(&r, "ETag"));
+    client_get(&h, path, condition, &r); /* §5.3: one list on several lines */
+    assert_int_equal(r.status, 304);
     OPENSSL_free((void *)request.p);
 }
 
