@@ -460,7 +460,6 @@ def words(server, certificates):
 def test_an_expired_certificate_is_unknown_unless_it_was_revoked(make_server):
     server = make_server(REVLINE_CERT_VALIDITY="1d")
     certificates = expiring(server, 3)
-    assert words(server, certificates) == ["good", "revoked", "hold"]
     eventually(lambda: words(server, certificates) == ["unknown", "revoked", "hold"], "the certificates expire")
     for certificate in certificates:
         assert len(ask(server, ocsp_request(certificate, server.ca))[1].single_extensions) == 0
@@ -478,7 +477,8 @@ def test_an_archived_status_comes_with_its_cutoff(make_server, tmp_path):
     server = make_server(REVLINE_OCSP_ARCHIVE="3650d", REVLINE_OCSP_VALIDITY_HOLD="1s", REVLINE_OCSP_VALIDITY_REVOKED="1s")
     certificates = expiring(server, 3)
     answers = lambda: [ask(server, ocsp_request(c, server.ca))[1] for c in certificates]
-    assert [archive_cutoff(r) for r in answers()] == [None] * 3
+    for certificate, response in zip(certificates, answers()):
+        assert archive_cutoff(response) is None or response.produced_at >= certificate.not_valid_after
     eventually(lambda: all(archive_cutoff(r) for r in answers()), "the certificates are in the archive")
     for response, word in zip(answers(), ("good", "revoked", "hold")):
         verify_ocsp_signature(response, server.ca)
