@@ -114,6 +114,26 @@ static rl_err put_issuer(rl_store_txn *t, const rl_crl_job *job, rl_issuer_recor
     return rl_txn_put_issuer(t, job->issuer, r);
 }
 
+/* The issuers that follow the list besides its own. */
+static rl_err find_kin(rl_store_txn *t, rl_crl_job *job, const rl_issuer_record *own)
+{
+    rl_err err;
+    rl_issuer_record r;
+    bool newer = false;
+    job->kin_n = 0;
+    for (rl_issuer_id id = 1; (err = rl_txn_issuer(t, id, &r)) == RL_OK; id++) {
+        bool same_ca = id != job->issuer && !(r.key_ref && r.key_ref[0]) &&
+                       memcmp(r.hashes[RL_SHA256].name, own->hashes[RL_SHA256].name, 32) == 0;
+        newer |= same_ca && r.crl.this_update && id > job->issuer;
+        if (same_ca && !r.crl.this_update && job->kin_n < RL_CRL_KIN_MAX)
+            job->kin[job->kin_n++] = id;
+        rl_issuer_clear(&r);
+    }
+    if (newer)
+        job->kin_n = 0;
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
 static rl_err claim(rl_store_txn *t, rl_crl_job *job, rl_issuer_record *r, rl_error *e)
 {
     int newer = order(job->crl, &r->crl);
@@ -126,14 +146,16 @@ static rl_err claim(rl_store_txn *t, rl_crl_job *job, rl_issuer_record *r, rl_er
     if (!same_scope(job->crl, &r->crl))
         return rl_fail(e, RL_EDENIED, "crl",
                        "its issuing distribution point is not that of the list that is followed for this CA");
+    RL_TRY(find_kin(t, job, r));
     job->claimed = true;
+    job->of = job->issuer;
     return put_issuer(t, job, r);
 }
 
 /* ---- entries ---- */
 static rl_cert_id id_of(const rl_crl_job *job, const rl_serial *serial)
 {
-    rl_cert_id id = {.issuer = job->issuer, .serial_n = serial->n};
+    rl_cert_id id = {.issuer = job->of, .serial_n = serial->n};
     memcpy(id.serial, serial->b, serial->n);
     return id;
 }
@@ -216,7 +238,7 @@ struct sweep {
 };
 
 /* A hold by the list alone, or beside another hold, shows as one; beside anything permanent it decides nothing. */
-static rl_err sweep(rl_store_txn *t, rl_crl_job *job)
+static rl_err sweep(rl_store_txn *t, rl_crl_job *job, bool *swept)
 {
     size_t n = 0;
     struct sweep *s = malloc(sizeof(*s));
@@ -226,7 +248,7 @@ static rl_err sweep(rl_store_txn *t, rl_crl_job *job)
             err = release(t, job, &s->ids[i]);
     if (err == RL_OK && n > 0)
         job->swept = s->ids[n - 1];
-    job->done = err == RL_OK && n < SWEEP_AT_ONCE;
+    *swept = err == RL_OK && n < SWEEP_AT_ONCE;
     free(s);
     return err;
 }
@@ -240,10 +262,18 @@ static rl_err step(rl_store_txn *t, rl_crl_job *job, rl_issuer_record *r)
             RL_TRY(apply_entry(t, job, &job->crl->entries[job->at]));
         return RL_OK;
     }
-    job->swept.issuer = job->issuer;
-    RL_TRY(sweep(t, job));
-    if (!job->done)
+    bool swept;
+    job->swept.issuer = job->of;
+    RL_TRY(sweep(t, job, &swept));
+    if (!swept)
         return RL_OK;
+    if (job->kin_done < job->kin_n) {
+        job->of = job->kin[job->kin_done++];
+        job->at = 0;
+        job->swept = (rl_cert_id){0};
+        return RL_OK;
+    }
+    job->done = true;
     char number[2 * RL_CRL_NUMBER + 1];
     number_text(job->crl->number, number);
     RL_TRY(rl_txn_audit(t, job->origin, "crl.apply", number));

@@ -4,7 +4,12 @@
  * A list is applied by rl_crl_apply again and again, one transaction each, until the job is done:
  *
  *   claim (issuer record: number, thisUpdate) and the first entries → entries … → holds that are listed no more …
- *   → issuer record: whole, nextUpdate
+ *   → the same for the issuer's kin → issuer record: whole, nextUpdate
+ *
+ * A CA may list with a new key what it certified with an old one: a list is the CA's, and a certificate the CA's by
+ * name and serial number (RFC 5280 §5, §4.1.2.2), while here each key is an issuer. So what is listed counts for the
+ * foreign issuers of the same name that have no list of their own, too; what is not listed says nothing about theirs.
+ * Of several lists they follow that of the issuer that became known last.
  *
  * The claim is the order among lists: an older one, be it fetched or in the middle of being applied, is refused from
  * then on. A crash in between leaves a list that is not whole, and the same list is applied again from the start: every
@@ -20,6 +25,8 @@
  * has its name and key; RL_EDENIED: our own, not allowed to sign lists, or of the future. */
 rl_err rl_crl_find_issuer(rl_store *store, const rl_crl *crl, bool sha1, int64_t now, rl_issuer_id *id, rl_error *e);
 
+enum { RL_CRL_KIN_MAX = 8 };
+
 typedef struct rl_crl_job {
     const rl_crl *crl;
     rl_issuer_id issuer;
@@ -27,6 +34,9 @@ typedef struct rl_crl_job {
     bool again;         /* a list that is known as a whole is compared with the database nevertheless */
     /* Progress. */
     bool claimed;
+    rl_issuer_id kin[RL_CRL_KIN_MAX]; /* other issuers that follow the list */
+    size_t kin_n, kin_done;
+    rl_issuer_id of;  /* whose certificates it is at */
     size_t at;        /* entries before it are in the database */
     rl_cert_id swept; /* holds up to it have been looked at */
     /* Results, valid when the transaction committed. */

@@ -32,13 +32,15 @@ commonName = supplied
 
 
 class ForeignCA:
-    def __init__(self, folder, name="Other CA", crl="authorityKeyIdentifier = keyid"):
+    def __init__(self, folder, name="Other CA", crl="authorityKeyIdentifier = keyid", rolled_over=False):
+        """With `rolled_over` the CA whose files are in the folder gets a new key, and goes on."""
         self.dir, self.name = pathlib.Path(folder), name
-        self.dir.mkdir()
+        self.dir.mkdir(exist_ok=rolled_over)
         (self.dir / "ca.cnf").write_text(CONFIG % {"dir": self.dir, "crl": crl})
-        (self.dir / "index.txt").write_text("")
-        (self.dir / "serial").write_text("2A00\n")
-        (self.dir / "crlnumber").write_text("01\n")
+        if not rolled_over:
+            (self.dir / "index.txt").write_text("")
+            (self.dir / "serial").write_text("2A00\n")
+            (self.dir / "crlnumber").write_text("01\n")
         self.run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-subj",
                  "/CN=" + name, "-days", "3650", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", "ca.pem")
 

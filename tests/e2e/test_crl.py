@@ -154,6 +154,38 @@ def test_a_stranger_and_our_own_ca_are_refused(files, make_server, tmp_path):
     eventually(lambda: "our own" in server.sync("crl-2")["lastError"], "our own list")
 
 
+def test_a_ca_with_a_new_key_lists_with_it_what_the_old_one_certified(files, make_server, tmp_path):
+    """RFC 5280 §5: a certificate is its CA's by name and serial number, whichever key signed the list."""
+    old = ForeignCA(tmp_path / "old")
+    for cn in ("alice", "bob", "carol"):
+        old.issue(cn)
+    server = make_server(**FAST, REVLINE_SYNC_CRL_URLS=files.put("/other.crl", b""))
+    old.adopt(server, "alice", "bob")
+    shutil.copytree(old.dir, tmp_path / "new")
+    new = ForeignCA(tmp_path / "new", rolled_over=True)
+    new.issue("dave")
+    server.cli("import", new.path("ca.pem"))
+    new.revoke("alice")
+    new.revoke("bob", "certificateHold")
+    new.revoke("carol")
+    listed = lambda number: [i["id"] for i in server.control("issuers")["items"] if i["list"] and i["list"]["whole"] and i["list"]["number"] == number]
+    files.put("/other.crl", new.crl(number=0x10))
+    assert eventually(lambda: listed("10"), "the list is known") == [3]
+    assert statuses(server, old) == {"alice": REVOKED, "bob": HOLD, "carol": REVOKED}
+    new.unrevoke("bob")
+    new.unrevoke("alice")
+    files.put("/other.crl", new.crl(number=0x11))
+    eventually(lambda: listed("11"), "the new list is known")
+    assert statuses(server, old) == {"alice": REVOKED, "bob": GOOD, "carol": REVOKED}
+    # With a list of its own the old key's issuer follows that one.
+    old.crl(number=0x12)
+    server.cli("import", old.path("crl.pem"))
+    new.revoke("bob")
+    files.put("/other.crl", new.crl(number=0x13))
+    eventually(lambda: listed("13"), "a third one")
+    assert old.ask(server, "bob") == GOOD
+
+
 def overdue(server, ca):
     due = datetime.datetime.fromisoformat(the_list(server, ca)["nextUpdate"][:-1])
     return lambda: datetime.datetime.utcnow() > due + datetime.timedelta(seconds=1)
