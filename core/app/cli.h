@@ -70,6 +70,8 @@ int cli_sync(cli_call *call);
 int cli_ocsp(cli_call *call);
 int cli_import(cli_call *call);
 int cli_export(cli_call *call);
+int cli_backup(cli_call *call);
+int cli_restore(cli_call *call);
 int cli_issuers(cli_call *call);
 int cli_crl(cli_call *call);
 int cli_events(cli_call *call);

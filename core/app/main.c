@@ -74,6 +74,18 @@ static const cli_option export_options[] = {
      "The last line, of type end, says how many there were. A running server goes on serving: it makes a copy of that\n"
      "moment in the folder export of its data folder, which is read and deleted. Private keys are not in it, nor are\n"
      "signed OCSP answers. revline import takes it into a new data folder.\n"}};
+static const cli_option backup_options[] = {
+    {NULL, NULL,
+     "FOLDER is new or empty, and becomes a copy of the data folder as it is at one moment, while a server goes on:\n"
+     "database, private keys, and the other files in it. It is for its owner alone (0700, files 0600): keep it as "
+     "safe\n"
+     "as the keys. revline restore makes a data folder of it.\n"}};
+static const cli_option restore_options[] = {
+    {NULL, NULL,
+     "FOLDER is what revline backup has made. REVLINE_DATA_DIR must not exist, or be empty, and is complete or as it\n"
+     "was. What happened since the backup is not known: sources go on from where they stood then; certificates issued\n"
+     "since are unknown, and what was revoked by hand since is good. The numbers of our revocation lists go on\n"
+     "1,000,000 later, so that none comes twice. Never run the old data folder and the restored one side by side.\n"}};
 static const cli_option list_options[] = {
     {"status", "STATUS", "only good, hold or revoked"},
     {"limit", "N", "at most N (default 50, at most 1000)"},
@@ -150,6 +162,9 @@ static const cli_command commands[] = {
     {"import", "FILE...", 1, CLI_OPERANDS_MAX,
      "take in other CAs' certificates, revocation lists, index.txt; an export", import_options, cli_import},
     {"export", "", 0, 0, "the whole database as JSON lines", export_options, cli_export},
+    {"backup", "FOLDER", 1, 1, "copy the data folder, database and keys, while a server goes on", backup_options,
+     cli_backup},
+    {"restore", "FOLDER", 1, 1, "make the data folder of a backup", restore_options, cli_restore},
     {"sync", "[SOURCE|all]", 0, 2, "how the sources are; run one or all now", sync_options, cli_sync},
     {"events", "", 0, 0, "follow the changes of certificates, a JSON object a line", events_options, cli_events},
     {"ocsp", "[URL|FILE]", 0, 2, "ask an OCSP responder, or read a stored answer, and explain it", ocsp_options,

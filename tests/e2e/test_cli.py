@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from harness import client_key, fake_graph, make_csr, openssl
 
 COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "issuers", "crl", "import",
-            "export", "sync", "events", "ocsp"]
+            "export", "backup", "restore", "sync", "events", "ocsp"]
 
 
 @pytest.fixture(params=["running", "stopped"])
