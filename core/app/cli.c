@@ -211,13 +211,13 @@ static int print_list(const cli_call *call, const json_t *reply)
 {
     size_t i;
     const json_t *c;
-    (void)call;
     printf("%-40s  %-8s  %-20s  %s\n", "SERIAL", "STATUS", "EXPIRES", "SUBJECT");
     json_array_foreach(json_object_get(reply, "items"), i, c)
         printf("%-40s  %-8s  %-20s  %s\n", rl_json_str(c, "serial"), rl_json_str(c, "status"),
                rl_json_str(c, "notAfter"), rl_json_str(c, "subject"));
     if (rl_json_str(reply, "next"))
-        printf("more: revline list --after %s\n", rl_json_str(reply, "next"));
+        printf("more: revline %s %s--after %s\n", call->command, call->operands_n ? "TEXT " : "",
+               rl_json_str(reply, "next"));
     return 0;
 }
 
@@ -240,6 +240,13 @@ int cli_change(cli_call *call)
 int cli_list(cli_call *call)
 {
     return cli_ask_and(call, cli_request(call), print_list);
+}
+
+int cli_search(cli_call *call)
+{
+    json_t *request = cli_request(call);
+    json_object_set_new(request, "text", json_string(call->operands[0]));
+    return cli_ask_and(call, request, print_list);
 }
 
 /* Writes a file whole, made anew with `mode`; never over an existing key. It may be a pipe or a terminal, where nothing

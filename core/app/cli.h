@@ -66,6 +66,7 @@ int cli_sign(cli_call *call);
 int cli_change(cli_call *call);
 int cli_show(cli_call *call);
 int cli_list(cli_call *call);
+int cli_search(cli_call *call);
 int cli_sync(cli_call *call);
 int cli_ocsp(cli_call *call);
 int cli_import(cli_call *call);

@@ -142,14 +142,27 @@ static rl_err cmd_show(rl_app *app, const json_t *request, json_t **reply, rl_er
     return show(app, &id, reply, e);
 }
 
-/* ---- list ---- */
+/* ---- list, search ---- */
 struct list {
     json_t *items;
     size_t limit;
     const char *status;
+    const char *text;    /* what is searched for; NULL: nothing */
     rl_issuer_id issuer; /* 0: all */
     bool more;
 };
+
+/* In the serial number, the subject, who asked for it, or the objects it is bound to. */
+static bool says(const rl_cert_id *id, const rl_cert_record *r, const char *text)
+{
+    char serial[2 * RL_SERIAL_MAX + 1];
+    serial_text(id, serial);
+    bool found = strcasestr(serial, text) || (r->subject && strcasestr(r->subject, text)) ||
+                 (r->requester && strcasestr(r->requester, text));
+    for (size_t i = 0; i < r->bindings_n && !found; i++)
+        found = strcasestr(r->bindings[i].id, text) != NULL;
+    return found;
+}
 
 static bool list_one(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
 {
@@ -157,6 +170,8 @@ static bool list_one(const rl_cert_id *id, const rl_cert_record *r, void *ctx)
     if (l->issuer && id->issuer != l->issuer)
         return id->issuer < l->issuer; /* they come by issuer */
     if (l->status && strcmp(l->status, rl_status_name(r->status)) != 0)
+        return true;
+    if (l->text && !says(id, r, l->text))
         return true;
     if (json_array_size(l->items) == l->limit) {
         l->more = true;
@@ -187,7 +202,7 @@ static rl_err cmd_list(rl_app *app, const json_t *request, json_t **reply, rl_er
 {
     rl_cert_id after;
     const rl_cert_id *from = NULL;
-    struct list l = {.status = rl_json_str(request, "status")};
+    struct list l = {.status = rl_json_str(request, "status"), .text = rl_json_str(request, "text")};
     int64_t limit = rl_json_int(request, "limit", json_object_get(request, "limit") ? 0 : LIST_DEFAULT);
     if (limit < 1 || limit > LIST_MAX)
         return rl_fail(e, RL_EUSAGE, "list", "--limit must be 1 to %d", LIST_MAX);
@@ -338,6 +353,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
         rl_err (*run)(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
     } commands[] = {{"show", cmd_show},
                     {"list", cmd_list},
+                    {"search", cmd_list},
                     {"revoke", cmd_revoke},
                     {"unrevoke", cmd_revoke},
                     {"sign", cmd_sign},

@@ -86,12 +86,18 @@ static const cli_option restore_options[] = {
      "was. What happened since the backup is not known: sources go on from where they stood then; certificates issued\n"
      "since are unknown, and what was revoked by hand since is good. The numbers of our revocation lists go on\n"
      "1,000,000 later, so that none comes twice. Never run the old data folder and the restored one side by side.\n"}};
-static const cli_option list_options[] = {
-    {"status", "STATUS", "only good, hold or revoked"},
-    {"limit", "N", "at most N (default 50, at most 1000)"},
-    {"issuer", "ISSUER", "only this CA's: number, fingerprint or common name"},
-    {"after", "SERIAL", "go on behind this one, as \"more\" or \"next\" names it"},
-    {0}};
+#define LIST_OPTIONS                                                                                                   \
+    {"status", "STATUS", "only good, hold or revoked"}, {"limit", "N", "at most N (default 50, at most 1000)"},        \
+        {"issuer", "ISSUER", "only this CA's: number, fingerprint or common name"},                                    \
+    {                                                                                                                  \
+        "after", "SERIAL", "go on behind this one, as \"more\" or \"next\" names it"                                   \
+    }
+static const cli_option list_options[] = {LIST_OPTIONS, {0}};
+static const cli_option search_options[] = {
+    LIST_OPTIONS,
+    {NULL, NULL,
+     "TEXT is looked for in serial number, subject, requester, and the ids of the directory objects that the\n"
+     "certificate is bound to, in upper or lower case. Every certificate is looked at.\n"}};
 static const cli_option sync_options[] = {
     {"full", NULL, "compare the whole source"},
     {"no-wait", NULL, "only ask for it"},
@@ -157,6 +163,7 @@ static const cli_command commands[] = {
     {"unrevoke", "SERIAL", 1, 1, "take a certificate off manual hold", serial_options, cli_change},
     {"show", "SERIAL", 1, 1, "one certificate", serial_options, cli_show},
     {"list", "", 0, 0, "certificates, by serial number", list_options, cli_list},
+    {"search", "TEXT", 1, 1, "certificates that say this", search_options, cli_search},
     {"issuers", "", 0, 0, "the CAs that are answered for, our own and others", no_options, cli_issuers},
     {"crl", "[ISSUER]", 0, 1, "the current revocation list, in PEM", crl_options, cli_crl},
     {"import", "FILE...", 1, CLI_OPERANDS_MAX,

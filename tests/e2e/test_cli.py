@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from harness import client_key, fake_graph, make_csr, openssl
 
-COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "issuers", "crl", "import",
+COMMANDS = ["serve", "init", "config", "status", "issue", "sign", "revoke", "unrevoke", "show", "list", "search", "issuers", "crl", "import",
             "export", "backup", "restore", "sync", "events", "ocsp"]
 
 
@@ -78,6 +78,26 @@ def test_list_pages_and_filters(any_server, tmp_path):
     for limit in ("0", "1001", "x", "5x", ""):
         assert "limit must be 1 to 1000" in any_server.cli("list", "--limit", limit, code=2).stderr
     assert any_server.cli("list", "--status", "bad", code=2).stderr
+
+
+def test_search_looks_at_what_a_certificate_says(any_server, tmp_path):
+    device = "0F0E0D0C-1111-4222-8333-444455556666"
+    (tmp_path / "csr.pem").write_text(make_csr(client_key(), "Needle [1].example"))
+    (tmp_path / "device.pem").write_text(make_csr(client_key(), device))
+    (tmp_path / "other.pem").write_text(make_csr(client_key(), "hay"))
+    first, second = [any_server.cli_json("sign", str(tmp_path / "csr.pem"))["serial"] for _ in range(2)]
+    bound = any_server.cli_json("sign", str(tmp_path / "device.pem"), "--profile", "static-aad")
+    any_server.cli("sign", str(tmp_path / "other.pem"))
+    any_server.cli("revoke", second)
+    found = lambda *arguments: {c["serial"] for c in any_server.cli_json("search", *arguments)["items"]}
+    assert found("needle [1]") == {first, second} and found("NEEDLE", "--status", "revoked") == {second}
+    assert found(first.lower()[2:30]) == {first} and found("nothing has this") == set() and {first, second, bound["serial"]} <= found("admin")
+    assert found(device.lower()) == {bound["serial"]} and found(bound["bindings"][0]["id"]) == {bound["serial"]}
+    page = any_server.cli_json("search", "needle", "--limit", "1")
+    rest = any_server.cli_json("search", "needle", "--after", page["next"])
+    assert {c["serial"] for c in page["items"] + rest["items"]} == {first, second} and rest["next"] is None
+    assert "more: revline search TEXT --after" in any_server.cli("search", "needle", "--limit", "1").stdout
+    assert any_server.cli("search", code=2).stderr and any_server.cli("search", "x", "--status", "bad", code=2).stderr
 
 
 @pytest.mark.parametrize("arguments, said", [
