@@ -62,6 +62,8 @@ static bool names_tag(const rl_http_request *req, rl_span tag, bool *asked)
     return named;
 }
 
+/* A date is the client's answer's own (Last-Modified). A later one tells nothing: the clock may have been set back
+ * between that answer and this. */
 bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
 {
     char text[RL_TIME_TEXT] = {0};
@@ -76,7 +78,7 @@ bool ocsp_client_has(const rl_http_request *req, rl_span tag, int64_t modified)
     if (date.n == 0 || date.n >= sizeof(text))
         return false;
     memcpy(text, date.p, date.n);
-    return rl_time_parse_http(text, &since) == RL_OK && modified <= since;
+    return rl_time_parse_http(text, &since) == RL_OK && modified == since;
 }
 
 /* With the caller's reference. */
