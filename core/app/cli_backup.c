@@ -18,7 +18,7 @@
 
 /* Lists of revocations that may have been made since the backup: their numbers must not come again (RFC 5280 §5.2.3).
  */
-enum { CRL_NUMBERS_SKIPPED = 1000000, OCTETS_AT_ONCE = 256 * 1024 };
+enum { CRL_NUMBERS_SKIPPED = 1000000000, OCTETS_AT_ONCE = 256 * 1024 };
 
 typedef struct copying {
     const char *from, *to;

@@ -85,7 +85,7 @@ static const cli_option restore_options[] = {
      "FOLDER is what revline backup has made. REVLINE_DATA_DIR must not exist, or be empty, and is complete or as it\n"
      "was. What happened since the backup is not known: sources go on from where they stood then; certificates issued\n"
      "since are unknown, and what was revoked by hand since is good. The numbers of our revocation lists go on\n"
-     "1,000,000 later, so that none comes twice. Never run the old data folder and the restored one side by side.\n"}};
+     "1,000,000,000 later, so that none comes twice. Never run the old data folder beside the restored one.\n"}};
 #define LIST_OPTIONS                                                                                                   \
     {"status", "STATUS", "only good, hold or revoked"}, {"limit", "N", "at most N (default 50, at most 1000)"},        \
         {"issuer", "ISSUER", "only this CA's: number, fingerprint or common name"},                                    \
