@@ -138,11 +138,11 @@ size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap)
         {RL_HTTP_GET, "/probe/ready", false, 0, probe, app, NULL},
         {RL_HTTP_GET, "/probe/live", false, 0, probe_live, app, NULL},
         {RL_HTTP_GET, "/metrics", false, 0, metrics, app, NULL},
-        {RL_HTTP_GET, "/", false, 0, homepage, app, NULL},
+        {RL_HTTP_GET, "/", false, 0, homepage, app, NULL}, /* the last: it can be turned off */
     };
-    size_t n = sizeof(own) / sizeof(own[0]);
+    size_t n = sizeof(own) / sizeof(own[0]) - !app->settings->http.homepage;
     if (n > cap)
         return 0;
-    memcpy(routes, own, sizeof(own));
+    memcpy(routes, own, n * sizeof(own[0]));
     return n;
 }

@@ -133,6 +133,7 @@ typedef struct rl_settings {
         char *https_listen, *est_listen; /* likewise, "" = none; the second one asks for client certificates */
         char *tls_cert, *tls_key;        /* paths of PEM files; no certificate: the own CA issues one */
         char *base_url;                  /* no trailing slash; derived from the listener when not set */
+        bool homepage;
         int64_t workers;
         int64_t header_limit; /* octets of request line and headers */
         int64_t ocsp_body_limit, scep_body_limit;

@@ -39,6 +39,18 @@ def test_a_dead_upstream_is_degraded_but_200(synced, graph):
     eventually(lambda: probe(server)[1]["status"] == "ok", "ok again")
 
 
+def test_the_homepage_can_be_turned_off(make_server):
+    with_it = make_server()
+    status, headers, page = with_it.http("GET", "/")
+    assert status == 200 and headers["Content-Type"].startswith("text/html") and b"Revline" in page
+    for name in ("REVLINE_HOMEPAGE", "AppConfig__AnonymousHomePageAccess"):
+        server = make_server(**{name: "false"})
+        status, headers, page = server.http("GET", "/")
+        assert status == 405 and headers["Allow"] == "POST" and b"Revline" not in page
+        assert server.http("GET", "/probe")[0] == server.http("GET", "/ca")[0] == 200
+        assert server.ocsp(server.sign("asked.example")[0]) == "good"
+
+
 def test_head_of_a_probe(module_server):
     status, headers, body = module_server.http("HEAD", "/probe")
     assert status == 200 and body == b"" and int(headers["Content-Length"]) > 0
