@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -110,6 +111,41 @@ static void *read_on(void *arg)
     return NULL;
 }
 
+/* The order inside: when a status is seen to be taken out, nothing that was read before can be kept any more. The
+ * others, behind it, are for a writer that would move the mark last to be in the middle of them. */
+enum { OTHERS = 200000 };
+
+static void *write_one_and_others(void *arg)
+{
+    rl_store_event *events = calloc(1 + OTHERS, sizeof(*events));
+    (void)arg;
+    events[0].cert = cert(0);
+    for (unsigned i = 1; i <= OTHERS; i++)
+        events[i].cert = cert(i);
+    rl_statuses_forget(shared, events, 1 + OTHERS);
+    free(events);
+    return NULL;
+}
+
+static void test_what_is_seen_taken_out_cannot_come_back(void **state)
+{
+    (void)state;
+    pthread_t writer;
+    const rl_cert_id one = cert(0);
+    const rl_cert_status old = since(7);
+    rl_cert_status found;
+    shared = rl_statuses_new();
+    const uint64_t mark = rl_statuses_mark(shared);
+    rl_statuses_keep(shared, mark, &one, &old);
+    assert_int_equal(pthread_create(&writer, NULL, write_one_and_others, NULL), 0);
+    while (rl_statuses_find(shared, &one, &found))
+        ;
+    rl_statuses_keep(shared, mark, &one, &old);
+    pthread_join(writer, NULL);
+    assert_false(rl_statuses_find(shared, &one, &found));
+    rl_statuses_free(shared);
+}
+
 static void test_nobody_reads_what_was_before_a_write(void **state)
 {
     (void)state;
@@ -136,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_what_was_kept_is_found_until_it_is_written),
         cmocka_unit_test(test_what_was_read_before_a_write_is_not_kept),
         cmocka_unit_test(test_too_many_push_out_each_other),
+        cmocka_unit_test(test_what_is_seen_taken_out_cannot_come_back),
         cmocka_unit_test(test_nobody_reads_what_was_before_a_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
