@@ -133,7 +133,8 @@ static void list_read(uv_work_t *work, int status)
         refused(s, &s->read_error);
         return;
     }
-    s->job = (rl_crl_job){.crl = &s->crl, .issuer = s->issuer, .origin = s->origin, .again = s->base.restart};
+    s->job = (rl_crl_job){
+        .crl = &s->crl, .issuer = s->issuer, .origin = s->origin, .now = rl_wall_s(), .again = s->base.restart};
     commit(s);
 }
 

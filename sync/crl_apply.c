@@ -143,6 +143,10 @@ static rl_err claim(rl_store_txn *t, rl_crl_job *job, rl_issuer_record *r, rl_er
         job->done = job->known = true;
         return RL_OK;
     }
+    /* RFC 5280 §6.3.3: what has ended says nothing of today; one that ended while it was known is OCSP's to judge. */
+    if (newer > 0 && job->crl->next_update <= job->now)
+        return rl_fail(e, RL_EDENIED, "crl", "its nextUpdate passed %lld seconds ago",
+                       (long long)(job->now - job->crl->next_update));
     if (!same_scope(job->crl, &r->crl))
         return rl_fail(e, RL_EDENIED, "crl",
                        "its issuing distribution point is not that of the list that is followed for this CA");

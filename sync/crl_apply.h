@@ -31,6 +31,7 @@ typedef struct rl_crl_job {
     const rl_crl *crl;
     rl_issuer_id issuer;
     const char *origin; /* of the changes: "sync:crl-1" */
+    int64_t now;        /* Unix seconds */
     bool again;         /* a list that is known as a whole is compared with the database nevertheless */
     /* Progress. */
     bool claimed;
@@ -45,8 +46,9 @@ typedef struct rl_crl_job {
     uint64_t changed; /* certificates whose status changed, over all transactions */
 } rl_crl_job;
 
-/* An rl_store_apply; `job` is an rl_crl_job. RL_EDENIED: the list is older than what is known, or speaks for other
- * certificates; RL_EBUSY: a newer one came while this one was applied. After an error the job is over. */
+/* An rl_store_apply; `job` is an rl_crl_job. RL_EDENIED: the list is older than what is known, has ended before it was
+ * known, or speaks for other certificates; RL_EBUSY: a newer one came while this one was applied. After an error the
+ * job is over. */
 rl_err rl_crl_apply(rl_store_txn *t, void *job, rl_error *e);
 
 /* Shows the list's end in the metrics; after the last transaction, and when the server starts. */

@@ -57,7 +57,7 @@ rl_err rl_command_import_crl(rl_app *app, const json_t *request, json_t **reply,
     rl_err err = rl_crl_read(rl_span_of(data, n), n, &crl, &why);
     free(data);
     if (err == RL_OK) {
-        rl_crl_job job = {.crl = &crl, .origin = "import"};
+        rl_crl_job job = {.crl = &crl, .origin = "import", .now = rl_wall_s()};
         err = apply_list(app, &crl, &job, &why);
         if (err == RL_OK && !(*reply = list_json(&crl, &job)))
             err = rl_fail(&why, RL_ENOMEM, "import", "out of memory");

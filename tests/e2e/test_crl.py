@@ -102,6 +102,7 @@ WRONG = {
     "signature": ("not by the key", lambda ca, good: good[:-5] + bytes([good[-5] ^ 1]) + good[-4:]),
     "older number": ("smaller than", lambda ca, good: ca.crl(number=1)),
     "future": ("in the future", lambda ca, good: ca.crl("-crl_lastupdate", stamp(3600), "-crl_nextupdate", stamp(7200), number=200)),
+    "past": ("nextUpdate passed", lambda ca, good: ca.crl("-crl_lastupdate", stamp(-7200), "-crl_nextupdate", stamp(-3600), number=200)),
     "html": ("no certificate revocation list", lambda ca, good: b"<html><body>Sign in</body></html>"),
     "truncated": ("no certificate revocation list", lambda ca, good: good[:-20]),
     "empty": ("no certificate revocation list", lambda ca, good: b""),

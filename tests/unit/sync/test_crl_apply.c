@@ -57,7 +57,7 @@ static void entry(struct fixture *x, uint16_t serial, rl_reason reason, int64_t 
 
 static rl_crl_job job_of(struct fixture *x)
 {
-    return (rl_crl_job){.crl = &x->crl, .issuer = OTHER, .origin = "sync:crl-1"};
+    return (rl_crl_job){.crl = &x->crl, .issuer = OTHER, .origin = "sync:crl-1", .now = THIS_UPDATE + 86399};
 }
 
 static rl_err run(struct fixture *x, rl_crl_job *job)
@@ -224,6 +224,31 @@ static void an_older_list_is_refused(void **state)
     assert_int_equal(applied(x), 1);
 }
 
+/* Whoever keeps an ended one back could else end holds with it that were made since. One that was known before it ended
+ * goes on, also when it is not whole yet. */
+static void a_list_that_has_ended_is_refused_unless_it_is_known(void **state)
+{
+    struct fixture *x = *state;
+    list(x, 1, 0);
+    entry(x, 0x0101, RL_REASON_HOLD, 100);
+    applied(x);
+    list(x, 2, -1);
+    assert_refused(x, RL_EDENIED, "its nextUpdate passed 0 seconds ago");
+    assert_cert(x, 0x0101, RL_STATUS_HOLD, RL_REASON_HOLD, 100);
+    assert_int_equal(known(x).number[RL_CRL_NUMBER - 1], 1);
+    list(x, 1, 0);
+    entry(x, 0x0101, RL_REASON_HOLD, 100);
+    rl_crl_job job = job_of(x);
+    job.now += 86400;
+    assert_int_equal(run(x, &job), RL_OK);
+    assert_true(job.known);
+    job = job_of(x);
+    job.now += 86400;
+    job.again = true;
+    assert_int_equal(run(x, &job), RL_OK);
+    assert_false(job.known);
+}
+
 static void without_numbers_this_update_orders(void **state)
 {
     struct fixture *x = *state;
@@ -331,6 +356,7 @@ int main(void)
         CRL_TEST(the_list_is_one_reason_among_others),
         CRL_TEST(only_the_issuers_own_certificates_are_looked_at),
         CRL_TEST(an_older_list_is_refused),
+        CRL_TEST(a_list_that_has_ended_is_refused_unless_it_is_known),
         CRL_TEST(without_numbers_this_update_orders),
         CRL_TEST(a_list_for_another_part_is_refused),
         CRL_TEST(a_list_that_was_broken_off_is_begun_again),
