@@ -127,7 +127,8 @@ rl_err rl_intune_make(rl_sync *sync)
                                                                      : NULL;
     const char *risk = !rl_rules_watch(s, RL_BOUND_USER_RISK) ? "REVLINE_USER_RISK_CHECK"
                        : s->sync.user_risk_interval == 0      ? "REVLINE_SYNC_USER_RISK_INTERVAL"
-                                                              : NULL;
+                       : s->sync.entra_interval == 0 ? "REVLINE_SYNC_ENTRA_INTERVAL" /* whose the certificates are */
+                                                     : NULL;
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_DEVICE], s->sync.intune_interval, devices));
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_USER_RISK], s->sync.user_risk_interval, risk));
     RL_TRY(rl_graph_add(sync, &rl_intune_kinds[RL_INTUNE_ENDPOINT_LIST], s->sync.endpoint_list_interval,

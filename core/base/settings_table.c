@@ -307,7 +307,9 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "How often Intune is asked for its requests to revoke certificates of this CA; 0 turns the source off."},
     {"REVLINE_SYNC_USER_RISK_INTERVAL", RL_T_DURATION, AT(sync.user_risk_interval), "60s", .min = "0", .max = "1d",
      .group = "Sync",
-     .help = "How often the users at risk are listed, when REVLINE_USER_RISK_CHECK is always; 0 turns the source off."},
+     .help =
+         "How often the users at risk are listed, when REVLINE_USER_RISK_CHECK is always; 0 turns the source off. It "
+         "needs the users, too: REVLINE_SYNC_ENTRA_INTERVAL."},
     {"REVLINE_SYNC_USER_RISK_PACE", RL_T_DURATION, AT(sync.user_risk_pace), "1s", .min = "0", .max = "1h",
      .group = "Sync",
      .help = "Least time between two requests for users at risk: Entra ID Protection allows a tenant one a second, all "
