@@ -18,7 +18,7 @@
 #include "sync/graph.h"
 
 #define NAME "graph-hook"
-enum { LIFE_S = 3 * 24 * 3600, CHECK_MS = 3600 * 1000, ID_MAX = 128, ANSWER_MAX = 64 * 1024 };
+enum { LIFE_S = 3 * 24 * 3600, LIFE_LEAST_S = 120, CHECK_MS = 3600 * 1000, ID_MAX = 128, ANSWER_MAX = 64 * 1024 };
 
 typedef enum { DO_NOTHING, DO_DELETE, DO_MAKE, DO_RENEW } step;
 
@@ -27,7 +27,7 @@ typedef struct subscription {
     bool stored_read;
     char stored[ID_MAX]; /* an earlier process's, to be deleted; "" = none */
     char id[ID_MAX];     /* ours; "" = none */
-    int64_t ends;        /* Unix seconds; what Graph has promised, or we have asked for */
+    int64_t renew_at;    /* Unix seconds: half of the life that Graph has granted is over */
     step step;
     rl_http_call *call;
     unsigned token_number;
@@ -57,7 +57,7 @@ static step next_step(subscription *s)
     if (!s->id[0])
         return DO_MAKE;
     bool wanted = atomic_exchange(&s->base.sync->renew_wanted, false);
-    return wanted || s->ends - rl_wall_s() < LIFE_S / 2 ? DO_RENEW : DO_NOTHING;
+    return wanted || rl_wall_s() >= s->renew_at ? DO_RENEW : DO_NOTHING;
 }
 
 static void begin(rl_sync_source *source)
@@ -178,6 +178,20 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         rl_source_failed(source, e->message, -1);
 }
 
+/* The answer says until when; a life that is not told, or longer than what was asked for, is what was asked for. One
+ * that is shorter than two hours brings the next look forward, and one that is hardly any does not make us ask without
+ * a pause. */
+static void take_life(subscription *s, const json_t *answer)
+{
+    const char *text = rl_json_str(answer, "expirationDateTime");
+    int64_t now = rl_wall_s(), ends, life = LIFE_S;
+    if (text && rl_time_parse_rfc3339(text, &ends) == RL_OK && ends - now < LIFE_S)
+        life = ends - now > LIFE_LEAST_S ? ends - now : LIFE_LEAST_S;
+    s->renew_at = now + life / 2;
+    s->base.interval = life / 2 < CHECK_MS / 1000 ? life / 2 * 1000 : CHECK_MS;
+    log_info("sync.subscribed", "source", s->base.name, "id", s->id, "ends", now + life);
+}
+
 static void made(subscription *s, rl_span body)
 {
     json_t *root = NULL;
@@ -186,12 +200,20 @@ static void made(subscription *s, rl_span body)
         rl_source_failed(&s->base, "Graph's answer to the subscription has no usable id", -1);
     } else {
         snprintf(s->id, sizeof(s->id), "%s", id);
-        s->ends = rl_wall_s() + LIFE_S;
-        log_info("sync.subscribed", "source", s->base.name, "id", s->id, "ends", s->ends);
+        take_life(s, root);
         if (rl_source_commit(&s->base, store_id) != RL_OK)
             rl_source_failed(&s->base, "the database takes no more writes", -1);
     }
     json_decref(root);
+}
+
+static void renewed(subscription *s, rl_span body)
+{
+    json_t *root = NULL;
+    (void)rl_json_parse(body, ANSWER_MAX, &root, NULL);
+    take_life(s, root);
+    json_decref(root);
+    go_on(s);
 }
 
 static void refused(subscription *s, const rl_http_response *r)
@@ -220,8 +242,7 @@ static void answered(subscription *s, const rl_http_response *r)
         s->id[0] = 0;
         go_on(s);
     } else if (s->step == DO_RENEW && success) {
-        s->ends = rl_wall_s() + LIFE_S;
-        go_on(s);
+        renewed(s, r->body);
     } else if (s->step == DO_MAKE && success) {
         made(s, r->body);
     } else {

@@ -1,6 +1,7 @@
 """Change notifications: subscriptions to Graph, the two paths that are told of changes, and who is not listened to."""
 
 import base64
+import datetime
 import json
 
 import pytest
@@ -113,6 +114,22 @@ def test_a_subscription_is_renewed_when_graph_asks_for_it(hooked, graph):
     assert graph.subscriptions() == []  # nobody has told yet
     server.cli("sync", "graph-hook", "--full")
     subscribed(graph, 1)
+
+
+def test_a_subscription_is_renewed_at_half_of_the_life_that_it_was_granted(hooked, graph):
+    graph.switch("granted_life", 600)
+    server = hooked()
+
+    def ends():
+        return datetime.datetime.fromisoformat(graph.subscriptions()[0]["expirationDateTime"][:19] + "+00:00").timestamp()
+
+    def next_look():
+        return server.sync("graph-hook")["nextRun"]
+    eventually(lambda: ends() - 340 <= next_look() <= ends() - 260, "the next look is in five minutes, more or less a tenth")
+    graph.switch("granted_life", 60)  # less than is waited for
+    assert graph.notify(server.url, [{"lifecycleEvent": "reauthorizationRequired"}]) == [202]
+    eventually(lambda: 40 <= next_look() - server.sync("graph-hook")["lastSuccess"] <= 70, "the next look is in a minute")
+    assert [r["method"] for r in graph.requests(on="subscriptions")].count("PATCH") == 1
 
 
 def test_a_restarted_server_takes_the_place_of_its_predecessor(hooked, graph):

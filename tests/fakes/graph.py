@@ -84,6 +84,7 @@ GRAPH_SWITCHES = {
     "no_management_state": "v1.0 does not know managementState: it answers 400 to who asks for it",
     # change notifications
     "deliver_to": "scheme://host:port of the server under test: subscriptions can be made, notifications go there",
+    "granted_life": "seconds that a subscription lives, whatever was asked for",
     # tokens
     "secret": "the client secret that is accepted instead: it was changed",
     "token_life": "seconds a token is valid",

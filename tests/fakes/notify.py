@@ -41,29 +41,30 @@ class Notifier:
             del self.subscriptions[parts[2]]
             return Answer(204, body=b"")
         if request.method == "PATCH":
-            self.subscriptions[parts[2]]["expirationDateTime"] = self.expiry(json.loads(request.body))
+            self.subscriptions[parts[2]]["expirationDateTime"] = self.expiry(fake, json.loads(request.body))
             return Answer(200, self.subscriptions[parts[2]])
         return Answer(405, fake.error("BadRequest", "method not allowed"))
 
     @staticmethod
-    def expiry(body):
+    def expiry(fake, body):
         until = datetime.datetime.fromisoformat(body["expirationDateTime"].replace("Z", "+00:00"))
-        left = until - datetime.datetime.now(datetime.timezone.utc)
-        assert datetime.timedelta(0) < left <= datetime.timedelta(minutes=MOST_MINUTES), left
-        return body["expirationDateTime"]
+        now = datetime.datetime.now(datetime.timezone.utc)
+        assert datetime.timedelta(0) < until - now <= datetime.timedelta(minutes=MOST_MINUTES), until
+        life = fake.take("granted_life", "subscriptions")
+        return body["expirationDateTime"] if life is None else (now + datetime.timedelta(seconds=life)).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
 
     def create(self, fake, body):
         deliver_to = fake.take("deliver_to", "subscriptions")
         urls = {body["notificationUrl"], body.get("lifecycleNotificationUrl")} - {None}
         if deliver_to is None or any(not url.startswith("https://") for url in urls) or len(body["clientState"]) > 128:
             return Answer(400, fake.error("InvalidRequest", "the notification URL cannot be reached by HTTPS"))
-        self.expiry(body)
+        until = self.expiry(fake, body)
         for url in urls:
             status, kind, text = post(deliver_to, url, "validationToken=" + urllib.parse.quote_plus(TOKEN), b"",
                                       {"Content-Type": "text/plain; charset=utf-8"})
             if status != 200 or not kind.startswith("text/plain") or text.decode() != TOKEN:
                 return Answer(400, fake.error("ValidationError", "the handshake failed: %d %s %r" % (status, kind, text)))
-        subscription = {"id": "7f105c7d-" + secrets.token_hex(8), "applicationId": "x", **body}
+        subscription = {"id": "7f105c7d-" + secrets.token_hex(8), "applicationId": "x", **body, "expirationDateTime": until}
         self.subscriptions[subscription["id"]] = subscription
         return Answer(201, {k: v for k, v in subscription.items() if k != "clientState"})
 
