@@ -31,6 +31,7 @@ static void read_pieces(rl_pieces *p, size_t reader)
 void *rl_store_helper(void *store)
 {
     struct rl_helper *h = &((rl_store *)store)->helper;
+    rl_store_stand_back();
     rocksdb_set_perf_level(rocksdb_disable);
     pthread_mutex_lock(&h->lock);
     while (!h->stop) {

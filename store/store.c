@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +26,8 @@ enum {
     BACKGROUND_JOBS = 2,
     INFO_LOG_FATAL = 4, /* RocksDB's level; the C interface has no name for it */
     BLOOM_BITS = 10,
-    READERS_LEAVE_S = 1
+    READERS_LEAVE_S = 1,
+    NICE = 5
 };
 static const double HASH_RATIO = 0.75, MEMTABLE_BLOOM = 0.02;
 
@@ -327,9 +329,40 @@ static void stop_helper(rl_store *s)
     pthread_join(s->helper.thread, NULL);
 }
 
+void rl_store_stand_back(void)
+{
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE); /* of the thread alone, on Linux */
+}
+
+struct opening {
+    rl_store *store;
+    rl_err err;
+    rl_error *e;
+};
+
+static void *open_whole_aside(void *arg)
+{
+    struct opening *o = arg;
+    rl_store_stand_back();
+    o->err = open_whole(o->store, o->e);
+    return NULL;
+}
+
+/* RocksDB makes its threads when the first database is opened, as the thread that opens it is: so that is one of its
+ * own. */
+static rl_err open_aside(rl_store *s, rl_error *e)
+{
+    struct opening o = {.store = s, .e = e};
+    pthread_t opener;
+    if (pthread_create(&opener, NULL, open_whole_aside, &o) != 0)
+        return rl_fail(e, RL_EIO, "store", "the opening thread cannot be started");
+    pthread_join(opener, NULL);
+    return o.err;
+}
+
 static rl_err start(rl_store *s, rl_error *e)
 {
-    RL_TRY(open_whole(s, e));
+    RL_TRY(open_aside(s, e));
     if (pthread_create(&s->helper.thread, NULL, rl_store_helper, s) != 0)
         return rl_fail(e, RL_EIO, "store", "the reading thread cannot be started");
     s->running = pthread_create(&s->writer, NULL, rl_store_writer, s) == 0;

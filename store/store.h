@@ -21,6 +21,9 @@ rl_err rl_store_open(const char *data_dir, rl_store **out, rl_error *e);
 /* Finishes what is queued, stops the writer, closes and frees. What is submitted meanwhile is RL_ECANCELED; when this
  * returns nobody may use `s`. NULL is allowed. */
 void rl_store_close(rl_store *s);
+/* The calling thread, and those that it makes, take their turn behind HTTP's loops, whose answers are awaited: for the
+ * store's own threads, and for other bulk work. */
+void rl_store_stand_back(void);
 
 /* ---- reading, any thread ---- RL_ENOTFOUND when absent. */
 rl_err rl_store_cert(rl_store *s, const rl_cert_id *id, rl_cert_record *out); /* free with rl_cert_clear */

@@ -297,6 +297,7 @@ void *rl_store_writer(void *store)
 {
     rl_store *s = store;
     struct rl_store_request *group;
+    rl_store_stand_back();
     rocksdb_set_perf_level(rocksdb_disable); /* this thread's counts of comparisons and the like, which nobody reads */
     while (take_group(s, &group)) {
         if (atomic_load(&s->failed))

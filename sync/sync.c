@@ -400,6 +400,7 @@ static void *run(void *arg)
 {
     rl_sync *sync = arg;
     pthread_setname_np(pthread_self(), "revline-sync");
+    rl_store_stand_back();
     uv_run(&sync->loop, UV_RUN_DEFAULT); /* until every handle is closed */
     return NULL;
 }

@@ -1,7 +1,9 @@
 /* Opening: who may read the folder, who holds it, which program wrote it, what a crash or a bad disk left of it. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <rocksdb/c.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "fixture.h"
@@ -238,6 +240,46 @@ static void the_options_are_those_that_were_asked_for(void **state)
     assert_non_null(strstr(table, "whole_key_filtering=true"));
 }
 
+static rl_err tell_priority(rl_store_txn *t, void *priority, rl_error *e)
+{
+    (void)t, (void)e;
+    *(int *)priority = getpriority(PRIO_PROCESS, 0);
+    return RL_OK;
+}
+
+static bool is_rocksdbs(const char *thread)
+{
+    char path[300], name[32] = "";
+    snprintf(path, sizeof(path), "/proc/self/task/%s/comm", thread);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return false;
+    const bool told = fgets(name, sizeof(name), file) != NULL;
+    fclose(file);
+    return told && strncmp(name, "rocksdb:", 8) == 0;
+}
+
+static void bulk_work_stands_back(void **state)
+{
+    struct fixture *f = *state;
+    int writers, rocksdb = 0;
+    const int ours = getpriority(PRIO_PROCESS, 0);
+    if (ours >= 19)
+        skip();
+    fixture_open(f);
+    assert_int_equal(rl_store_run(f->store, tell_priority, &writers, NULL), RL_OK);
+    assert_true(writers > ours);
+    DIR *threads = opendir("/proc/self/task");
+    assert_non_null(threads);
+    for (const struct dirent *thread; (thread = readdir(threads)) != NULL;)
+        if (is_rocksdbs(thread->d_name)) {
+            assert_true(getpriority(PRIO_PROCESS, (id_t)atoi(thread->d_name)) > ours);
+            rocksdb++;
+        }
+    closedir(threads);
+    assert_true(rocksdb > 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2)
@@ -250,6 +292,7 @@ int main(int argc, char **argv)
         WITH_FOLDER(a_torn_end_of_the_log_loses_what_was_never_whole_and_nothing_else),
         WITH_FOLDER(damage_inside_the_log_is_refused_rather_than_skipped),
         WITH_FOLDER(the_options_are_those_that_were_asked_for),
+        WITH_FOLDER(bulk_work_stands_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
