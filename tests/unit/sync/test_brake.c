@@ -227,6 +227,22 @@ static void test_without_a_limit_nothing_is_held(void **state)
     assert_no_change(w);
 }
 
+/* Graph may tell of an object twice in a round, on different pages: the last word counts. */
+static void test_what_comes_back_in_the_same_round_was_never_gone(void **state)
+{
+    static const rl_share limits[] = {{3, false}, {1000000000, false}};
+    struct world *w = *state;
+    begin_with_five(w);
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        w->settings.sync.mass_limit = limits[i];
+        apply(w, more_to_come, GONE(1) "," DISABLED(2));
+        apply(w, more_to_come, DEVICE(3));
+        apply(w, delta, DEVICE(1) "," DEVICE(2));
+        assert_all(w, "ggggg");
+        assert_no_change(w);
+    }
+}
+
 /* ---- what passes ---- */
 static void test_what_becomes_good_again_passes(void **state)
 {
@@ -528,6 +544,7 @@ int main(void)
         T(test_a_round_is_all_of_its_pages),
         T(test_what_a_full_round_does_not_list_counts),
         T(test_without_a_limit_nothing_is_held),
+        T(test_what_comes_back_in_the_same_round_was_never_gone),
         T(test_what_becomes_good_again_passes),
         T(test_a_smaller_later_round_passes),
         T(test_another_reason_counts_and_the_held_one_waits_on),
