@@ -43,15 +43,13 @@ static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
         return scep_not_opened(out, why);
     bool self_issued = scep_is_self_issued(out->signer), same = is_signers_key(out);
     out->key = same ? out->signer_key : rl_key_read(X509_REQ_get_X509_PUBKEY(out->csr));
-    if (same)
-        EVP_PKEY_up_ref(out->key);
     /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
      * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
-    if (!out->key || EVP_PKEY_get_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key))
+    if (!out->key || rl_key_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key))
         return scep_not_opened(out, why);
     /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
      * encrypted for it, so another's request cannot be sent under one's own certificate. */
-    if (self_issued && !same && EVP_PKEY_eq(out->key, out->signer_key) != 1)
+    if (self_issued && !same && !rl_key_eq(out->key, rl_key_pkey(out->signer_key)))
         return scep_refuse(why, SCEP_BAD_REQUEST,
                            "the self-signed signer certificate is not for the key of the certificate request");
     return read_challenge(out, why);

@@ -95,7 +95,7 @@ static rl_err read_choice(const rl_scep *s, const scep_request *r, const rl_cert
     RL_TRY(rl_store_der(s->store, id, &out->der));
     if (rl_x509_from_der(rl_buf_span(&out->der), &cert, NULL) != RL_OK)
         return RL_ECORRUPT;
-    out->for_signer = EVP_PKEY_eq(X509_get0_pubkey(cert), r->signer_key) == 1;
+    out->for_signer = rl_key_eq(r->signer_key, X509_get0_pubkey(cert));
     X509_free(cert);
     return RL_OK;
 }

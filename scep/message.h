@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include "crypto/key.h"
 #include "crypto/x509.h"
 
 enum {
@@ -64,14 +65,14 @@ typedef struct scep_request {
     int type;          /* scep_message_type, or what else the client wrote */
     int64_t signed_at; /* signingTime, Unix seconds; 0 = not told */
     X509 *signer;      /* the answer is encrypted for it; without its key, see crypto/key.h */
-    EVP_PKEY *signer_key;
+    rl_key *signer_key;
     const scep_identity *self; /* whom the client encrypted to: signs the answer */
     const EVP_MD *digest;      /* the client's; SHA-256 until it is known to be acceptable */
     const EVP_CIPHER *cipher;  /* the client's */
     const EVP_MD *oaep, *mgf1; /* the hashes of its RSA-OAEP; NULL: RSA key transport by PKCS #1 v1.5 */
     /* PKCSReq, RenewalReq */
     X509_REQ *csr;
-    EVP_PKEY *key;   /* the request's, with which its signature was checked */
+    rl_key *key;     /* the request's, with which its signature was checked; can be signer_key */
     char *challenge; /* UTF-8, without NUL inside; NULL when there is none */
     /* CertPoll: both; GetCert, GetCRL: issuer and serial */
     X509_NAME *issuer, *subject;

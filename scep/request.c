@@ -142,12 +142,12 @@ static rl_err find_signer(const scep_signed *s, scep_request *out, scep_refusal 
 
 static rl_err check_signer_key(scep_request *r, scep_refusal *why)
 {
-    const EVP_PKEY *key = r->signer_key = rl_key_read(X509_get_X509_PUBKEY(r->signer));
+    const rl_key *key = r->signer_key = rl_key_read(X509_get_X509_PUBKEY(r->signer));
     /* RFC 8894 §3.1 would have the answer encrypted by the challenge for a key that cannot decrypt. Who sees the
      * answer could then try passwords against it, and the challenge is one for the whole fleet: RSA only. */
-    if (!key || !EVP_PKEY_is_a(key, "RSA"))
+    if (!key || !rl_key_is_rsa(key))
         return scep_refuse(why, SCEP_BAD_ALG, "the signer's key cannot receive the encrypted answer: use an RSA key");
-    int bits = EVP_PKEY_get_bits(key);
+    int bits = rl_key_bits(key);
     if (bits < SIGNER_BITS_MIN || bits > SIGNER_BITS_MAX)
         return scep_refuse(why, SCEP_BAD_ALG, "the signer's RSA key has an unacceptable size");
     return RL_OK;
@@ -279,9 +279,10 @@ rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *o
 void scep_request_clear(scep_request *r)
 {
     X509_free(r->signer);
-    EVP_PKEY_free(r->signer_key);
+    if (r->key != r->signer_key)
+        rl_key_free(r->key);
+    rl_key_free(r->signer_key);
     X509_REQ_free(r->csr);
-    EVP_PKEY_free(r->key);
     X509_NAME_free(r->issuer);
     X509_NAME_free(r->subject);
     if (r->challenge)

@@ -1,6 +1,6 @@
 /* Building certificates (RFC 5280 §4): fields, extensions, signature. Pure but for the signer; any thread.
  *
- * Extensions are built from structures, never from OpenSSL's configuration text, in which a name from outside
+ * Extensions are written from structures, never from OpenSSL's configuration text, in which a name from outside
  * could say more than a name. */
 #include "ca/ca_priv.h"
 
@@ -34,200 +34,320 @@ rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_dur
     return RL_OK;
 }
 
-/* ---- extensions ---- */
-static bool add(X509 *cert, int nid, const void *value, bool critical)
+/* ---- extensions, RFC 5280 §4.2 ---- */
+void ca_extension_open(rl_der_writer *w, rl_span oid, bool critical)
 {
-    return value && X509_add1_ext_i2d(cert, nid, (void *)value, critical, X509V3_ADD_DEFAULT) == 1;
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, oid);
+    if (critical)
+        rl_der_put_bool(w, true);
+    rl_der_open(w, RL_DER_OCTET_STRING);
 }
 
-/* RFC 5280 §4.2.1.2, method 1: SHA-1 of the subjectPublicKey. */
-static bool add_ski(X509 *cert)
+void ca_extension_close(rl_der_writer *w)
 {
-    uint8_t digest[RL_HASH_MAX];
-    ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
-    bool ok = id && rl_x509_key_hash(cert, RL_SHA1, digest) == RL_OK &&
-              ASN1_OCTET_STRING_set(id, digest, (int)rl_hash_size(RL_SHA1)) == 1 &&
-              add(cert, NID_subject_key_identifier, id, false);
-    ASN1_OCTET_STRING_free(id);
-    return ok;
-}
-
-static bool add_aki(X509 *cert, const rl_issuer *issuer)
-{
-    ASN1_OCTET_STRING *ski = X509_get_ext_d2i(issuer->cert, NID_subject_key_identifier, NULL, NULL);
-    AUTHORITY_KEYID *aki = AUTHORITY_KEYID_new();
-    if (aki && ski) {
-        aki->keyid = ski;
-        ski = NULL;
-    }
-    bool ok = aki && aki->keyid && add(cert, NID_authority_key_identifier, aki, false);
-    ASN1_OCTET_STRING_free(ski);
-    AUTHORITY_KEYID_free(aki);
-    return ok;
-}
-
-static bool add_key_usage(X509 *cert, uint32_t usage)
-{
-    ASN1_BIT_STRING *bits = ASN1_BIT_STRING_new();
-    bool ok = bits != NULL;
-    for (int bit = 0; ok && bit < 8; bit++) /* KU_*: the first bit is the highest of the octet */
-        if (usage & (0x80u >> bit))
-            ok = ASN1_BIT_STRING_set_bit(bits, bit, 1) == 1;
-    ok = ok && add(cert, NID_key_usage, bits, true);
-    ASN1_BIT_STRING_free(bits);
-    return ok;
+    rl_der_close(w);
+    rl_der_close(w);
 }
 
 /* `path_length` < 0: without. */
-static bool add_basic_constraints(X509 *cert, bool ca, int path_length)
+static void put_basic_constraints(rl_der_writer *w, bool ca, int path_length)
 {
-    BASIC_CONSTRAINTS *constraints = BASIC_CONSTRAINTS_new();
-    bool ok = constraints != NULL;
-    if (ok)
-        constraints->ca = ca ? 0xff : 0;
-    if (ok && path_length >= 0)
-        ok = (constraints->pathlen = ASN1_INTEGER_new()) != NULL && ASN1_INTEGER_set(constraints->pathlen, path_length);
-    ok = ok && add(cert, NID_basic_constraints, constraints, true);
-    BASIC_CONSTRAINTS_free(constraints);
-    return ok;
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x13"), true);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    if (ca)
+        rl_der_put_bool(w, true);
+    if (path_length >= 0)
+        rl_der_put_uint(w, (uint64_t)path_length);
+    rl_der_close(w);
+    ca_extension_close(w);
 }
 
-static bool push_access(AUTHORITY_INFO_ACCESS *aia, int method, const char *base_url, const char *path)
+static rl_err key_bits(rl_span spki, rl_span *bits)
 {
-    ACCESS_DESCRIPTION *access = ACCESS_DESCRIPTION_new();
-    ASN1_IA5STRING *uri = ASN1_IA5STRING_new();
-    rl_buf url = {0};
-    bool ok = access && uri && rl_buf_printf(&url, "%s%s", base_url, path) == RL_OK &&
-              ASN1_STRING_set(uri, url.p, (int)url.n) == 1 && sk_ACCESS_DESCRIPTION_push(aia, access) > 0;
-    rl_buf_free(&url);
-    if (!ok) {
-        ACCESS_DESCRIPTION_free(access);
-        ASN1_IA5STRING_free(uri);
-        return false;
+    rl_span seq, skip;
+    RL_TRY(rl_der_sequence(&spki, &seq));
+    RL_TRY(rl_der_sequence(&seq, &skip));
+    RL_TRY(rl_der_expect(&seq, RL_DER_BIT_STRING, bits));
+    return rl_span_take(bits, 1, &skip); /* how many bits of the last octet are unused: none */
+}
+
+/* RFC 5280 §4.2.1.2, method 1: SHA-1 of the subjectPublicKey. */
+static void put_ski(rl_der_writer *w, const rl_key *key)
+{
+    uint8_t digest[RL_HASH_MAX];
+    rl_span bits;
+    if (key_bits(rl_key_spki(key), &bits) != RL_OK || rl_hash_digest(RL_SHA1, bits, digest) != RL_OK)
+        w->err = RL_ECRYPTO;
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x0e"), false);
+    rl_der_put(w, RL_DER_OCTET_STRING, rl_span_of(digest, rl_hash_size(RL_SHA1)));
+    ca_extension_close(w);
+}
+
+static void put_aki(rl_der_writer *w, const rl_issuer *issuer)
+{
+    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(issuer->cert);
+    if (!id) {
+        w->err = RL_EINVAL;
+        return;
     }
-    ASN1_OBJECT_free(access->method);
-    access->method = OBJ_nid2obj(method);
-    GENERAL_NAME_set0_value(access->location, GEN_URI, uri);
-    return true;
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x23"), false);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put(w, RL_DER_CONTEXT(0), ca_span_of(id));
+    rl_der_close(w);
+    ca_extension_close(w);
+}
+
+/* KU_*: the first bit is the highest of the octet. Zeros at the end are left out (X.690 §11.2.2). */
+static void put_key_usage(rl_der_writer *w, uint32_t usage)
+{
+    uint8_t bits[2] = {0, (uint8_t)usage};
+    while (bits[1] && !(bits[1] >> bits[0] & 1))
+        bits[0]++;
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x0f"), true);
+    rl_der_put(w, RL_DER_BIT_STRING, rl_span_of(bits, bits[1] ? 2 : 1));
+    ca_extension_close(w);
+}
+
+static void put_eku(rl_der_writer *w, const EXTENDED_KEY_USAGE *eku)
+{
+    if (sk_ASN1_OBJECT_num(eku) <= 0)
+        return;
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x25"), false);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    for (int i = 0; i < sk_ASN1_OBJECT_num(eku); i++) {
+        const ASN1_OBJECT *one = sk_ASN1_OBJECT_value(eku, i);
+        rl_der_put_oid(w, rl_span_of(OBJ_get0_data(one), OBJ_length(one)));
+    }
+    rl_der_close(w);
+    ca_extension_close(w);
+}
+
+/* What OpenSSL has encoded. */
+static void put_encoded(rl_der_writer *w, rl_span oid, bool critical, rl_span value)
+{
+    if (value.n == 0)
+        return;
+    ca_extension_open(w, oid, critical);
+    rl_der_put_raw(w, value);
+    ca_extension_close(w);
+}
+
+/* A GeneralName, RFC 5280 §4.2.1.6. */
+static void put_uri(rl_der_writer *w, const char *base_url, const char *path)
+{
+    rl_der_open(w, RL_DER_CONTEXT(6));
+    rl_der_put_raw(w, rl_span_str(base_url));
+    rl_der_put_raw(w, rl_span_str(path));
+    rl_der_close(w);
 }
 
 /* RFC 5280 §4.2.2.1 */
-static bool add_aia(X509 *cert, const char *base_url, rl_issuer_id issuer)
+static void put_aia(rl_der_writer *w, const char *base_url, rl_issuer_id issuer)
 {
     char ca[24];
-    AUTHORITY_INFO_ACCESS *aia = AUTHORITY_INFO_ACCESS_new();
     snprintf(ca, sizeof(ca), "/ca/%u.cer", issuer); /* of this key, also after a rollover */
-    bool ok = aia && push_access(aia, NID_ad_OCSP, base_url, "/ocsp") &&
-              push_access(aia, NID_ad_ca_issuers, base_url, ca) && add(cert, NID_info_access, aia, false);
-    AUTHORITY_INFO_ACCESS_free(aia);
-    return ok;
+    ca_extension_open(w, RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x01\x01"), false);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x30\x01")); /* id-ad-ocsp */
+    put_uri(w, base_url, "/ocsp");
+    rl_der_close(w);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x30\x02")); /* id-ad-caIssuers */
+    put_uri(w, base_url, ca);
+    rl_der_close(w);
+    rl_der_close(w);
+    ca_extension_close(w);
 }
 
-/* RFC 5280 §4.2.1.13 */
-static bool add_crl_point(X509 *cert, const char *base_url, rl_issuer_id issuer)
+/* RFC 5280 §4.2.1.13: one DistributionPoint with a fullName. */
+static void put_crl_point(rl_der_writer *w, const char *base_url, rl_issuer_id issuer)
 {
-    CRL_DIST_POINTS *points = CRL_DIST_POINTS_new();
-    DIST_POINT *point = DIST_POINT_new();
-    DIST_POINT_NAME *name = DIST_POINT_NAME_new();
-    GENERAL_NAME *location = GENERAL_NAME_new();
-    ASN1_IA5STRING *uri = ASN1_IA5STRING_new();
-    rl_buf url = {0};
-    bool ok = points && point && name && location && uri && (name->name.fullname = GENERAL_NAMES_new()) &&
-              rl_buf_printf(&url, "%s/crl/%u.crl", base_url, issuer) == RL_OK &&
-              ASN1_STRING_set(uri, url.p, (int)url.n) == 1;
-    rl_buf_free(&url);
-    if (ok) { /* each is the next one's from here on */
-        GENERAL_NAME_set0_value(location, GEN_URI, uri);
-        uri = NULL;
-        ok = sk_GENERAL_NAME_push(name->name.fullname, location) > 0;
-        location = ok ? NULL : location;
-        name->type = 0; /* fullName */
-        point->distpoint = name;
-        name = NULL;
-        ok = ok && sk_DIST_POINT_push(points, point) > 0;
-        point = ok ? NULL : point;
+    char crl[24];
+    snprintf(crl, sizeof(crl), "/crl/%u.crl", issuer);
+    ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x1f"), false);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    put_uri(w, base_url, crl);
+    rl_der_close(w);
+    rl_der_close(w);
+    rl_der_close(w);
+    rl_der_close(w);
+    ca_extension_close(w);
+}
+
+/* Where its status is told, or that it is not (RFC 6960 §4.2.2.2.1). */
+static void put_status_services(rl_der_writer *w, const rl_settings *s, const rl_issuer *issuer, const ca_template *t)
+{
+    if (t->ocsp_nocheck) {
+        ca_extension_open(w, RL_SPAN_LIT("\x2b\x06\x01\x05\x05\x07\x30\x01\x05"), false);
+        rl_der_put_null(w);
+        ca_extension_close(w);
+        return;
     }
-    ok = ok && add(cert, NID_crl_distribution_points, points, false);
-    ASN1_IA5STRING_free(uri);
-    GENERAL_NAME_free(location);
-    DIST_POINT_NAME_free(name);
-    DIST_POINT_free(point);
-    CRL_DIST_POINTS_free(points);
-    return ok;
-}
-
-/* Where its status is told. */
-static bool add_status_services(X509 *cert, const rl_settings *s, const rl_issuer *issuer)
-{
-    return add_aia(cert, s->http.base_url, issuer->id) &&
-           (!s->crl.distribution_point || add_crl_point(cert, s->http.base_url, issuer->id));
-}
-
-static bool add_nocheck(X509 *cert)
-{
-    ASN1_NULL *null = ASN1_NULL_new();
-    bool ok = add(cert, NID_id_pkix_OCSP_noCheck, null, false);
-    ASN1_NULL_free(null);
-    return ok;
+    put_aia(w, s->http.base_url, issuer->id);
+    if (s->crl.distribution_point)
+        put_crl_point(w, s->http.base_url, issuer->id);
 }
 
 /* ---- the whole ---- */
-static bool fill(X509 *cert, const ca_template *t, const X509_NAME *issuer)
+/* What OpenSSL encodes of a template; empty when there is none of it. */
+struct encoded {
+    rl_span names, constraints; /* owned */
+};
+
+static bool encode(const ca_template *t, struct encoded *out)
 {
-    BIGNUM *serial = BN_bin2bn(t->serial.b, t->serial.n, NULL);
-    bool ok = serial && X509_set_version(cert, X509_VERSION_3) == 1 &&
-              BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(cert)) != NULL &&
-              X509_set_issuer_name(cert, issuer) == 1 && X509_set_subject_name(cert, t->subject) == 1 &&
-              ASN1_TIME_set(X509_getm_notBefore(cert), (time_t)t->not_before) != NULL &&
-              ASN1_TIME_set(X509_getm_notAfter(cert), (time_t)t->not_after) != NULL &&
-              (t->for_der ? rl_key_write(cert, t->key) : X509_set_pubkey(cert, t->key) == 1);
-    BN_free(serial);
-    return ok;
+    unsigned char *der = NULL;
+    int n = sk_GENERAL_NAME_num(t->names) > 0 ? i2d_GENERAL_NAMES(t->names, &der) : 0;
+    out->names = rl_span_of(der, n > 0 ? (size_t)n : 0);
+    der = NULL;
+    int m = t->sub && t->sub->names
+                ? ASN1_item_i2d((const ASN1_VALUE *)t->sub->names, &der, ASN1_ITEM_rptr(NAME_CONSTRAINTS))
+                : 0;
+    out->constraints = rl_span_of(der, m > 0 ? (size_t)m : 0);
+    return n >= 0 && m >= 0;
 }
 
-static bool sign(X509 *cert, const rl_signer *signer)
+static void put_extensions(rl_der_writer *w, const rl_ca *ca, const rl_issuer *issuer, const ca_template *t,
+                           const struct encoded *en)
 {
-    return X509_sign(cert, rl_signer_pkey(signer), EVP_get_digestbyname(rl_hash_name(rl_signer_hash(signer)))) > 0;
-}
-
-rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, X509 **out, rl_error *e)
-{
-    X509 *cert = X509_new();
-    if (!cert)
-        return out_of_memory(e);
     /* RFC 5280 §4.2.1.6: with an empty subject the alternative names are critical. */
-    bool nameless = X509_NAME_entry_count(t->subject) == 0;
-    bool ok = fill(cert, t, X509_get_subject_name(issuer->cert)) &&
-              add_basic_constraints(cert, t->sub != NULL, t->sub ? t->sub->path_length : -1) && add_ski(cert) &&
-              add_aki(cert, issuer) && add_key_usage(cert, t->key_usage) &&
-              (sk_ASN1_OBJECT_num(t->eku) <= 0 || add(cert, NID_ext_key_usage, t->eku, false)) &&
-              (sk_GENERAL_NAME_num(t->names) <= 0 || add(cert, NID_subject_alt_name, t->names, nameless)) &&
-              (!t->sub || !t->sub->names || add(cert, NID_name_constraints, t->sub->names, true)) &&
-              (!t->tenant || ca_add_tenant(cert, t->tenant)) && (!t->device || ca_add_device(cert, t->device)) &&
-              (!t->sid || ca_add_sid(cert, t->sid)) &&
-              (t->ocsp_nocheck ? add_nocheck(cert) : add_status_services(cert, ca->settings, issuer)) &&
-              sign(cert, issuer->signer);
-    if (!ok) {
-        X509_free(cert);
-        return rl_fail_openssl(e, "ca", "the certificate cannot be made");
+    const bool nameless = X509_NAME_entry_count(t->subject) == 0, root = issuer == NULL;
+    put_basic_constraints(w, root || t->sub, t->sub ? t->sub->path_length : -1);
+    put_ski(w, t->key);
+    if (!root)
+        put_aki(w, issuer);
+    put_key_usage(w, t->key_usage);
+    put_eku(w, t->eku);
+    put_encoded(w, RL_SPAN_LIT("\x55\x1d\x11"), nameless, en->names);
+    put_encoded(w, RL_SPAN_LIT("\x55\x1d\x1e"), true, en->constraints);
+    if (t->tenant)
+        ca_put_tenant(w, t->tenant);
+    if (t->device)
+        ca_put_device(w, t->device);
+    if (t->sid)
+        ca_put_sid(w, t->sid);
+    if (!root)
+        put_status_services(w, ca->settings, issuer, t);
+}
+
+static void put_serial(rl_der_writer *w, const rl_serial *serial)
+{
+    rl_der_open(w, RL_DER_INTEGER);
+    if (serial->n == 0 || serial->b[0] >= 0x80)
+        rl_der_put_raw(w, RL_SPAN_LIT("\0"));
+    rl_der_put_raw(w, rl_span_of(serial->b, serial->n));
+    rl_der_close(w);
+}
+
+static rl_span name_of(const X509_NAME *name)
+{
+    const unsigned char *der = NULL;
+    size_t n = 0;
+    return X509_NAME_get0_der(name, &der, &n) == 1 ? rl_span_of(der, n) : (rl_span){NULL, 0};
+}
+
+/* `issuer` NULL: a root. */
+static void put_tbs(rl_der_writer *w, const rl_ca *ca, const rl_issuer *issuer, const rl_signer *signer,
+                    const ca_template *t, const struct encoded *en)
+{
+    rl_span subject = name_of(t->subject), above = issuer ? name_of(X509_get_subject_name(issuer->cert)) : subject,
+            spki = rl_key_spki(t->key);
+    if (subject.n == 0 || above.n == 0 || spki.n == 0)
+        w->err = RL_ECRYPTO;
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_put_uint(w, 2); /* version 3 */
+    rl_der_close(w);
+    put_serial(w, &t->serial);
+    rl_der_put_raw(w, rl_signer_algorithm(signer));
+    rl_der_put_raw(w, above);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_time(w, t->not_before);
+    rl_der_put_time(w, t->not_after);
+    rl_der_close(w);
+    rl_der_put_raw(w, subject);
+    rl_der_put_raw(w, spki);
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(3));
+    rl_der_open(w, RL_DER_SEQUENCE);
+    put_extensions(w, ca, issuer, t, en);
+    rl_der_close(w);
+    rl_der_close(w);
+    rl_der_close(w);
+}
+
+/* Room for a certificate, more than it takes. */
+static size_t room_for(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, const struct encoded *en)
+{
+    enum { FIXED = 2048, EACH_EKU = 64 };
+    size_t n = FIXED + name_of(t->subject).n + rl_key_spki(t->key).n + en->names.n + en->constraints.n;
+    if (sk_ASN1_OBJECT_num(t->eku) > 0)
+        n += EACH_EKU * (size_t)sk_ASN1_OBJECT_num(t->eku);
+    return issuer ? n + name_of(X509_get_subject_name(issuer->cert)).n + 3 * strlen(ca->settings->http.base_url)
+                  : n + name_of(t->subject).n;
+}
+
+static rl_err sign(rl_signer *signer, rl_span tbs, uint8_t **der, size_t *n, rl_error *e)
+{
+    enum { SIGNATURE_MAX = 1024, AROUND = 64 };
+    uint8_t signature[SIGNATURE_MAX];
+    size_t signature_n = sizeof(signature), room = tbs.n + SIGNATURE_MAX + AROUND;
+    rl_der_writer w;
+    rl_span whole;
+    RL_TRY(rl_signer_sign(signer, tbs, signature, &signature_n, e));
+    uint8_t *memory = malloc(room);
+    if (!memory)
+        return out_of_memory(e);
+    rl_der_init(&w, memory, room);
+    rl_der_open(&w, RL_DER_SEQUENCE);
+    rl_der_put_raw(&w, tbs);
+    rl_der_put_raw(&w, rl_signer_algorithm(signer));
+    rl_der_put_bits(&w, rl_span_of(signature, signature_n));
+    rl_der_close(&w);
+    rl_err err = rl_der_finish(&w, &whole);
+    if (err != RL_OK) {
+        free(memory);
+        return rl_fail(e, err, "ca", "the certificate cannot be encoded");
     }
-    *out = cert;
+    *der = memory;
+    *n = whole.n;
     return RL_OK;
 }
 
-rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_error *e)
+static rl_err build(const rl_ca *ca, const rl_issuer *issuer, rl_signer *signer, const ca_template *t, uint8_t **der,
+                    size_t *n, rl_error *e)
 {
-    X509 *cert = X509_new();
-    if (!cert)
-        return out_of_memory(e);
-    bool ok = fill(cert, t, t->subject) && add_basic_constraints(cert, true, -1) && add_ski(cert) &&
-              add_key_usage(cert, t->key_usage) && sign(cert, signer);
-    if (!ok) {
-        X509_free(cert);
-        return rl_fail_openssl(e, "ca", "the root certificate cannot be made");
+    struct encoded en;
+    rl_der_writer w;
+    rl_span tbs;
+    bool encoded = encode(t, &en);
+    size_t room = room_for(ca, issuer, t, &en);
+    uint8_t *memory = malloc(room);
+    rl_err err = memory ? RL_OK : out_of_memory(e);
+    if (err == RL_OK) {
+        rl_der_init(&w, memory, room);
+        put_tbs(&w, ca, issuer, signer, t, &en);
+        err = encoded ? rl_der_finish(&w, &tbs) : RL_ECRYPTO;
+        err = err == RL_OK ? sign(signer, tbs, der, n, e) : rl_fail_openssl(e, "ca", "the certificate cannot be made");
     }
-    *out = cert;
-    return RL_OK;
+    free(memory);
+    OPENSSL_free((void *)(uintptr_t)en.names.p);
+    OPENSSL_free((void *)(uintptr_t)en.constraints.p);
+    return err;
+}
+
+rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, uint8_t **der, size_t *n, rl_error *e)
+{
+    return build(ca, issuer, issuer->signer, t, der, n, e);
+}
+
+rl_err ca_build_root(rl_signer *signer, const ca_template *t, uint8_t **der, size_t *n, rl_error *e)
+{
+    return build(NULL, NULL, signer, t, der, n, e);
 }
 
 rl_err ca_record(const ca_template *t, const char *profile, const char *requester, int64_t now, rl_cert_record *out)
@@ -260,10 +380,13 @@ rl_err rl_ca_sign_responder(const rl_ca *ca, const rl_issuer *issuer, EVP_PKEY *
 {
     rl_profile profile;
     rl_profile_get(ca->settings, RL_PROFILE_OCSP, &profile);
-    ca_template t = {.key = key, .key_usage = ca_key_usage(profile.rules), .ocsp_nocheck = true};
+    rl_key *own = rl_key_of(key);
+    ca_template t = {.key = own, .key_usage = ca_key_usage(profile.rules), .ocsp_nocheck = true};
     X509_NAME *subject = NULL;
+    uint8_t *der = NULL;
+    size_t n;
     EXTENDED_KEY_USAGE *eku = ca_eku_list(&profile.rules->eku);
-    rl_err err = eku ? ca_validity(ca, issuer, now, validity, &t, e) : out_of_memory(e);
+    rl_err err = eku && own ? ca_validity(ca, issuer, now, validity, &t, e) : out_of_memory(e);
     if (err == RL_OK)
         err = ca_name_below(issuer, "OCSP responder", &subject, e);
     if (err == RL_OK && rl_serial_random(&t.serial) != RL_OK)
@@ -271,7 +394,11 @@ rl_err rl_ca_sign_responder(const rl_ca *ca, const rl_issuer *issuer, EVP_PKEY *
     t.eku = eku;
     t.subject = subject;
     if (err == RL_OK)
-        err = ca_build(ca, issuer, &t, out, e);
+        err = ca_build(ca, issuer, &t, &der, &n, e);
+    if (err == RL_OK)
+        err = rl_x509_from_der(rl_span_of(der, n), out, e);
+    free(der);
+    rl_key_free(own);
     ca_eku_free(eku);
     X509_NAME_free(subject);
     return err;

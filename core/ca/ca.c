@@ -68,24 +68,27 @@ static rl_err make_root(const rl_settings *s, rl_issuer_id id, rl_signer *signer
                         struct root *root, rl_error *e)
 {
     int64_t now = rl_wall_s();
+    rl_key *key = rl_key_of(rl_signer_pkey(signer));
     ca_template t = {.subject = subject,
-                     .key = rl_signer_pkey(signer),
+                     .key = key,
                      .key_usage = KU_KEY_CERT_SIGN | KU_CRL_SIGN | KU_DIGITAL_SIGNATURE,
                      .not_before = now - s->ca.clock_skew / 1000,
                      .not_after = now + s->ca.validity / 1000};
     X509 *cert = NULL;
     if (rl_signer_is_rsa(signer)) /* it receives SCEP envelopes (RFC 8894 §2.1.2) */
         t.key_usage |= KU_KEY_ENCIPHERMENT;
-    rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
+    rl_err err =
+        key && rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
     if (err == RL_OK)
-        err = ca_build_root(signer, &t, &cert, e);
+        err = ca_build_root(signer, &t, &root->issuer.cert, &root->issuer.cert_n, e);
     if (err == RL_OK)
-        err = rl_x509_to_der(cert, &root->issuer.cert, &root->issuer.cert_n, e);
+        err = rl_x509_from_der(rl_span_of(root->issuer.cert, root->issuer.cert_n), &cert, e);
     if (err == RL_OK && ca_hash_issuer(cert, &root->issuer) != RL_OK)
         err = rl_fail_openssl(e, "ca", "the root's hashes cannot be made");
     if (err == RL_OK && ca_record(&t, "ca", "init", now, &root->record) != RL_OK)
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     root->id = ca_cert_id(id, &t.serial);
+    rl_key_free(key);
     X509_free(cert);
     return err;
 }
@@ -366,8 +369,12 @@ const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert)
 {
     for (size_t i = 0; i < rl_ca_issuers(ca); i++) {
         X509 *issuer = ca->issuers[i].cert;
-        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
-            rl_x509_holds(cert, X509_get0_pubkey(issuer)))
+        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) != 0)
+            continue;
+        rl_key *key = rl_key_of(X509_get0_pubkey(issuer));
+        bool holds = rl_x509_holds(cert, key);
+        rl_key_free(key);
+        if (holds)
             return &ca->issuers[i];
     }
     ERR_clear_error();

@@ -8,6 +8,7 @@
 #define RL_CA_CA_H
 
 #include "base/settings.h"
+#include "crypto/key.h"
 #include "crypto/signer.h"
 #include "crypto/x509.h"
 #include "store/store.h"
@@ -175,7 +176,7 @@ typedef struct rl_sub_ca {
 typedef struct rl_issue_request {
     rl_profile_id profile;
     X509_REQ *csr;         /* subject, SANs, key; its signature is checked */
-    EVP_PKEY *proven;      /* the key in it, when its signature has been checked with that already; or NULL */
+    rl_key *proven;        /* the key in it, when its signature has been checked with that already; or NULL */
     rl_duration validity;  /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
     const char *requester; /* "scep", "admin" */
     /* Or NULL: the certificate is bound to Entra's objects and these are the owner's; it names nothing but them. */

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "ca/ca.h"
+#include "crypto/der.h"
 
 /* ---- links.c ---- */
 typedef struct rl_ca_link {
@@ -62,8 +63,7 @@ rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r);
 /* What a certificate is built from; nothing here is owned. */
 typedef struct ca_template {
     const X509_NAME *subject;
-    EVP_PKEY *key;
-    bool for_der; /* what is built is encoded and dropped: OpenSSL need not find the key in it again */
+    const rl_key *key;
     uint32_t key_usage;
     const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
     const GENERAL_NAMES *names;    /* likewise */
@@ -75,10 +75,13 @@ typedef struct ca_template {
     int64_t not_before, not_after; /* Unix seconds */
 } ca_template;
 
-/* Signs a certificate below `issuer`. Any thread. */
-rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, X509 **out, rl_error *e);
+/* Signs a certificate below `issuer`: its DER, which the caller frees. Any thread. */
+rl_err ca_build(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, uint8_t **der, size_t *n, rl_error *e);
 /* A self-signed root for `signer`. */
-rl_err ca_build_root(rl_signer *signer, const ca_template *t, X509 **out, rl_error *e);
+rl_err ca_build_root(rl_signer *signer, const ca_template *t, uint8_t **der, size_t *n, rl_error *e);
+/* The extnValue of an extension (RFC 5280 §4.2) is written between the two; `oid` is its contents. */
+void ca_extension_open(rl_der_writer *w, rl_span oid, bool critical);
+void ca_extension_close(rl_der_writer *w);
 /* now − skew … now + validity, inside the issuer's own; RL_EDENIED when the issuer has expired. */
 rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_duration validity, ca_template *t,
                    rl_error *e);
@@ -107,17 +110,17 @@ void ca_eku_free(EXTENDED_KEY_USAGE *list);
 
 /* ---- microsoft.c: Microsoft's certificate extensions ---- */
 bool ca_is_guid(const char *text); /* 8-4-4-4-12 hexadecimal digits */
-/* A GUID (tenant or device) as an extension; false on exhaustion. */
-bool ca_add_tenant(X509 *cert, const char *guid);
-bool ca_add_device(X509 *cert, const char *guid);
-bool ca_add_sid(X509 *cert, const char *sid);
+/* A GUID (tenant or device) as an extension. */
+void ca_put_tenant(rl_der_writer *w, const char *guid);
+void ca_put_device(rl_der_writer *w, const char *guid);
+void ca_put_sid(rl_der_writer *w, const char *sid);
 /* The security identifier that a request asks for, "" when it asks for none. RL_EBADMSG: malformed, or there twice. */
 rl_err ca_read_sid(const STACK_OF(X509_EXTENSION) * exts, char out[RL_SID_MAX + 1], rl_error *e);
 
 /* ---- csr_key.c ---- */
 /* Its kind and size, and whether it is one that others can find out: shared by implementations that made bad primes.
  * Its cost is bounded before the key is used. RL_EUNSUPPORTED, RL_EINVAL. */
-rl_err ca_key_check(EVP_PKEY *key, unsigned kinds, rl_error *e);
+rl_err ca_key_check(rl_key *key, unsigned kinds, rl_error *e);
 
 /* ---- issue.c ---- */
 /* RL_EINVAL: an issuer that is known has this subject. */
@@ -126,7 +129,7 @@ rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e
 /* ---- weak.c ---- */
 rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
 /* RL_EINVAL: the key is listed, or a CA's. */
-rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e);
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);
@@ -152,7 +155,8 @@ void ca_sub_clear(ca_sub *sub);
 
 /* What a checked CSR gives to its certificate. */
 typedef struct ca_csr {
-    EVP_PKEY *key;
+    rl_key *key;     /* own_key, or borrowed */
+    rl_key *own_key; /* or NULL */
     X509_NAME *subject;
     GENERAL_NAMES *names; /* NULL when there are none */
     uint32_t key_usage;
@@ -163,7 +167,7 @@ typedef struct ca_csr {
     char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */
 } ca_csr;
 /* `proven`: the key in it, when its signature has been checked with that already; or NULL. */
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, EVP_PKEY *proven, ca_csr *out, rl_error *e);
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
 
 /* ---- own.c: requests in a user's own name ---- */

@@ -58,7 +58,7 @@ static rl_err read_key_usage(const rl_profile *profile, const STACK_OF(X509_EXTE
     ASN1_BIT_STRING_free(bits);
     /* RFC 3279 §2.3.5, RFC 8813 §3: an EC key enciphers nothing. */
     uint32_t ceiling = ca_key_usage(profile->rules);
-    if (!EVP_PKEY_is_a(c->key, "RSA"))
+    if (!rl_key_is_rsa(c->key))
         ceiling &= ~(uint32_t)(KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT);
     c->key_usage = asked & ceiling ? asked & ceiling : ceiling;
     return RL_OK;
@@ -252,12 +252,11 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     return RL_OK;
 }
 
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, EVP_PKEY *proven, ca_csr *out, rl_error *e)
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    *out = (ca_csr){.key = proven ? proven : rl_key_read(X509_REQ_get_X509_PUBKEY(csr))};
-    if (proven)
-        EVP_PKEY_up_ref(proven);
+    *out = (ca_csr){.own_key = proven ? NULL : rl_key_read(X509_REQ_get_X509_PUBKEY(csr))};
+    out->key = proven ? proven : out->own_key;
     rl_err err = ca_key_check(out->key, profile->rules->keys, e);
     if (err == RL_OK)
         err = read_extensions(csr, &exts, e);
@@ -275,7 +274,7 @@ rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, EVP_PKEY *proven, c
 
 void ca_csr_clear(ca_csr *c)
 {
-    EVP_PKEY_free(c->key);
+    rl_key_free(c->own_key);
     X509_NAME_free(c->subject);
     GENERAL_NAMES_free(c->names);
     ca_eku_free(c->eku);

@@ -196,23 +196,18 @@ static bool is_sane(const BIGNUM *n, const BIGNUM *exponent)
            BN_num_bits(exponent) <= RSA_EXPONENT_BITS_MAX;
 }
 
-static rl_err check_rsa(const EVP_PKEY *key, unsigned kinds, rl_error *e)
+static rl_err check_rsa(const rl_key *key, unsigned kinds, rl_error *e)
 {
-    BIGNUM *n = NULL, *exponent = NULL;
-    int bits = EVP_PKEY_get_bits(key), least = least_bits(kinds);
+    int bits = rl_key_bits(key), least = least_bits(kinds);
     if (!(kinds & (RL_KEYS_RSA2048 | RL_KEYS_RSA3072 | RL_KEYS_RSA4096)))
         return rl_fail(e, RL_EUNSUPPORTED, "csr", "an RSA key: this profile accepts none");
     if (bits < least || bits > RSA_BITS_MAX)
         return rl_fail(e, RL_EUNSUPPORTED, "csr", "an RSA key of %d bits: %d to %d are accepted", bits, least,
                        RSA_BITS_MAX);
-    rl_err err = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
-                         EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 && is_sane(n, exponent)
-                     ? check_modulus(n, e)
-                     : rl_fail(e, RL_EINVAL, "csr",
-                               "the RSA key's numbers are not sane (exponent: odd, 65537 or more, at most 64 bits)");
-    BN_free(n);
-    BN_free(exponent);
-    return err;
+    if (!is_sane(rl_key_modulus(key), rl_key_exponent(key)))
+        return rl_fail(e, RL_EINVAL, "csr",
+                       "the RSA key's numbers are not sane (exponent: odd, 65537 or more, at most 64 bits)");
+    return check_modulus(rl_key_modulus(key), e);
 }
 
 /* ---- EC ---- */
@@ -237,15 +232,16 @@ static rl_err check_ec(const EVP_PKEY *key, unsigned kinds, rl_error *e)
                    group);
 }
 
-rl_err ca_key_check(EVP_PKEY *key, unsigned kinds, rl_error *e)
+rl_err ca_key_check(rl_key *key, unsigned kinds, rl_error *e)
 {
     if (!key) {
         ERR_clear_error();
         return rl_fail(e, RL_EUNSUPPORTED, "csr", "the request's public key is of no kind that can be read");
     }
-    if (EVP_PKEY_is_a(key, "RSA"))
+    if (rl_key_is_rsa(key))
         return check_rsa(key, kinds, e);
-    if (EVP_PKEY_is_a(key, "EC"))
-        return check_ec(key, kinds, e);
-    return rl_fail(e, RL_EUNSUPPORTED, "csr", "a %s key: RSA and EC are accepted", EVP_PKEY_get0_type_name(key));
+    const EVP_PKEY *pkey = rl_key_pkey(key);
+    if (EVP_PKEY_is_a(pkey, "EC"))
+        return check_ec(pkey, kinds, e);
+    return rl_fail(e, RL_EUNSUPPORTED, "csr", "a %s key: RSA and EC are accepted", EVP_PKEY_get0_type_name(pkey));
 }

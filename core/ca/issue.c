@@ -220,11 +220,9 @@ static rl_err make(struct issue *i, rl_error *e)
     rl_duration most = ceiling(i->ca->settings, r, &i->profile);
     ca_template t = {.subject = i->csr.subject,
                      .key = i->csr.key,
-                     .for_der = true,
                      .key_usage = i->csr.key_usage,
                      .eku = i->csr.eku,
                      .names = i->csr.names};
-    X509 *cert;
     if (r->sub_ca) {
         RL_TRY(ca_sub_read(i->ca, issuer, i->csr.subject, r->sub_ca, &i->sub, e));
         t.sub = &i->sub;
@@ -241,12 +239,9 @@ static rl_err make(struct issue *i, rl_error *e)
     say_whose(i, &t);
     char *sid = directory_sid(i);
     t.sid = sid ? sid : i->csr.sid[0] ? i->csr.sid : NULL;
-    rl_err err = ca_build(i->ca, issuer, &t, &cert, e);
+    rl_err err = ca_build(i->ca, issuer, &t, &i->out->der, &i->out->der_n, e);
     free(sid);
-    RL_TRY(err);
     i->out->id = ca_cert_id(issuer->id, &t.serial);
-    err = rl_x509_to_der(cert, &i->out->der, &i->out->der_n, e);
-    X509_free(cert);
     return err;
 }
 

@@ -37,24 +37,25 @@ static rl_err make(const rl_ca *ca, const rl_issuer *subject, const rl_issuer *i
     const ca_sub any = {.path_length = -1};
     const int64_t now = rl_wall_s();
     int64_t end;
-    X509 *cert = NULL;
+    rl_key *key = rl_key_of(X509_get0_pubkey(subject->cert));
     ca_template t = {.subject = X509_get_subject_name(subject->cert),
-                     .key = X509_get0_pubkey(subject->cert),
+                     .key = key,
                      .key_usage = X509_get_key_usage(subject->cert),
                      .sub = &any};
-    RL_TRY(ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e));
-    if (rl_x509_time(X509_get0_notAfter(subject->cert), &end) != RL_OK || rl_serial_random(&t.serial) != RL_OK)
-        return rl_fail_openssl(e, "ca", "a rollover's certificate cannot be made");
+    rl_err err = key ? ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e)
+                     : rl_fail_openssl(e, "ca", "a CA's key cannot be read");
+    if (err == RL_OK &&
+        (rl_x509_time(X509_get0_notAfter(subject->cert), &end) != RL_OK || rl_serial_random(&t.serial) != RL_OK))
+        err = rl_fail_openssl(e, "ca", "a rollover's certificate cannot be made");
     t.not_after = end < t.not_after ? end : t.not_after;
     m->id = ca_cert_id(issuer->id, &t.serial);
-    rl_err err = ca_build(ca, issuer, &t, &cert, e);
     if (err == RL_OK)
-        err = rl_x509_to_der(cert, &m->der, &m->der_n, e);
+        err = ca_build(ca, issuer, &t, &m->der, &m->der_n, e);
     if (err == RL_OK && ca_record(&t, "ca", "init", now, &m->record) != RL_OK)
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     if (err == RL_OK)
         err = rl_store_run(ca->store, store_link, m, e);
-    X509_free(cert);
+    rl_key_free(key);
     return err;
 }
 

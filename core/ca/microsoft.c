@@ -4,8 +4,6 @@
 
 #include <openssl/err.h>
 
-#define OID_TENANT     "1.2.840.113556.5.14"
-#define OID_DEVICE     "1.2.840.113556.1.5.284.2"
 #define OID_SID        "1.3.6.1.4.1.311.25.2"
 #define OID_SID_OBJECT "1.3.6.1.4.1.311.25.2.1"
 
@@ -16,79 +14,50 @@ bool ca_is_guid(const char *text)
 }
 
 /* ---- writing ---- */
-/* The extension's value is DER. */
-static bool add(X509 *cert, const char *oid, const uint8_t *der, size_t n)
-{
-    ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
-    ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
-    X509_EXTENSION *extension = NULL;
-    bool ok = object && value && ASN1_OCTET_STRING_set(value, der, (int)n) == 1 &&
-              (extension = X509_EXTENSION_create_by_OBJ(NULL, object, 0, value)) != NULL &&
-              X509_add_ext(cert, extension, -1) == 1;
-    X509_EXTENSION_free(extension);
-    ASN1_OCTET_STRING_free(value);
-    ASN1_OBJECT_free(object);
-    return ok;
-}
-
 /* An OCTET STRING of the GUID's 16 octets as Windows keeps them: the first three fields little-endian. */
-static bool add_guid(X509 *cert, const char *oid, const char *guid)
+static void put_guid(rl_der_writer *w, rl_span oid, const char *guid)
 {
     static const uint8_t place[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
     char digits[33];
-    uint8_t octets[16], der[18] = {V_ASN1_OCTET_STRING, 16};
+    uint8_t octets[16], value[16];
     size_t n = 0;
     for (const char *c = guid; *c && n < 32; c++)
         if (*c != '-')
             digits[n++] = *c;
-    if (rl_unhex(rl_span_of(digits, n), octets, sizeof(octets), &n) != RL_OK || n != 16)
-        return false;
+    if (rl_unhex(rl_span_of(digits, n), octets, sizeof(octets), &n) != RL_OK || n != 16) {
+        w->err = RL_EINVAL;
+        return;
+    }
     for (size_t i = 0; i < 16; i++)
-        der[2 + place[i]] = octets[i];
-    return add(cert, oid, der, sizeof(der));
+        value[place[i]] = octets[i];
+    ca_extension_open(w, oid, false);
+    rl_der_put(w, RL_DER_OCTET_STRING, rl_span_of(value, sizeof(value)));
+    ca_extension_close(w);
 }
 
-bool ca_add_tenant(X509 *cert, const char *guid)
+void ca_put_tenant(rl_der_writer *w, const char *guid)
 {
-    return add_guid(cert, OID_TENANT, guid);
+    put_guid(w, RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x14\x05\x0e"), guid); /* 1.2.840.113556.5.14 */
 }
 
-bool ca_add_device(X509 *cert, const char *guid)
+void ca_put_device(rl_der_writer *w, const char *guid)
 {
-    return add_guid(cert, OID_DEVICE, guid);
+    put_guid(w, RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x14\x01\x05\x82\x1c\x02"), guid); /* 1.2.840.113556.1.5.284.2 */
 }
 
 /* GeneralNames with one otherName, whose value is the identifier's text in an OCTET STRING. */
-bool ca_add_sid(X509 *cert, const char *sid)
+void ca_put_sid(rl_der_writer *w, const char *sid)
 {
-    unsigned char *der = NULL;
-    int n = -1;
-    GENERAL_NAMES *names = GENERAL_NAMES_new();
-    GENERAL_NAME *name = GENERAL_NAME_new();
-    ASN1_OBJECT *kind = OBJ_txt2obj(OID_SID_OBJECT, 1);
-    ASN1_OCTET_STRING *text = ASN1_OCTET_STRING_new();
-    ASN1_TYPE *value = ASN1_TYPE_new();
-    bool ok =
-        names && name && kind && text && value && ASN1_OCTET_STRING_set(text, (const uint8_t *)sid, (int)strlen(sid));
-    if (ok) { /* each is the next one's from here on */
-        ASN1_TYPE_set(value, V_ASN1_OCTET_STRING, text);
-        text = NULL;
-        ok = GENERAL_NAME_set0_othername(name, kind, value) == 1;
-        kind = ok ? NULL : kind;
-        value = ok ? NULL : value;
-        ok = ok && sk_GENERAL_NAME_push(names, name) > 0;
-        name = ok ? NULL : name;
-    }
-    if (ok)
-        n = i2d_GENERAL_NAMES(names, &der);
-    ok = n > 0 && add(cert, OID_SID, der, (size_t)n);
-    OPENSSL_free(der);
-    ASN1_TYPE_free(value);
-    ASN1_OCTET_STRING_free(text);
-    ASN1_OBJECT_free(kind);
-    GENERAL_NAME_free(name);
-    GENERAL_NAMES_free(names);
-    return ok;
+    ca_extension_open(w, RL_SPAN_LIT("\x2b\x06\x01\x04\x01\x82\x37\x19\x02"), false);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_put_oid(w, RL_SPAN_LIT("\x2b\x06\x01\x04\x01\x82\x37\x19\x02\x01"));
+    rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
+    rl_der_put(w, RL_DER_OCTET_STRING, rl_span_str(sid));
+    rl_der_close(w);
+    rl_der_close(w);
+    rl_der_close(w);
+    ca_extension_close(w);
 }
 
 /* ---- reading ---- */

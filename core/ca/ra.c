@@ -46,21 +46,26 @@ static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
     rl_profile profile;
     int64_t now = rl_wall_s();
     rl_profile_get(ca->settings, RL_PROFILE_SCEP_RA, &profile);
-    ca_template t = {.key = rl_signer_pkey(ca->ra_signer), .key_usage = ca_key_usage(profile.rules)};
-    X509_NAME *subject;
-    RL_TRY(ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e));
-    RL_TRY(ca_name_below(issuer, "SCEP RA", &subject, e));
+    rl_key *key = rl_key_of(rl_signer_pkey(ca->ra_signer));
+    ca_template t = {.key = key, .key_usage = ca_key_usage(profile.rules)};
+    X509_NAME *subject = NULL;
+    rl_err err =
+        key ? ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e) : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    if (err == RL_OK)
+        err = ca_name_below(issuer, "SCEP RA", &subject, e);
     t.subject = subject;
-    rl_err err = rl_serial_random(&t.serial) == RL_OK ? RL_OK : rl_fail_openssl(e, "ca", "no random serial number");
+    if (err == RL_OK && rl_serial_random(&t.serial) != RL_OK)
+        err = rl_fail_openssl(e, "ca", "no random serial number");
     if (err == RL_OK)
-        err = ca_build(ca, issuer, &t, &ca->ra_cert, e);
+        err = ca_build(ca, issuer, &t, &ra->der, &ra->der_n, e);
     if (err == RL_OK)
-        err = rl_x509_to_der(ca->ra_cert, &ra->der, &ra->der_n, e);
+        err = rl_x509_from_der(rl_span_of(ra->der, ra->der_n), &ca->ra_cert, e);
     if (err == RL_OK && ca_record(&t, profile.name, "init", now, &ra->record) != RL_OK)
         err = rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     ra->id = ca_cert_id(issuer->id, &t.serial);
     if (err == RL_OK)
         err = rl_store_run(ca->store, store_ra, ra, e);
+    rl_key_free(key);
     X509_NAME_free(subject);
     return err;
 }

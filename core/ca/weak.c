@@ -62,26 +62,23 @@ rl_err ca_weak_load(rl_ca *ca, rl_error *e)
     return err;
 }
 
-static bool is_listed(const rl_ca *ca, EVP_PKEY *key)
+static bool is_listed(const rl_ca *ca, const rl_key *key)
 {
-    uint8_t digest[DIGEST];
-    unsigned char *der = NULL;
-    int n = i2d_PUBKEY(key, &der);
-    bool hashed = n > 0 && EVP_Digest(der, (size_t)n, digest, NULL, EVP_sha256(), NULL) == 1;
-    OPENSSL_free(der);
-    return hashed && bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare) != NULL;
+    uint8_t digest[RL_HASH_MAX];
+    rl_span spki = rl_key_spki(key);
+    return spki.n > 0 && rl_hash_digest(RL_SHA256, spki, digest) == RL_OK &&
+           bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare) != NULL;
 }
 
-static bool is_of_a_ca(const rl_ca *ca, EVP_PKEY *key)
+static bool is_of_a_ca(const rl_ca *ca, rl_key *key)
 {
-    bool found = ca->ra_signer && EVP_PKEY_eq(key, rl_signer_pkey(ca->ra_signer)) == 1;
+    bool found = ca->ra_signer && rl_key_eq(key, rl_signer_pkey(ca->ra_signer));
     for (size_t i = 0; !found && i < rl_ca_issuers(ca); i++)
-        found = EVP_PKEY_eq(key, X509_get0_pubkey(ca->issuers[i].cert)) == 1;
-    ERR_clear_error();
+        found = rl_key_eq(key, X509_get0_pubkey(ca->issuers[i].cert));
     return found;
 }
 
-rl_err ca_weak_check(const rl_ca *ca, EVP_PKEY *key, rl_error *e)
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e)
 {
     if (ca->weak_n && is_listed(ca, key))
         return rl_fail(e, RL_EINVAL, "ca", "the key is on the list of keys that others have (REVLINE_WEAK_KEYS)");

@@ -367,7 +367,7 @@ rl_err rl_crl_verify(const rl_crl *c, X509 *issuer, bool sha1, rl_error *e)
     if (X509_NAME_cmp(c->issuer, X509_get_subject_name(issuer)) != 0)
         return rl_fail(e, RL_ENOTFOUND, "crl", "it is another CA's");
     X509_ALGOR *algorithm = d2i_X509_ALGOR(NULL, &p, (long)c->signature_algorithm.n);
-    EVP_PKEY *key = X509_get0_pubkey(issuer);
+    rl_key *key = rl_key_of(X509_get0_pubkey(issuer));
     rl_err err = algorithm && key ? check_algorithm(algorithm, sha1, e)
                                   : rl_fail(e, RL_EBADMSG, "crl", "its signature algorithm cannot be read");
     if (err == RL_OK && !rl_signature_holds(c->tbs, algorithm, c->signature, key))
@@ -375,6 +375,7 @@ rl_err rl_crl_verify(const rl_crl *c, X509 *issuer, bool sha1, rl_error *e)
     /* RFC 5280 §6.3.3 (f) */
     if (err == RL_OK && !(X509_get_key_usage(issuer) & KU_CRL_SIGN))
         err = rl_fail(e, RL_EDENIED, "crl", "its CA's key usage does not let it sign revocation lists");
+    rl_key_free(key);
     X509_ALGOR_free(algorithm);
     ERR_clear_error();
     return err;

@@ -82,6 +82,8 @@ void rl_der_put_enum(rl_der_writer *w, uint8_t value);
 void rl_der_put_null(rl_der_writer *w);
 void rl_der_put_bits(rl_der_writer *w, rl_span octets);             /* no unused bits */
 void rl_der_put_generalized_time(rl_der_writer *w, int64_t unix_s); /* YYYYMMDDHHMMSSZ */
+/* RFC 5280 §4.1.2.5: UTCTime (YYMMDDHHMMSSZ) from 1950 to 2049, else GeneralizedTime. */
+void rl_der_put_time(rl_der_writer *w, int64_t unix_s);
 /* Tag and length of an element with `n` octets of contents (below 2^32); returns how many octets they take. */
 enum { RL_DER_HEAD_MAX = 6 };
 size_t rl_der_head(uint8_t tag, size_t n, uint8_t out[RL_DER_HEAD_MAX]);

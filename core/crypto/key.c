@@ -1,7 +1,7 @@
 /* Public keys from and into SubjectPublicKeyInfo, and signatures that they verify. Pure but for memory.
  *
- * RSA keys and EC keys on the curves that are certified are read and written here; whatever else there is, and whatever
- * is encoded in another way, is left to OpenSSL. */
+ * RSA keys and EC keys on the curves that are certified are read here; whatever else there is, and whatever is encoded
+ * in another way, is left to OpenSSL. With RSA keys PKCS #1 v1.5 is done here, RSASSA-PSS and OAEP are OpenSSL's. */
 #include "crypto/key.h"
 
 #include <openssl/core_names.h>
@@ -9,12 +9,21 @@
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "crypto/der.h"
+#include "crypto/hash.h"
 
-enum { RSA_OCTETS_MAX = 2048 }; /* of a modulus */
+enum {
+    RSA_OCTETS_MAX = 2048, /* of a modulus */
+    RSA_BITS_MIN = 512,
+    EXPONENT_BITS_MAX = 64,
+    PADDING_MIN = 11, /* RFC 8017 §7.2.1, §9.2: three octets and at least eight between them */
+    DIGEST_INFO_MAX = 128,
+};
 
 static OSSL_LIB_CTX *no_algorithms;
 
@@ -32,6 +41,31 @@ OSSL_LIB_CTX *rl_no_algorithms(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_no_algorithms);
     return no_algorithms;
+}
+
+struct rl_key {
+    rl_span spki; /* owned */
+    EVP_PKEY *pkey;
+    /* of an RSA key: */
+    BIGNUM *n, *exponent;
+    BN_MONT_CTX *mont; /* of n, which is odd then; NULL: all is left to OpenSSL */
+};
+
+static void clear(rl_key *key)
+{
+    OPENSSL_free((void *)(uintptr_t)key->spki.p);
+    EVP_PKEY_free(key->pkey);
+    BN_free(key->n);
+    BN_free(key->exponent);
+    BN_MONT_CTX_free(key->mont);
+    *key = (rl_key){.pkey = NULL};
+}
+
+void rl_key_free(rl_key *key)
+{
+    if (key)
+        clear(key);
+    free(key);
 }
 
 /* ---- reading ---- */
@@ -58,33 +92,14 @@ static rl_err read_number(rl_span *in, BIGNUM **out)
 }
 
 /* RFC 8017 §A.1.1 */
-static rl_err read_rsa_numbers(rl_span der, BIGNUM **n, BIGNUM **exponent)
+static rl_err read_rsa(rl_span der, rl_key *key)
 {
     rl_span numbers;
     RL_TRY(rl_der_sequence(&der, &numbers));
     RL_TRY(rl_span_end(&der));
-    RL_TRY(read_number(&numbers, n));
-    RL_TRY(read_number(&numbers, exponent));
+    RL_TRY(read_number(&numbers, &key->n));
+    RL_TRY(read_number(&numbers, &key->exponent));
     return rl_span_end(&numbers);
-}
-
-static EVP_PKEY *read_rsa(rl_span der)
-{
-    BIGNUM *n = NULL, *exponent = NULL;
-    EVP_PKEY *key = NULL;
-    if (read_rsa_numbers(der, &n, &exponent) == RL_OK) {
-        OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
-        OSSL_PARAM *params = builder && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-                                     OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, exponent) == 1
-                                 ? OSSL_PARAM_BLD_to_param(builder)
-                                 : NULL;
-        key = from_params("RSA", params);
-        OSSL_PARAM_free(params);
-        OSSL_PARAM_BLD_free(builder);
-    }
-    BN_free(n);
-    BN_free(exponent);
-    return key;
 }
 
 static bool is_certified_curve(int nid)
@@ -104,6 +119,57 @@ static EVP_PKEY *read_ec(const ASN1_OBJECT *curve, rl_span point)
     return is_certified_curve(OBJ_obj2nid(curve)) && point.n > 0 && point.p[0] == 4 ? from_params("EC", params) : NULL;
 }
 
+static rl_span oid_of(const ASN1_OBJECT *object)
+{
+    return rl_span_of(OBJ_get0_data(object), OBJ_length(object));
+}
+
+/* `curve` NULL: RSA, with NULL as its parameters (RFC 3279 §2.3.1). */
+static rl_err write_spki(const ASN1_OBJECT *kind, const ASN1_OBJECT *curve, rl_span bits, rl_key *key)
+{
+    enum { AROUND = 64 };
+    const size_t room = bits.n + AROUND;
+    uint8_t *memory = OPENSSL_malloc(room);
+    rl_der_writer w;
+    if (!memory)
+        return RL_ENOMEM;
+    key->spki.p = memory;
+    rl_der_init(&w, memory, room);
+    rl_der_open(&w, RL_DER_SEQUENCE);
+    rl_der_open(&w, RL_DER_SEQUENCE);
+    rl_der_put_oid(&w, oid_of(kind));
+    if (curve)
+        rl_der_put_oid(&w, oid_of(curve));
+    else
+        rl_der_put_null(&w);
+    rl_der_close(&w);
+    rl_der_put_bits(&w, bits);
+    rl_der_close(&w);
+    return rl_der_finish(&w, &key->spki);
+}
+
+/* A key in the encoding that is the one to write. */
+static rl_err read_plain(const X509_PUBKEY *spki, rl_key *key)
+{
+    ASN1_OBJECT *oid;
+    const unsigned char *octets;
+    int n, type = V_ASN1_UNDEF;
+    X509_ALGOR *algorithm;
+    const void *parameters = NULL;
+    if (X509_PUBKEY_get0_param(&oid, &octets, &n, &algorithm, spki) != 1)
+        return RL_EBADMSG;
+    X509_ALGOR_get0(NULL, &type, &parameters, algorithm);
+    rl_span bits = rl_span_of(octets, n > 0 ? (size_t)n : 0);
+    const bool rsa = OBJ_obj2nid(oid) == NID_rsaEncryption && type == V_ASN1_NULL;
+    if (!rsa && (OBJ_obj2nid(oid) != NID_X9_62_id_ecPublicKey || type != V_ASN1_OBJECT))
+        return RL_EUNSUPPORTED;
+    if (rsa)
+        RL_TRY(read_rsa(bits, key));
+    else if (!(key->pkey = read_ec(parameters, bits)))
+        return RL_EUNSUPPORTED;
+    return write_spki(oid, rsa ? NULL : parameters, bits, key);
+}
+
 static EVP_PKEY *read_by_openssl(const X509_PUBKEY *spki)
 {
     unsigned char *der = NULL;
@@ -114,26 +180,56 @@ static EVP_PKEY *read_by_openssl(const X509_PUBKEY *spki)
     return key;
 }
 
-EVP_PKEY *rl_key_read(const X509_PUBKEY *spki)
+/* The arithmetic is for numbers whose exponent cannot make it as dear as a signature. */
+static void make_ready(rl_key *key)
 {
-    ASN1_OBJECT *oid;
-    const unsigned char *octets;
-    int n, type = V_ASN1_UNDEF;
-    X509_ALGOR *algorithm;
-    const void *parameters = NULL;
-    EVP_PKEY *key = NULL;
-    if (!spki || X509_PUBKEY_get0_param(&oid, &octets, &n, &algorithm, spki) != 1)
-        return NULL;
-    X509_ALGOR_get0(NULL, &type, &parameters, algorithm);
-    rl_span bits = rl_span_of(octets, n > 0 ? (size_t)n : 0);
-    if (OBJ_obj2nid(oid) == NID_rsaEncryption && type == V_ASN1_NULL)
-        key = read_rsa(bits);
-    else if (OBJ_obj2nid(oid) == NID_X9_62_id_ecPublicKey && type == V_ASN1_OBJECT)
-        key = read_ec(parameters, bits);
-    if (!key)
-        key = read_by_openssl(spki);
+    BN_CTX *ctx = BN_CTX_new();
+    bool fit = BN_is_odd(key->n) && BN_num_bits(key->n) >= RSA_BITS_MIN && BN_num_bits(key->n) <= 8 * RSA_OCTETS_MAX &&
+               BN_is_odd(key->exponent) && BN_num_bits(key->exponent) <= EXPONENT_BITS_MAX;
+    if (fit && ctx && (key->mont = BN_MONT_CTX_new()) && BN_MONT_CTX_set(key->mont, key->n, ctx) != 1) {
+        BN_MONT_CTX_free(key->mont);
+        key->mont = NULL;
+    }
+    BN_CTX_free(ctx);
+}
+
+static bool take_pkey(rl_key *key, EVP_PKEY *pkey)
+{
+    unsigned char *der = NULL;
+    int n = pkey ? i2d_PUBKEY(pkey, &der) : 0;
+    key->pkey = pkey;
+    key->spki = rl_span_of(der, n > 0 ? (size_t)n : 0);
+    return pkey &&
+           (!EVP_PKEY_is_a(pkey, "RSA") || (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &key->n) == 1 &&
+                                            EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &key->exponent) == 1));
+}
+
+static rl_key *complete(rl_key *key, bool ok)
+{
+    if (ok && key->n)
+        make_ready(key);
     ERR_clear_error();
-    return key;
+    if (ok)
+        return key;
+    rl_key_free(key);
+    return NULL;
+}
+
+rl_key *rl_key_read(const X509_PUBKEY *spki)
+{
+    rl_key *key = spki ? calloc(1, sizeof(*key)) : NULL;
+    if (!key)
+        return NULL;
+    if (read_plain(spki, key) == RL_OK)
+        return complete(key, true);
+    clear(key);
+    return complete(key, take_pkey(key, read_by_openssl(spki)));
+}
+
+rl_key *rl_key_of(EVP_PKEY *pkey)
+{
+    rl_key *key = pkey && EVP_PKEY_up_ref(pkey) == 1 ? calloc(1, sizeof(*key)) : NULL;
+    return key ? complete(key, take_pkey(key, pkey)) : NULL;
 }
 
 bool rl_key_same(const X509_PUBKEY *a, const X509_PUBKEY *b)
@@ -146,66 +242,121 @@ bool rl_key_same(const X509_PUBKEY *a, const X509_PUBKEY *b)
            memcmp(octets[0], octets[1], (size_t)n[0]) == 0 && X509_ALGOR_cmp(algorithms[0], algorithms[1]) == 0;
 }
 
-/* ---- writing ---- */
-static void put_number(rl_der_writer *w, const BIGNUM *v)
+/* ---- what it is ---- */
+bool rl_key_is_rsa(const rl_key *key)
 {
-    uint8_t octets[RSA_OCTETS_MAX + 1] = {0};
-    int n = BN_num_bits(v) / 8 + 1; /* with a sign bit in front */
-    if (BN_bn2binpad(v, octets, n <= (int)sizeof(octets) ? n : 0) == n)
-        rl_der_put(w, RL_DER_INTEGER, rl_span_of(octets, (size_t)n));
-    else
-        w->err = RL_ERANGE;
+    return key->n != NULL;
+}
+int rl_key_bits(const rl_key *key)
+{
+    return key->n ? BN_num_bits(key->n) : EVP_PKEY_get_bits(key->pkey);
+}
+const BIGNUM *rl_key_modulus(const rl_key *key)
+{
+    return key->n;
+}
+const BIGNUM *rl_key_exponent(const rl_key *key)
+{
+    return key->exponent;
+}
+rl_span rl_key_spki(const rl_key *key)
+{
+    return key->spki;
 }
 
-static bool write_rsa(X509_PUBKEY *spki, EVP_PKEY *key)
+EVP_PKEY *rl_key_pkey(rl_key *key)
 {
-    enum { ROOM = 2 * RSA_OCTETS_MAX + 16 };
-    BIGNUM *n = NULL, *exponent = NULL;
-    uint8_t *memory = OPENSSL_malloc(ROOM);
-    rl_der_writer w;
-    rl_span der;
-    bool ok = memory && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
-              EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1;
-    if (ok) {
-        rl_der_init(&w, memory, ROOM);
-        rl_der_open(&w, RL_DER_SEQUENCE);
-        put_number(&w, n);
-        put_number(&w, exponent);
-        rl_der_close(&w);
-        ok = rl_der_finish(&w, &der) == RL_OK &&
-             X509_PUBKEY_set0_param(spki, OBJ_nid2obj(NID_rsaEncryption), V_ASN1_NULL, NULL, memory, (int)der.n) == 1;
-    }
-    if (!ok)
-        OPENSSL_free(memory);
-    BN_free(n);
-    BN_free(exponent);
-    return ok;
+    if (key->pkey)
+        return key->pkey;
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = builder && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, key->n) == 1 &&
+                                 OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, key->exponent) == 1
+                             ? OSSL_PARAM_BLD_to_param(builder)
+                             : NULL;
+    key->pkey = from_params("RSA", params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(builder);
+    return key->pkey;
 }
 
-static bool write_ec(X509_PUBKEY *spki, EVP_PKEY *key)
+bool rl_key_eq(rl_key *key, EVP_PKEY *other)
 {
-    char group[64] = "";
-    size_t n = 0;
-    int spelled_out = 1;
-    if (EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &spelled_out) != 1 ||
-        spelled_out || EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) != 1 ||
-        !is_certified_curve(OBJ_txt2nid(group)) ||
-        EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, NULL, 0, &n) != 1)
+    if (!key || !other || (key->n && EVP_PKEY_get_bits(other) != BN_num_bits(key->n)))
         return false;
-    uint8_t *point = OPENSSL_malloc(n);
-    bool ok = point && EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, n, &n) == 1 &&
-              X509_PUBKEY_set0_param(spki, OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT,
-                                     OBJ_nid2obj(OBJ_txt2nid(group)), point, (int)n) == 1;
-    if (!ok)
-        OPENSSL_free(point);
+    bool same = EVP_PKEY_eq(rl_key_pkey(key), other) == 1;
+    ERR_clear_error();
+    return same;
+}
+
+/* ---- RSA ---- */
+/* `octets` as a number below the modulus, to the power of the exponent, in as many octets as the modulus has. */
+static bool raise(const rl_key *key, rl_span octets, uint8_t *out)
+{
+    BN_CTX *ctx = BN_CTX_new();
+    BIGNUM *base = BN_bin2bn(octets.p, (int)octets.n, NULL), *result = BN_new();
+    bool ok = ctx && base && result && BN_ucmp(base, key->n) < 0 &&
+              BN_mod_exp_mont(result, base, key->exponent, key->n, ctx, key->mont) == 1 &&
+              BN_bn2binpad(result, out, BN_num_bytes(key->n)) > 0;
+    BN_free(result);
+    BN_clear_free(base);
+    BN_CTX_free(ctx);
     return ok;
 }
 
-bool rl_key_write(X509 *cert, EVP_PKEY *key)
+/* RFC 8017 §9.2, notes: the DigestInfo of SHA-2 and SHA-1. */
+static void put_digest_info(rl_der_writer *w, rl_hash hash, const uint8_t *digest)
 {
-    X509_PUBKEY *spki = X509_get_X509_PUBKEY(cert);
-    bool ok = EVP_PKEY_is_a(key, "RSA") ? write_rsa(spki, key) : EVP_PKEY_is_a(key, "EC") && write_ec(spki, key);
-    return ok || X509_set_pubkey(cert, key) == 1;
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_oid(w, rl_hash_oid(hash));
+    rl_der_put_null(w);
+    rl_der_close(w);
+    rl_der_put(w, RL_DER_OCTET_STRING, rl_span_of(digest, rl_hash_size(hash)));
+    rl_der_close(w);
+}
+
+/* RSASSA-PKCS1-v1_5, RFC 8017 §8.2.2: what was signed is made anew and compared, and not read. */
+static bool is_signed_by(const rl_key *key, rl_hash hash, rl_span tbs, rl_span signature)
+{
+    uint8_t told[RSA_OCTETS_MAX], made[RSA_OCTETS_MAX], digest[RL_HASH_MAX], info[DIGEST_INFO_MAX];
+    const size_t k = (size_t)BN_num_bytes(key->n);
+    rl_der_writer w;
+    rl_span t;
+    rl_der_init(&w, info, sizeof(info));
+    if (signature.n != k || rl_hash_digest(hash, tbs, digest) != RL_OK)
+        return false;
+    put_digest_info(&w, hash, digest);
+    if (rl_der_finish(&w, &t) != RL_OK || k < t.n + PADDING_MIN)
+        return false;
+    memset(made, 0xff, k);
+    made[0] = 0;
+    made[1] = 1;
+    made[k - t.n - 1] = 0;
+    memcpy(made + k - t.n, t.p, t.n);
+    return raise(key, signature, told) && memcmp(told, made, k) == 0;
+}
+
+/* Random octets, none of them zero. */
+static bool fill_padding(uint8_t *at, size_t n)
+{
+    bool ok = RAND_bytes(at, (int)n) == 1;
+    for (size_t i = 0; ok && i < n; i++)
+        while (ok && at[i] == 0)
+            ok = RAND_bytes(at + i, 1) == 1;
+    return ok;
+}
+
+bool rl_key_encrypt(const rl_key *key, rl_span plain, uint8_t *out, size_t *n)
+{
+    uint8_t block[RSA_OCTETS_MAX] = {0, 2};
+    const size_t k = key->mont ? (size_t)BN_num_bytes(key->n) : 0;
+    if (k == 0 || *n < k || k < plain.n + PADDING_MIN)
+        return false;
+    memcpy(block + k - plain.n, plain.p, plain.n);
+    bool ok = fill_padding(block + 2, k - plain.n - 3) && raise(key, rl_span_of(block, k), out);
+    OPENSSL_cleanse(block, k);
+    *n = k;
+    return ok;
 }
 
 /* ---- signatures ---- */
@@ -219,14 +370,25 @@ int rl_pss_digest(const X509_ALGOR *algorithm)
     return digest;
 }
 
+/* The hash of RSASSA-PKCS1-v1_5 by one of those that rl_hash knows. */
+static bool is_pkcs1(const X509_ALGOR *algorithm, rl_hash *hash)
+{
+    int digest = NID_undef, key = NID_undef;
+    const ASN1_OBJECT *oid;
+    X509_ALGOR_get0(&oid, NULL, NULL, algorithm);
+    if (OBJ_find_sigid_algs(OBJ_obj2nid(oid), &digest, &key) != 1 || key != NID_rsaEncryption || digest == NID_undef)
+        return false;
+    return rl_hash_from_oid(oid_of(OBJ_nid2obj(digest)), hash) == RL_OK;
+}
+
 /* The signed octets as they came: OpenSSL's ANY gives a sequence back octet by octet. */
-bool rl_signature_holds(rl_span tbs, const X509_ALGOR *algorithm, rl_span signature, EVP_PKEY *key)
+static bool holds_by_openssl(rl_span tbs, const X509_ALGOR *algorithm, rl_span signature, EVP_PKEY *key)
 {
     ASN1_TYPE *any = ASN1_TYPE_new();
     ASN1_STRING *octets = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
     ASN1_BIT_STRING *bits = ASN1_BIT_STRING_new();
     bool ok = false;
-    if (any && octets && bits && tbs.n <= INT_MAX && signature.n <= INT_MAX &&
+    if (key && any && octets && bits && tbs.n <= INT_MAX && signature.n <= INT_MAX &&
         ASN1_STRING_set(octets, tbs.p, (int)tbs.n) == 1 && ASN1_STRING_set(bits, signature.p, (int)signature.n) == 1) {
         ASN1_TYPE_set(any, V_ASN1_SEQUENCE, octets); /* takes it over */
         octets = NULL;
@@ -239,10 +401,16 @@ bool rl_signature_holds(rl_span tbs, const X509_ALGOR *algorithm, rl_span signat
     return ok;
 }
 
+bool rl_signature_holds(rl_span tbs, const X509_ALGOR *algorithm, rl_span signature, rl_key *key)
+{
+    rl_hash hash;
+    return key->mont && is_pkcs1(algorithm, &hash) ? is_signed_by(key, hash, tbs, signature)
+                                                   : holds_by_openssl(tbs, algorithm, signature, rl_key_pkey(key));
+}
+
 /* What certificates and requests are alike: SEQUENCE { what is signed, algorithm, signature }. OpenSSL gives the first
  * back as it came. */
-static bool holds(int n, unsigned char *der, const X509_ALGOR *algorithm, const ASN1_BIT_STRING *signature,
-                  EVP_PKEY *key)
+static bool holds(int n, unsigned char *der, const X509_ALGOR *algorithm, const ASN1_BIT_STRING *signature, rl_key *key)
 {
     rl_span in = rl_span_of(der, n > 0 ? (size_t)n : 0), seq, contents, tbs;
     uint8_t tag;
@@ -255,7 +423,7 @@ static bool holds(int n, unsigned char *der, const X509_ALGOR *algorithm, const 
     return ok;
 }
 
-bool rl_x509_holds(const X509 *cert, EVP_PKEY *key)
+bool rl_x509_holds(const X509 *cert, rl_key *key)
 {
     const ASN1_BIT_STRING *signature;
     const X509_ALGOR *algorithm;
@@ -267,7 +435,7 @@ bool rl_x509_holds(const X509 *cert, EVP_PKEY *key)
     return holds(n, der, algorithm, signature, key);
 }
 
-bool rl_csr_holds(const X509_REQ *csr, EVP_PKEY *key)
+bool rl_csr_holds(const X509_REQ *csr, rl_key *key)
 {
     const ASN1_BIT_STRING *signature;
     const X509_ALGOR *algorithm;

@@ -22,7 +22,7 @@ static void read_for(const rl_settings *s, rl_profile_id id, X509_REQ *csr)
         check(c.names == NULL && c.eku == NULL && e.message[0]);
         return;
     }
-    check(EVP_PKEY_get_security_bits(c.key) >= 112);
+    check(EVP_PKEY_get_security_bits(rl_key_pkey(c.key)) >= 112);
     check(X509_NAME_entry_count(c.subject) > 0 || sk_GENERAL_NAME_num(c.names) > 0);
     check((c.key_usage & ~ca_key_usage(profile.rules)) == 0 && c.key_usage != 0);
     check(profile.bind == RL_BIND_NONE || c.device[0] || c.user[0]);

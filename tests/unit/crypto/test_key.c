@@ -74,17 +74,30 @@ static void test_a_key_is_the_one_that_openssl_reads(void **state)
         int n;
         unsigned char *der = spki_of(keys[i], &n), *again;
         X509_PUBKEY *spki = unread(der, n);
-        EVP_PKEY *read = rl_key_read(spki);
+        rl_key *read = rl_key_read(spki);
         assert_non_null(read);
-        assert_int_equal(EVP_PKEY_eq(read, keys[i]), 1);
-        again = spki_of(read, &n);
+        assert_true(rl_key_eq(read, keys[i]));
+        assert_false(rl_key_eq(read, keys[(i + 1) % KEYS]));
+        assert_int_equal(rl_key_bits(read), EVP_PKEY_get_bits(keys[i]));
+        assert_int_equal(rl_key_is_rsa(read), EVP_PKEY_is_a(keys[i], "RSA"));
+        assert_true(rl_span_eq(rl_key_spki(read), rl_span_of(der, (size_t)n)));
+        again = spki_of(rl_key_pkey(read), &n);
         assert_memory_equal(again, der, (size_t)n);
         assert_true(rl_key_same(spki, spki));
-        EVP_PKEY_free(read);
+        rl_key_free(read);
         X509_PUBKEY_free(spki);
         OPENSSL_free(again);
         OPENSSL_free(der);
     }
+}
+
+/* In the encoding that OpenSSL gives it, however it came. */
+static void assert_written_alike(const rl_key *ours, EVP_PKEY *theirs)
+{
+    unsigned char *der = NULL;
+    int n = theirs ? i2d_PUBKEY(theirs, &der) : 0;
+    assert_true(!ours || rl_span_eq(rl_key_spki(ours), rl_span_of(der, n > 0 ? (size_t)n : 0)));
+    OPENSSL_free(der);
 }
 
 /* Whatever one octet of it is changed to, the key is OpenSSL's, or there is none for either. */
@@ -103,10 +116,12 @@ static void test_a_changed_key_is_what_openssl_makes_of_it(void **state)
                 X509_PUBKEY *spki =
                     (X509_PUBKEY *)ASN1_item_d2i_ex(NULL, &p, n, ASN1_ITEM_rptr(X509_PUBKEY), rl_no_algorithms(), NULL);
                 p = der;
-                EVP_PKEY *theirs = d2i_PUBKEY(NULL, &p, n), *ours = rl_key_read(spki);
+                EVP_PKEY *theirs = d2i_PUBKEY(NULL, &p, n);
+                rl_key *ours = rl_key_read(spki);
                 assert_int_equal(ours != NULL, theirs != NULL);
-                assert_true(!ours || EVP_PKEY_eq(ours, theirs) == 1);
-                EVP_PKEY_free(ours);
+                assert_true(!ours || rl_key_eq(ours, theirs));
+                assert_written_alike(ours, theirs);
+                rl_key_free(ours);
                 EVP_PKEY_free(theirs);
                 X509_PUBKEY_free(spki);
                 ERR_clear_error();
@@ -134,22 +149,89 @@ static void test_keys_that_differ_are_not_the_same(void **state)
         X509_PUBKEY_free(spkis[i]);
 }
 
-static void test_a_key_is_written_as_openssl_writes_it(void **state)
+static void test_a_key_of_openssls_is_the_same(void **state)
 {
     (void)state;
+    assert_null(rl_key_of(NULL));
     for (size_t i = 0; i < KEYS; i++) {
-        X509 *ours = X509_new(), *theirs = X509_new();
-        unsigned char *one = NULL, *other = NULL;
-        assert_true(rl_key_write(ours, keys[i]));
-        assert_int_equal(X509_set_pubkey(theirs, keys[i]), 1);
-        int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ours), &one);
-        assert_int_equal(i2d_X509_PUBKEY(X509_get_X509_PUBKEY(theirs), &other), n);
-        assert_memory_equal(one, other, (size_t)n);
-        OPENSSL_free(one);
-        OPENSSL_free(other);
-        X509_free(ours);
-        X509_free(theirs);
+        rl_key *ours = rl_key_of(keys[i]);
+        assert_ptr_equal(rl_key_pkey(ours), keys[i]);
+        assert_int_equal(rl_key_bits(ours), EVP_PKEY_get_bits(keys[i]));
+        assert_written_alike(ours, keys[i]);
+        rl_key_free(ours);
     }
+}
+
+/* OpenSSL's private operation takes the padding off again. */
+static void test_what_is_encrypted_is_decrypted_by_openssl(void **state)
+{
+    (void)state;
+    static const uint8_t secret[245] = {0, 1, 2}; /* 245: the most that 2048 bits take */
+    for (size_t n = 0; n <= sizeof(secret); n += 35) {
+        uint8_t sealed[256], opened[256];
+        size_t sealed_n = sizeof(sealed), opened_n = sizeof(opened), small = 255;
+        rl_key *key = rl_key_of(keys[0]);
+        assert_false(rl_key_encrypt(key, rl_span_of(secret, n), sealed, &small));
+        assert_false(rl_key_encrypt(key, rl_span_of(sealed, 246), sealed, &sealed_n));
+        assert_true(rl_key_encrypt(key, rl_span_of(secret, n), sealed, &sealed_n));
+        assert_int_equal(sealed_n, 256);
+        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(keys[0], NULL);
+        assert_int_equal(EVP_PKEY_decrypt_init(ctx), 1);
+        assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING), 1);
+        assert_int_equal(EVP_PKEY_decrypt(ctx, opened, &opened_n, sealed, sealed_n), 1);
+        assert_int_equal(opened_n, n);
+        assert_memory_equal(opened, secret, n);
+        EVP_PKEY_CTX_free(ctx);
+        rl_key_free(key);
+    }
+}
+
+/* What has the key's number of octets and is no number below the modulus, or another key's size, is no signature; and
+ * the digest in it has to be written as RFC 8017 §9.2 has it. */
+static void test_what_only_looks_like_an_rsa_signature(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        size_t ff; /* octets of padding */
+        rl_span info;
+    } made[] = {
+        {"as it has to be", 202,
+         RL_SPAN_LIT("\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20")},
+        {"no NULL", 204, RL_SPAN_LIT("\x30\x2f\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x04\x20")},
+        {"another hash", 202,
+         RL_SPAN_LIT("\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x04\x05\x00\x04\x20")},
+        {"octets behind it (CVE-2006-4339)", 8,
+         RL_SPAN_LIT("\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20")},
+    };
+    const rl_span text = RL_SPAN_LIT("what is signed");
+    rl_key *key = rl_key_of(keys[0]), *other = rl_key_of(keys[1]);
+    X509_ALGOR *algorithm = X509_ALGOR_new();
+    uint8_t digest[RL_HASH_MAX], block[256], signature[257] = {0};
+    X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_sha256WithRSAEncryption), V_ASN1_NULL, NULL);
+    assert_int_equal(rl_hash_digest(RL_SHA256, text, digest), RL_OK);
+    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+        size_t n = 256, at = 2 + made[i].ff;
+        memset(block, 0, sizeof(block));
+        block[1] = 1;
+        memset(block + 2, 0xff, made[i].ff);
+        memcpy(block + at + 1, made[i].info.p, made[i].info.n);
+        memcpy(block + at + 1 + made[i].info.n, digest, 32);
+        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(keys[0], NULL);
+        assert_int_equal(EVP_PKEY_sign_init(ctx), 1);
+        assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_NO_PADDING), 1);
+        assert_int_equal(EVP_PKEY_sign(ctx, signature, &n, block, sizeof(block)), 1);
+        EVP_PKEY_CTX_free(ctx);
+        assert_int_equal(rl_signature_holds(text, algorithm, rl_span_of(signature, 256), key), i == 0);
+        assert_false(rl_signature_holds(text, algorithm, rl_span_of(signature, 255), key));
+        assert_false(rl_signature_holds(text, algorithm, rl_span_of(signature, 257), key));
+        assert_false(rl_signature_holds(text, algorithm, rl_span_of(signature, 256), other));
+    }
+    memset(signature, 0xff, 256);
+    assert_false(rl_signature_holds(text, algorithm, rl_span_of(signature, 256), key));
+    X509_ALGOR_free(algorithm);
+    rl_key_free(key);
+    rl_key_free(other);
 }
 
 /* ---- signatures ---- */
@@ -174,22 +256,25 @@ static void test_a_certificates_signature(void **state)
     (void)state;
     for (size_t i = 0; i < KEYS; i++) {
         X509 *cert = make_cert(keys[i]), *read = X509_new_ex(rl_no_algorithms(), NULL);
+        rl_key *key = rl_key_of(keys[i]), *other = rl_key_of(keys[(i + 1) % KEYS]);
         unsigned char *der = NULL;
         int n = i2d_X509(cert, &der);
         for (int at = -1; at < n; at += 7) { /* first as it is */
             if (at >= 0)
                 der[at] ^= 1;
             const unsigned char *p = der;
-            bool holds = d2i_X509(&read, &p, n) && rl_x509_holds(read, keys[i]);
+            bool holds = d2i_X509(&read, &p, n) && rl_x509_holds(read, key);
             assert_int_equal(holds, at < 0);
             if (at >= 0)
                 der[at] ^= 1;
             read = read ? read : X509_new_ex(rl_no_algorithms(), NULL);
         }
-        assert_false(rl_x509_holds(cert, keys[(i + 1) % KEYS]));
+        assert_false(rl_x509_holds(cert, other));
         assert_false(rl_x509_holds(cert, NULL));
         X509_free(read);
         X509_free(cert);
+        rl_key_free(key);
+        rl_key_free(other);
         OPENSSL_free(der);
         ERR_clear_error();
     }
@@ -200,19 +285,22 @@ static void test_a_requests_signature(void **state)
     (void)state;
     for (size_t i = 0; i < KEYS; i++) {
         X509_REQ *csr = X509_REQ_new(), *read;
+        rl_key *key = rl_key_of(keys[i]), *other = rl_key_of(keys[(i + 1) % KEYS]);
         unsigned char *der = NULL;
         assert_int_equal(X509_REQ_set_pubkey(csr, keys[i]), 1);
         assert_true(X509_REQ_sign(csr, keys[i], digest_of(keys[i])) > 0);
         int n = i2d_X509_REQ(csr, &der);
         assert_int_equal(rl_csr_from_der(rl_span_of(der, (size_t)n), &read, NULL), RL_OK);
-        assert_true(rl_csr_holds(read, keys[i]));
-        assert_false(rl_csr_holds(read, keys[(i + 1) % KEYS]));
+        assert_true(rl_csr_holds(read, key));
+        assert_false(rl_csr_holds(read, other));
         X509_REQ_free(read);
         der[n - 1] ^= 1;
         assert_int_equal(rl_csr_from_der(rl_span_of(der, (size_t)n), &read, NULL), RL_OK);
-        assert_false(rl_csr_holds(read, keys[i]));
+        assert_false(rl_csr_holds(read, key));
         X509_REQ_free(read);
         X509_REQ_free(csr);
+        rl_key_free(key);
+        rl_key_free(other);
         OPENSSL_free(der);
     }
 }
@@ -223,7 +311,9 @@ int main(void)
         cmocka_unit_test(test_a_key_is_the_one_that_openssl_reads),
         cmocka_unit_test(test_a_changed_key_is_what_openssl_makes_of_it),
         cmocka_unit_test(test_keys_that_differ_are_not_the_same),
-        cmocka_unit_test(test_a_key_is_written_as_openssl_writes_it),
+        cmocka_unit_test(test_a_key_of_openssls_is_the_same),
+        cmocka_unit_test(test_what_is_encrypted_is_decrypted_by_openssl),
+        cmocka_unit_test(test_what_only_looks_like_an_rsa_signature),
         cmocka_unit_test(test_a_certificates_signature),
         cmocka_unit_test(test_a_requests_signature),
     };
