@@ -2,8 +2,6 @@
 #ifndef RL_SCEP_MESSAGE_PRIV_H
 #define RL_SCEP_MESSAGE_PRIV_H
 
-#include <openssl/cms.h>
-
 #include "scep/message.h"
 
 enum {
@@ -16,23 +14,31 @@ enum {
 rl_err scep_refuse(scep_refusal *why, scep_fail_info info, const char *text);
 /* The one refusal for everything between the envelope's first octet and the end of what is in it. */
 rl_err scep_not_opened(const scep_request *r, scep_refusal *why);
-/* A CMS object (DER or BER) of this type that fills `der`, in this library context; NULL. */
-CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library);
 bool scep_is_self_issued(const X509 *cert);
 
 /* ---- signed.c ---- */
+/* IssuerAndSerialNumber as two elements, or the contents of a subjectKeyIdentifier, which is [0] (RFC 5652 §5.3,
+ * §6.2.1). */
+typedef struct scep_who {
+    rl_span issuer, serial, key_id;
+} scep_who;
+rl_err scep_who_read(rl_span *in, scep_who *out);
+bool scep_who_is(const scep_who *who, const X509 *cert);
+/* A CMS object in BER that fills `ber`, as OpenSSL encodes it; OPENSSL_free *der. 0 when it is none. */
+size_t scep_ber_to_der(rl_span ber, unsigned char **der);
+
 /* SignedData, RFC 5652 §5.1; of the first signer, when there are more. The spans are in what was read, or in `again`.
  */
 typedef struct scep_signed {
     unsigned char *again; /* what came in BER, in DER; or NULL */
     rl_span content;      /* eContent, when has_content */
     bool has_content;
-    rl_span certificates;           /* one element after the other */
-    size_t signers;                 /* how many; all below is without meaning when there is none */
-    rl_span issuer, serial, key_id; /* the signer's: elements; or contents of its subjectKeyIdentifier */
-    rl_span digest;                 /* OID contents */
-    rl_span attributes;             /* of the signed attributes, one element after the other */
-    rl_span algorithm, signature;   /* element; contents */
+    rl_span certificates; /* one element after the other */
+    size_t signers;       /* how many; all below is without meaning when there is none */
+    scep_who signer;
+    rl_span digest;               /* OID contents */
+    rl_span attributes;           /* of the signed attributes, one element after the other */
+    rl_span algorithm, signature; /* element; contents */
 } scep_signed;
 /* DER or BER that fills `der`; RL_EBADMSG. Clear in every case. */
 rl_err scep_signed_read(rl_span der, scep_signed *out);
@@ -46,8 +52,9 @@ bool scep_signed_value(const scep_signed *s, rl_span oid, uint8_t tag, rl_span *
 rl_err scep_signed_cert(const scep_signed *s, X509 **out);
 
 /* ---- envelope.c ---- */
-/* Decrypts the pkcsPKIEnvelope into `plain`; sets cipher, key transport and self. RL_EDENIED. */
-rl_err scep_open_envelope(rl_span der, const scep_identity *self, scep_request *out, BIO *plain, scep_refusal *why);
+/* Decrypts the pkcsPKIEnvelope into `plain`, which the caller wipes; sets cipher, key transport and self. RL_EDENIED,
+ * RL_ENOMEM. */
+rl_err scep_open_envelope(rl_span der, const scep_identity *self, scep_request *out, rl_buf *plain, scep_refusal *why);
 
 /* ---- content.c ---- */
 /* The messageData of the request's type. RL_EDENIED, RL_ENOMEM. */

@@ -38,18 +38,6 @@ rl_err scep_not_opened(const scep_request *r, scep_refusal *why)
     return RL_EDENIED;
 }
 
-CMS_ContentInfo *scep_parse(rl_span der, int nid, OSSL_LIB_CTX *library)
-{
-    const unsigned char *p = der.p;
-    CMS_ContentInfo *cms = CMS_ContentInfo_new_ex(library, NULL);
-    bool ok = cms && der.n && der.n <= 1 << 24 && d2i_CMS_ContentInfo(&cms, &p, (long)der.n) && p == der.p + der.n;
-    if (!ok || OBJ_obj2nid(CMS_get0_type(cms)) != nid) {
-        CMS_ContentInfo_free(cms); /* NULL when d2i has */
-        cms = NULL;
-    }
-    return cms;
-}
-
 /* ---- transaction attributes, RFC 8894 §3.2.1 ---- */
 static bool printable(rl_span s)
 {
@@ -220,24 +208,15 @@ static rl_err verify(const scep_signed *s, const scep_request *r, scep_refusal *
     return RL_OK;
 }
 
-static rl_span memory_of(BIO *bio)
-{
-    char *p = NULL;
-    long n = BIO_get_mem_data(bio, &p);
-    return rl_span_of(p, n > 0 ? (size_t)n : 0);
-}
-
 static rl_err read_enveloped(rl_span content, const scep_identity *self, scep_request *out, scep_refusal *why)
 {
-    BIO *plain = BIO_new(BIO_s_mem());
-    rl_err err = plain ? scep_open_envelope(content, self, out, plain, why) : RL_ENOMEM;
+    rl_buf plain = {0};
+    rl_err err = scep_open_envelope(content, self, out, &plain, why);
     if (err == RL_OK)
-        err = scep_read_content(memory_of(plain), out, why);
-    if (plain) { /* the challenge is in it */
-        rl_span used = memory_of(plain);
-        OPENSSL_cleanse((void *)(uintptr_t)used.p, used.n);
-    }
-    BIO_free(plain);
+        err = scep_read_content(rl_buf_span(&plain), out, why);
+    if (plain.p)
+        OPENSSL_cleanse(plain.p, plain.cap); /* the challenge is in it */
+    rl_buf_free(&plain);
     return err;
 }
 

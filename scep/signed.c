@@ -9,6 +9,54 @@
 #include "crypto/key.h"
 #include "scep/message_priv.h"
 
+/* ---- a certificate's name: who signs, or for whom it is encrypted ---- */
+rl_err scep_who_read(rl_span *in, scep_who *out)
+{
+    rl_span who, skip;
+    uint8_t tag;
+    *out = (scep_who){.key_id = {NULL, 0}};
+    if (rl_der_peek(in, RL_DER_CONTEXT(0)))
+        return rl_der_expect(in, RL_DER_CONTEXT(0), &out->key_id);
+    RL_TRY(rl_der_sequence(in, &who));
+    RL_TRY(rl_der_any(&who, &tag, &skip, &out->issuer));
+    out->serial = who;
+    RL_TRY(rl_der_expect(&who, RL_DER_INTEGER, &skip)); /* of any length */
+    return rl_span_end(&who);
+}
+
+/* Names are compared as RFC 5280 §7.1 has it. */
+static bool is_issuer(rl_span name, const X509_NAME *issuer)
+{
+    const unsigned char *der, *p = name.p;
+    size_t n;
+    if (X509_NAME_get0_der(issuer, &der, &n) == 1 && rl_span_eq(name, rl_span_of(der, n)))
+        return true;
+    X509_NAME *told = d2i_X509_NAME(NULL, &p, (long)name.n);
+    bool same = told && X509_NAME_cmp(told, issuer) == 0;
+    X509_NAME_free(told);
+    return same;
+}
+
+static bool has_key_id(rl_span told, const X509 *cert)
+{
+    ASN1_OCTET_STRING *id = X509_get_ext_d2i(cert, NID_subject_key_identifier, NULL, NULL);
+    bool same = id && rl_span_eq(told, rl_span_of(ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)));
+    ASN1_OCTET_STRING_free(id);
+    return same;
+}
+
+bool scep_who_is(const scep_who *who, const X509 *cert)
+{
+    unsigned char *serial = NULL;
+    if (who->issuer.n == 0)
+        return has_key_id(who->key_id, cert);
+    int n = i2d_ASN1_INTEGER(X509_get0_serialNumber(cert), &serial);
+    bool same = n > 0 && rl_span_eq(who->serial, rl_span_of(serial, (size_t)n)) &&
+                is_issuer(who->issuer, X509_get_issuer_name(cert));
+    OPENSSL_free(serial);
+    return same;
+}
+
 /* ---- the whole ---- */
 static rl_err read_signer(rl_span in, scep_signed *out)
 {
@@ -16,16 +64,7 @@ static rl_err read_signer(rl_span in, scep_signed *out)
     uint64_t version;
     uint8_t tag;
     RL_TRY(rl_der_uint(&in, &version));
-    if (rl_der_peek(&in, RL_DER_CONTEXT(0))) {
-        RL_TRY(rl_der_expect(&in, RL_DER_CONTEXT(0), &out->key_id));
-    } else {
-        rl_span who;
-        RL_TRY(rl_der_sequence(&in, &who));
-        RL_TRY(rl_der_any(&who, &tag, &skip, &out->issuer));
-        out->serial = who;
-        RL_TRY(rl_der_expect(&who, RL_DER_INTEGER, &skip)); /* of any length */
-        RL_TRY(rl_span_end(&who));
-    }
+    RL_TRY(scep_who_read(&in, &out->signer));
     RL_TRY(rl_der_sequence(&in, &algorithm));
     RL_TRY(rl_der_oid(&algorithm, &out->digest));
     if (rl_der_peek(&in, RL_DER_CONTEXT_CONSTRUCTED(0)))
@@ -78,17 +117,25 @@ static rl_err read_all(rl_span der, scep_signed *out)
     return out->signers ? read_signer(first, out) : RL_OK;
 }
 
+size_t scep_ber_to_der(rl_span ber, unsigned char **der)
+{
+    const unsigned char *p = ber.p;
+    CMS_ContentInfo *cms = CMS_ContentInfo_new_ex(rl_no_algorithms(), NULL);
+    bool ok = cms && ber.n && ber.n <= 1 << 24 && d2i_CMS_ContentInfo(&cms, &p, (long)ber.n) && p == ber.p + ber.n;
+    int n = ok ? i2d_CMS_ContentInfo(cms, der) : 0;
+    CMS_ContentInfo_free(cms); /* NULL when d2i has */
+    ERR_clear_error();
+    return n > 0 ? (size_t)n : 0;
+}
+
 rl_err scep_signed_read(rl_span der, scep_signed *out)
 {
     *out = (scep_signed){.again = NULL};
     if (read_all(der, out) == RL_OK)
         return RL_OK;
     *out = (scep_signed){.again = NULL};
-    CMS_ContentInfo *cms = scep_parse(der, NID_pkcs7_signed, rl_no_algorithms());
-    int n = cms ? i2d_CMS_ContentInfo(cms, &out->again) : -1;
-    CMS_ContentInfo_free(cms);
-    ERR_clear_error();
-    return n > 0 ? read_all(rl_span_of(out->again, (size_t)n), out) : RL_EBADMSG;
+    size_t n = scep_ber_to_der(der, &out->again);
+    return n > 0 ? read_all(rl_span_of(out->again, n), out) : RL_EBADMSG;
 }
 
 void scep_signed_clear(scep_signed *s)
@@ -118,39 +165,6 @@ bool scep_signed_value(const scep_signed *s, rl_span oid, uint8_t tag, rl_span *
 }
 
 /* ---- the signer's certificate ---- */
-/* Names are compared as RFC 5280 §7.1 has it. */
-static bool is_issuer(const scep_signed *s, const X509_NAME *issuer)
-{
-    const unsigned char *der, *p = s->issuer.p;
-    size_t n;
-    if (X509_NAME_get0_der(issuer, &der, &n) == 1 && rl_span_eq(s->issuer, rl_span_of(der, n)))
-        return true;
-    X509_NAME *told = d2i_X509_NAME(NULL, &p, (long)s->issuer.n);
-    bool same = told && X509_NAME_cmp(told, issuer) == 0;
-    X509_NAME_free(told);
-    return same;
-}
-
-static bool has_key_id(const scep_signed *s, const X509 *cert)
-{
-    ASN1_OCTET_STRING *id = X509_get_ext_d2i(cert, NID_subject_key_identifier, NULL, NULL);
-    bool same = id && rl_span_eq(s->key_id, rl_span_of(ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)));
-    ASN1_OCTET_STRING_free(id);
-    return same;
-}
-
-static bool is_named(const scep_signed *s, const X509 *cert)
-{
-    unsigned char *serial = NULL;
-    if (s->issuer.n == 0)
-        return has_key_id(s, cert);
-    int n = i2d_ASN1_INTEGER(X509_get0_serialNumber(cert), &serial);
-    bool same =
-        n > 0 && rl_span_eq(s->serial, rl_span_of(serial, (size_t)n)) && is_issuer(s, X509_get_issuer_name(cert));
-    OPENSSL_free(serial);
-    return same;
-}
-
 rl_err scep_signed_cert(const scep_signed *s, X509 **out)
 {
     rl_span all = s->certificates, skip, whole;
@@ -162,7 +176,7 @@ rl_err scep_signed_cert(const scep_signed *s, X509 **out)
             return RL_ERANGE;
         const unsigned char *p = whole.p;
         X509 *cert = tag == RL_DER_SEQUENCE && !*out ? X509_new_ex(rl_no_algorithms(), NULL) : NULL;
-        if (cert && d2i_X509(&cert, &p, (long)whole.n) && is_named(s, cert))
+        if (cert && d2i_X509(&cert, &p, (long)whole.n) && scep_who_is(&s->signer, cert))
             *out = cert;
         else
             X509_free(cert); /* NULL when d2i has */
