@@ -129,7 +129,7 @@ rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e
 /* ---- weak.c ---- */
 rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
 /* RL_EINVAL: the key is listed, or a CA's. */
-rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e);
+rl_err ca_weak_check(const rl_ca *ca, const rl_key *key, rl_error *e);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);

@@ -70,7 +70,7 @@ static bool is_listed(const rl_ca *ca, const rl_key *key)
            bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare) != NULL;
 }
 
-static bool is_of_a_ca(const rl_ca *ca, rl_key *key)
+static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
 {
     bool found = ca->ra_signer && rl_key_eq(key, rl_signer_pkey(ca->ra_signer));
     for (size_t i = 0; !found && i < rl_ca_issuers(ca); i++)
@@ -78,7 +78,7 @@ static bool is_of_a_ca(const rl_ca *ca, rl_key *key)
     return found;
 }
 
-rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e)
+rl_err ca_weak_check(const rl_ca *ca, const rl_key *key, rl_error *e)
 {
     if (ca->weak_n && is_listed(ca, key))
         return rl_fail(e, RL_EINVAL, "ca", "the key is on the list of keys that others have (REVLINE_WEAK_KEYS)");

@@ -279,11 +279,23 @@ EVP_PKEY *rl_key_pkey(rl_key *key)
     return key->pkey;
 }
 
-bool rl_key_eq(rl_key *key, EVP_PKEY *other)
+static bool is_number(EVP_PKEY *key, const char *name, const BIGNUM *number)
 {
-    if (!key || !other || (key->n && EVP_PKEY_get_bits(other) != BN_num_bits(key->n)))
-        return false;
-    bool same = EVP_PKEY_eq(rl_key_pkey(key), other) == 1;
+    BIGNUM *other = NULL;
+    bool same = EVP_PKEY_get_bn_param(key, name, &other) == 1 && BN_cmp(number, other) == 0;
+    BN_free(other);
+    return same;
+}
+
+bool rl_key_eq(const rl_key *key, EVP_PKEY *other)
+{
+    bool same = false;
+    if (key && key->n)
+        same = EVP_PKEY_is_a(other, "RSA") && EVP_PKEY_get_bits(other) == BN_num_bits(key->n) &&
+               is_number(other, OSSL_PKEY_PARAM_RSA_N, key->n) &&
+               is_number(other, OSSL_PKEY_PARAM_RSA_E, key->exponent);
+    else if (key)
+        same = EVP_PKEY_eq(key->pkey, other) == 1;
     ERR_clear_error();
     return same;
 }
@@ -336,13 +348,18 @@ static bool is_signed_by(const rl_key *key, rl_hash hash, rl_span tbs, rl_span s
     return raise(key, signature, told) && memcmp(told, made, k) == 0;
 }
 
-/* Random octets, none of them zero. */
+/* Random octets, none of them zero. Some more are drawn at once, since each draw takes a while. */
 static bool fill_padding(uint8_t *at, size_t n)
 {
+    uint8_t drawn[64];
+    size_t left = 0;
     bool ok = RAND_bytes(at, (int)n) == 1;
     for (size_t i = 0; ok && i < n; i++)
-        while (ok && at[i] == 0)
-            ok = RAND_bytes(at + i, 1) == 1;
+        while (ok && at[i] == 0) {
+            ok = left > 0 || RAND_bytes(drawn, sizeof(drawn)) == 1;
+            left = left > 0 ? left - 1 : sizeof(drawn) - 1;
+            at[i] = drawn[left];
+        }
     return ok;
 }
 

@@ -31,7 +31,8 @@ const BIGNUM *rl_key_modulus(const rl_key *key);
 const BIGNUM *rl_key_exponent(const rl_key *key);
 /* As OpenSSL's, made when it is first asked for; the key's own. NULL on exhaustion. */
 EVP_PKEY *rl_key_pkey(rl_key *key);
-bool rl_key_eq(rl_key *key, EVP_PKEY *other);
+/* EVP_PKEY_eq; false without either. */
+bool rl_key_eq(const rl_key *key, EVP_PKEY *other);
 /* Its SubjectPublicKeyInfo as OpenSSL would encode it; empty on exhaustion, or for a key that has no encoding. */
 rl_span rl_key_spki(const rl_key *key);
 
