@@ -31,6 +31,7 @@ size_t scep_ber_to_der(rl_span ber, unsigned char **der);
  */
 typedef struct scep_signed {
     unsigned char *again; /* what came in BER, in DER; or NULL */
+    rl_span type;         /* OID contents of eContentType */
     rl_span content;      /* eContent, when has_content */
     bool has_content;
     rl_span certificates; /* one element after the other */

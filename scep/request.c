@@ -146,16 +146,16 @@ bool scep_is_self_issued(const X509 *cert)
     return X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
 }
 
-/* RFC 5652 §11.1, §11.2: of both there is one, and the digest is that of the content. */
+/* RFC 5652 §11.1, §11.2: of both there is one, and type and digest are those of the content. */
 static bool is_of_content(const scep_signed *s, const EVP_MD *md)
 {
-    const rl_span type = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"),
+    const rl_span content_type = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"),
                   message_digest = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04");
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned n;
-    rl_span told, skip;
+    rl_span told, type;
     return scep_signed_value(s, message_digest, RL_DER_OCTET_STRING, &told) &&
-           scep_signed_value(s, type, RL_DER_OID, &skip) &&
+           scep_signed_value(s, content_type, RL_DER_OID, &type) && rl_span_eq(type, s->type) &&
            EVP_Digest(s->content.p, s->content.n, digest, &n, md, NULL) == 1 && rl_span_eq(rl_span_of(digest, n), told);
 }
 

@@ -79,8 +79,8 @@ static rl_err read_signer(rl_span in, scep_signed *out)
 /* EncapsulatedContentInfo; the content may be missing. */
 static rl_err read_content(rl_span in, scep_signed *out)
 {
-    rl_span skip, content;
-    RL_TRY(rl_der_oid(&in, &skip));
+    rl_span content;
+    RL_TRY(rl_der_oid(&in, &out->type));
     if (in.n == 0)
         return RL_OK;
     RL_TRY(rl_der_expect(&in, RL_DER_CONTEXT_CONSTRUCTED(0), &content));

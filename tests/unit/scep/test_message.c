@@ -224,6 +224,64 @@ static void test_every_failure_to_open_is_the_same_refusal(void **state)
     expect_recipe(false, (recipe){.recipient = &client}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
 }
 
+/* The envelope's key is opened to its padding, `how` changes that, and it is encrypted again. */
+static client_bytes padded_again(void (*how)(uint8_t block[256]))
+{
+    client_bytes csr = client_csr(client.key, "device", "secret-word", NULL),
+                 envelope = client_envelope(csr.p, csr.n, server.cert, EVP_aes_256_cbc(), 1);
+    unsigned char *key = memmem(envelope.p, envelope.n, "\x04\x82\x01\x00", 4), block[256];
+    size_t n = sizeof(block);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(server.key, NULL);
+    CLIENT_MUST(key && EVP_PKEY_decrypt_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_NO_PADDING) == 1 &&
+                EVP_PKEY_decrypt(ctx, block, &n, key + 4, 256) == 1 && n == 256);
+    assert_memory_equal(block, "\0\2", 2);
+    assert_int_equal(block[256 - 32 - 1], 0);
+    how(block);
+    CLIENT_MUST(EVP_PKEY_encrypt_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_NO_PADDING) == 1 &&
+                EVP_PKEY_encrypt(ctx, key + 4, &n, block, 256) == 1);
+    EVP_PKEY_CTX_free(ctx);
+    client_bytes m = client_sign(envelope, &client, EVP_sha256(), &usual);
+    free(envelope.p);
+    OPENSSL_free(csr.p);
+    return m;
+}
+
+static void leave(uint8_t block[256])
+{
+    (void)block;
+}
+static void of_a_signature(uint8_t block[256])
+{
+    block[1] = 1;
+}
+static void zero_in_the_first_eight(uint8_t block[256])
+{
+    block[2] = 0;
+}
+static void zero_in_the_last(uint8_t block[256])
+{
+    block[256 - 32 - 2] = 0; /* the key is longer by an octet then */
+}
+static void no_zero(uint8_t block[256])
+{
+    block[256 - 32 - 1] = 0x80;
+}
+static void other_first_octet(uint8_t block[256])
+{
+    block[0] = 1; /* still below a modulus that begins with more */
+}
+
+/* RFC 8017 §7.2.2; the key itself is right in all of them. */
+static void test_padding_that_is_not_right_does_not_open(void **state)
+{
+    (void)state;
+    void (*wrong[])(uint8_t *) = {of_a_signature, zero_in_the_first_eight, zero_in_the_last, no_zero,
+                                  other_first_octet};
+    expect(false, padded_again(leave), RL_OK, 0, NULL);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        expect(false, padded_again(wrong[i]), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+}
+
 static void test_without_transaction_or_nonce_there_is_nothing_to_answer(void **state)
 {
     (void)state;
@@ -308,9 +366,9 @@ static void test_truncated_and_extended_messages_are_unreadable(void **state)
 }
 
 /* ---- signed attributes that are signed, and wrong ---- */
-/* The message with other signed attributes, signed again by the client: without the attribute `without`, and with one
- * more digest of other content. NID_undef, false: as it was. */
-static client_bytes signed_again(int without, bool second_digest)
+/* The message with other signed attributes, signed again by the client: without the attribute `without`, with one more
+ * digest of other content, and with another content type. NID_undef, false: as it was. */
+static client_bytes signed_again(int without, bool second_digest, int type)
 {
     client_bytes m = message(&(recipe){0});
     const unsigned char *p = m.p;
@@ -321,6 +379,8 @@ static client_bytes signed_again(int without, bool second_digest)
         X509_ATTRIBUTE_free(CMS_signed_delete_attr(si, CMS_signed_get_attr_by_NID(si, without, -1)));
     if (second_digest)
         CLIENT_MUST(CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, other, 32));
+    if (type != NID_undef)
+        CLIENT_MUST(CMS_signed_add1_attr_by_NID(si, NID_pkcs9_contentType, V_ASN1_OBJECT, OBJ_nid2obj(type), -1));
     STACK_OF(X509_ATTRIBUTE) *all = sk_X509_ATTRIBUTE_new_null();
     for (int i = 0; i < CMS_signed_get_attr_count(si); i++)
         sk_X509_ATTRIBUTE_push(all, CMS_signed_get_attr(si, i));
@@ -345,12 +405,27 @@ static client_bytes signed_again(int without, bool second_digest)
 static void test_the_signed_attributes_are_of_the_content(void **state)
 {
     (void)state;
-    expect(false, signed_again(NID_undef, false), RL_OK, 0, NULL);
-    expect(false, signed_again(NID_pkcs9_signingTime, false), RL_OK, 0, NULL);
-    expect(false, signed_again(NID_pkcs9_messageDigest, false), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
-    expect(false, signed_again(NID_pkcs9_messageDigest, true), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
-    expect(false, signed_again(NID_pkcs9_contentType, false), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
-    expect(false, signed_again(NID_undef, true), RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, "signature");
+    static const struct {
+        int without;
+        bool second_digest;
+        int type;
+        bool good;
+    } changed[] = {
+        {NID_undef, false, NID_undef, true},
+        {NID_pkcs9_signingTime, false, NID_undef, true},
+        {NID_pkcs9_contentType, false, NID_pkcs7_data, true},
+        {NID_pkcs9_messageDigest, false, NID_undef, false},
+        {NID_pkcs9_messageDigest, true, NID_undef, false},
+        {NID_undef, true, NID_undef, false},
+        {NID_pkcs9_contentType, false, NID_undef, false},
+        {NID_pkcs9_contentType, false, NID_pkcs7_enveloped, false}, /* the content says data: RFC 5652 §11.1 */
+        {NID_undef, false, NID_pkcs7_data, false},                  /* twice */
+    };
+    for (size_t i = 0; i < sizeof(changed) / sizeof(changed[0]); i++) {
+        client_bytes m = signed_again(changed[i].without, changed[i].second_digest, changed[i].type);
+        expect(false, m, changed[i].good ? RL_OK : RL_EDENIED, SCEP_BAD_MESSAGE_CHECK,
+               changed[i].good ? NULL : "signature");
+    }
 }
 
 static void test_a_pss_signature_is_read(void **state)
@@ -633,6 +708,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_request_is_refused),
         cmocka_unit_test(test_the_signers_certificate_is_in_the_message),
         cmocka_unit_test(test_the_signed_attributes_are_of_the_content),
+        cmocka_unit_test(test_padding_that_is_not_right_does_not_open),
         cmocka_unit_test(test_a_pss_signature_is_read),
         cmocka_unit_test(test_recipients_are_limited),
         cmocka_unit_test(test_signed_content_that_is_no_envelope_is_refused),
