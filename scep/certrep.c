@@ -436,7 +436,7 @@ static rl_err encrypt(const scep_request *r, rl_span plain, rl_buf *out, rl_erro
     size_t n = sizeof(key);
     const size_t key_n = (size_t)EVP_CIPHER_get_key_length(r->cipher),
                  iv_n = (size_t)EVP_CIPHER_get_iv_length(r->cipher);
-    bool ok = RAND_priv_bytes(s.key, (int)key_n) == 1 && RAND_bytes(s.iv, (int)iv_n) == 1 &&
+    bool ok = RAND_priv_bytes((unsigned char *)&s, (int)sizeof(s)) == 1 && /* both at once: each draw takes a while */
               encrypt_content(r->cipher, &s, plain, &content) == RL_OK &&
               encrypt_key(r, rl_span_of(s.key, key_n), key, &n);
     rl_err err =

@@ -73,7 +73,7 @@ static rl_err key_bits(rl_span spki, rl_span *bits)
 }
 
 /* RFC 5280 §4.2.1.2, method 1: SHA-1 of the subjectPublicKey. */
-static void put_ski(rl_der_writer *w, const rl_key *key)
+static void put_ski(rl_der_writer *w, rl_key *key)
 {
     uint8_t digest[RL_HASH_MAX];
     rl_span bits;

@@ -63,7 +63,7 @@ rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r);
 /* What a certificate is built from; nothing here is owned. */
 typedef struct ca_template {
     const X509_NAME *subject;
-    const rl_key *key;
+    rl_key *key;
     uint32_t key_usage;
     const EXTENDED_KEY_USAGE *eku; /* NULL or empty: no extension */
     const GENERAL_NAMES *names;    /* likewise */
@@ -129,7 +129,7 @@ rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e
 /* ---- weak.c ---- */
 rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
 /* RL_EINVAL: the key is listed, or a CA's. */
-rl_err ca_weak_check(const rl_ca *ca, const rl_key *key, rl_error *e);
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);

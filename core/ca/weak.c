@@ -62,7 +62,7 @@ rl_err ca_weak_load(rl_ca *ca, rl_error *e)
     return err;
 }
 
-static bool is_listed(const rl_ca *ca, const rl_key *key)
+static bool is_listed(const rl_ca *ca, rl_key *key)
 {
     uint8_t digest[RL_HASH_MAX];
     rl_span spki = rl_key_spki(key);
@@ -78,7 +78,7 @@ static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
     return found;
 }
 
-rl_err ca_weak_check(const rl_ca *ca, const rl_key *key, rl_error *e)
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e)
 {
     if (ca->weak_n && is_listed(ca, key))
         return rl_fail(e, RL_EINVAL, "ca", "the key is on the list of keys that others have (REVLINE_WEAK_KEYS)");

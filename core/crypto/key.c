@@ -44,7 +44,7 @@ OSSL_LIB_CTX *rl_no_algorithms(void)
 }
 
 struct rl_key {
-    rl_span spki; /* owned */
+    rl_span spki; /* owned; empty: not yet made of pkey */
     EVP_PKEY *pkey;
     /* of an RSA key: */
     BIGNUM *n, *exponent;
@@ -195,10 +195,7 @@ static void make_ready(rl_key *key)
 
 static bool take_pkey(rl_key *key, EVP_PKEY *pkey)
 {
-    unsigned char *der = NULL;
-    int n = pkey ? i2d_PUBKEY(pkey, &der) : 0;
     key->pkey = pkey;
-    key->spki = rl_span_of(der, n > 0 ? (size_t)n : 0);
     return pkey &&
            (!EVP_PKEY_is_a(pkey, "RSA") || (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &key->n) == 1 &&
                                             EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &key->exponent) == 1));
@@ -259,8 +256,15 @@ const BIGNUM *rl_key_exponent(const rl_key *key)
 {
     return key->exponent;
 }
-rl_span rl_key_spki(const rl_key *key)
+
+rl_span rl_key_spki(rl_key *key)
 {
+    unsigned char *der = NULL;
+    if (key->spki.n == 0 && key->pkey) {
+        int n = i2d_PUBKEY(key->pkey, &der);
+        key->spki = rl_span_of(der, n > 0 ? (size_t)n : 0);
+        ERR_clear_error();
+    }
     return key->spki;
 }
 

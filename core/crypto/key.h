@@ -34,7 +34,7 @@ EVP_PKEY *rl_key_pkey(rl_key *key);
 /* EVP_PKEY_eq; false without either. */
 bool rl_key_eq(const rl_key *key, EVP_PKEY *other);
 /* Its SubjectPublicKeyInfo as OpenSSL would encode it; empty on exhaustion, or for a key that has no encoding. */
-rl_span rl_key_spki(const rl_key *key);
+rl_span rl_key_spki(rl_key *key);
 
 /* RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1) by an RSA key; `out` has room for *n octets. */
 bool rl_key_encrypt(const rl_key *key, rl_span plain, uint8_t *out, size_t *n);

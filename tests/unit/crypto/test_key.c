@@ -92,7 +92,7 @@ static void test_a_key_is_the_one_that_openssl_reads(void **state)
 }
 
 /* In the encoding that OpenSSL gives it, however it came. */
-static void assert_written_alike(const rl_key *ours, EVP_PKEY *theirs)
+static void assert_written_alike(rl_key *ours, EVP_PKEY *theirs)
 {
     unsigned char *der = NULL;
     int n = theirs ? i2d_PUBKEY(theirs, &der) : 0;
