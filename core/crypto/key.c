@@ -185,7 +185,8 @@ static void make_ready(rl_key *key)
 {
     BN_CTX *ctx = BN_CTX_new();
     bool fit = BN_is_odd(key->n) && BN_num_bits(key->n) >= RSA_BITS_MIN && BN_num_bits(key->n) <= 8 * RSA_OCTETS_MAX &&
-               BN_is_odd(key->exponent) && BN_num_bits(key->exponent) <= EXPONENT_BITS_MAX;
+               BN_is_odd(key->exponent) && BN_num_bits(key->exponent) > 1 &&
+               BN_num_bits(key->exponent) <= EXPONENT_BITS_MAX;
     if (fit && ctx && (key->mont = BN_MONT_CTX_new()) && BN_MONT_CTX_set(key->mont, key->n, ctx) != 1) {
         BN_MONT_CTX_free(key->mont);
         key->mont = NULL;
@@ -305,15 +306,28 @@ bool rl_key_eq(const rl_key *key, EVP_PKEY *other)
 }
 
 /* ---- RSA ---- */
+/* result = base to the power of an odd exponent above 1. The last product takes the base as it is, and so is no number
+ * of Montgomery's any more: with BN_mod_exp_mont it takes two more of 19 to get into that form and out of it. */
+static bool power(const rl_key *key, BIGNUM *result, const BIGNUM *base, BIGNUM *of_montgomery, BN_CTX *ctx)
+{
+    bool ok = BN_to_montgomery(of_montgomery, base, key->mont, ctx) == 1 && BN_copy(result, of_montgomery);
+    for (int bit = BN_num_bits(key->exponent) - 2; ok && bit >= 0; bit--) {
+        ok = BN_mod_mul_montgomery(result, result, result, key->mont, ctx) == 1;
+        if (ok && BN_is_bit_set(key->exponent, bit))
+            ok = BN_mod_mul_montgomery(result, result, bit ? of_montgomery : base, key->mont, ctx) == 1;
+    }
+    return ok;
+}
+
 /* `octets` as a number below the modulus, to the power of the exponent, in as many octets as the modulus has. */
 static bool raise(const rl_key *key, rl_span octets, uint8_t *out)
 {
     BN_CTX *ctx = BN_CTX_new();
-    BIGNUM *base = BN_bin2bn(octets.p, (int)octets.n, NULL), *result = BN_new();
-    bool ok = ctx && base && result && BN_ucmp(base, key->n) < 0 &&
-              BN_mod_exp_mont(result, base, key->exponent, key->n, ctx, key->mont) == 1 &&
+    BIGNUM *base = BN_bin2bn(octets.p, (int)octets.n, NULL), *same = BN_new(), *result = BN_new();
+    bool ok = ctx && base && same && result && BN_ucmp(base, key->n) < 0 && power(key, result, base, same, ctx) &&
               BN_bn2binpad(result, out, BN_num_bytes(key->n)) > 0;
     BN_free(result);
+    BN_clear_free(same);
     BN_clear_free(base);
     BN_CTX_free(ctx);
     return ok;

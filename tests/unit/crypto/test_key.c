@@ -149,6 +149,22 @@ static void test_keys_that_differ_are_not_the_same(void **state)
         X509_PUBKEY_free(spkis[i]);
 }
 
+static const EVP_MD *digest_of(EVP_PKEY *key)
+{
+    return EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256();
+}
+
+static X509 *make_cert(EVP_PKEY *key)
+{
+    X509 *cert = X509_new();
+    X509_set_version(cert, X509_VERSION_3);
+    X509_gmtime_adj(X509_getm_notBefore(cert), 0);
+    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    assert_int_equal(X509_set_pubkey(cert, key), 1);
+    assert_true(X509_sign(cert, key, digest_of(key)) > 0);
+    return cert;
+}
+
 static void test_a_key_of_openssls_is_the_same(void **state)
 {
     (void)state;
@@ -183,6 +199,33 @@ static void test_what_is_encrypted_is_decrypted_by_openssl(void **state)
         assert_memory_equal(opened, secret, n);
         EVP_PKEY_CTX_free(ctx);
         rl_key_free(key);
+    }
+}
+
+/* Those of more than 64 bits are left to OpenSSL. */
+static void test_any_exponent(void **state)
+{
+    (void)state;
+    static const char *exponents[] = {"3", "5", "23", "10001", "10003", "ffffffffffffffc5", "10000000000000000d"};
+    for (size_t i = 0; i < sizeof(exponents) / sizeof(exponents[0]); i++) {
+        BIGNUM *exponent = NULL;
+        EVP_PKEY *made = NULL;
+        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+        assert_true(BN_hex2bn(&exponent, exponents[i]) > 0);
+        assert_int_equal(EVP_PKEY_keygen_init(ctx), 1);
+        assert_int_equal(EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 1024), 1);
+        assert_int_equal(EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, exponent), 1);
+        assert_int_equal(EVP_PKEY_generate(ctx, &made), 1);
+        X509 *cert = make_cert(made);
+        rl_key *key = rl_key_of(made), *other = rl_key_of(keys[1]);
+        assert_true(rl_x509_holds(cert, key));
+        assert_false(rl_x509_holds(cert, other));
+        rl_key_free(key);
+        rl_key_free(other);
+        X509_free(cert);
+        EVP_PKEY_free(made);
+        EVP_PKEY_CTX_free(ctx);
+        BN_free(exponent);
     }
 }
 
@@ -235,22 +278,6 @@ static void test_what_only_looks_like_an_rsa_signature(void **state)
 }
 
 /* ---- signatures ---- */
-static const EVP_MD *digest_of(EVP_PKEY *key)
-{
-    return EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256();
-}
-
-static X509 *make_cert(EVP_PKEY *key)
-{
-    X509 *cert = X509_new();
-    X509_set_version(cert, X509_VERSION_3);
-    X509_gmtime_adj(X509_getm_notBefore(cert), 0);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-    assert_int_equal(X509_set_pubkey(cert, key), 1);
-    assert_true(X509_sign(cert, key, digest_of(key)) > 0);
-    return cert;
-}
-
 static void test_a_certificates_signature(void **state)
 {
     (void)state;
@@ -313,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_keys_that_differ_are_not_the_same),
         cmocka_unit_test(test_a_key_of_openssls_is_the_same),
         cmocka_unit_test(test_what_is_encrypted_is_decrypted_by_openssl),
+        cmocka_unit_test(test_any_exponent),
         cmocka_unit_test(test_what_only_looks_like_an_rsa_signature),
         cmocka_unit_test(test_a_certificates_signature),
         cmocka_unit_test(test_a_requests_signature),
