@@ -283,10 +283,10 @@ static void put_tbs(rl_der_writer *w, const rl_ca *ca, const rl_issuer *issuer, 
 /* Room for a certificate, more than it takes. */
 static size_t room_for(const rl_ca *ca, const rl_issuer *issuer, const ca_template *t, const struct encoded *en)
 {
-    enum { FIXED = 2048, EACH_EKU = 64 };
+    enum { FIXED = 2048, AROUND_OID = 8 };
     size_t n = FIXED + name_of(t->subject).n + rl_key_spki(t->key).n + en->names.n + en->constraints.n;
-    if (sk_ASN1_OBJECT_num(t->eku) > 0)
-        n += EACH_EKU * (size_t)sk_ASN1_OBJECT_num(t->eku);
+    for (int i = 0; i < sk_ASN1_OBJECT_num(t->eku); i++)
+        n += OBJ_length(sk_ASN1_OBJECT_value(t->eku, i)) + AROUND_OID;
     return issuer ? n + name_of(X509_get_subject_name(issuer->cert)).n + 3 * strlen(ca->settings->http.base_url)
                   : n + name_of(t->subject).n;
 }
