@@ -198,8 +198,7 @@ static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_requ
         return err;
     }
     if (!holds && given && scep_transaction_key(p, r, NULL, key) == RL_OK) {
-        holds = rl_challenge_holds(s->store, p->certificate.name, r->challenge, X509_REQ_get_subject_name(r->csr), key,
-                                   once);
+        holds = rl_challenge_holds(s->store, &p->certificate, r->challenge, r->csr, key, once);
         once->name[0] = holds ? once->name[0] : 0;
     }
     if (holds)

@@ -20,8 +20,7 @@ static bool may_by_challenge(est_job *job, X509_REQ *csr)
         return true;
     /* A key that we make exists in one answer only, so there such a challenge is good for one request. */
     if ((job->operation == EST_KEYGEN || est_wish(job, csr, wish) == RL_OK) &&
-        rl_challenge_holds(job->est->scep->store, job->profile->certificate.name, job->password,
-                           X509_REQ_get_subject_name(csr), wish, &job->once))
+        rl_challenge_holds(job->est->scep->store, &job->profile->certificate, job->password, csr, wish, &job->once))
         return true;
     job->once.name[0] = 0;
     job->guessed = job->password != NULL;

@@ -20,7 +20,7 @@ typedef struct api_job {
 /* A member that is misspelt, or no string, must not make a challenge for anybody out of one for a subject. */
 static rl_err check_challenge(const json_t *request, rl_error *e)
 {
-    static const char *const known[] = {"command", "profile", "subject", "lifetime"};
+    static const char *const known[] = {"command", "profile", "subject", "names", "lifetime"};
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)request, name, value)
@@ -29,18 +29,18 @@ static rl_err check_challenge(const json_t *request, rl_error *e)
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
             is_known = is_known || strcmp(name, known[i]) == 0;
         if (!is_known)
-            return rl_fail(e, RL_EINVAL, "challenge", "'%.40s' is none of profile, subject and lifetime", name);
+            return rl_fail(e, RL_EINVAL, "challenge", "'%.40s' is none of profile, subject, names and lifetime", name);
         if (!json_is_string(value))
             return rl_fail(e, RL_EINVAL, "challenge", "%s is no string", name);
     }
     return RL_OK;
 }
 
-/* {"profile": "static", "subject": "CN=…", "lifetime": "1h"} */
+/* {"profile": "static", "subject": "CN=…", "names": "DNS:…,UPN:…", "lifetime": "1h"} */
 rl_err rl_command_challenge(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
     const char *profile = rl_json_str(request, "profile"), *subject = rl_json_str(request, "subject"),
-               *text = rl_json_str(request, "lifetime");
+               *names = rl_json_str(request, "names"), *text = rl_json_str(request, "lifetime");
     char challenge[RL_CHALLENGE_SIZE], until[RL_TIME_TEXT];
     rl_duration life = CHALLENGE_LIFE * 1000;
     int64_t expires;
@@ -49,7 +49,7 @@ rl_err rl_command_challenge(rl_app *app, const json_t *request, json_t **reply, 
         return rl_fail(e, RL_EINVAL, "challenge", "no profile is named");
     if (text && rl_parse_duration(rl_span_str(text), &life) != RL_OK)
         return rl_fail(e, RL_EINVAL, "challenge", "lifetime '%.40s' is no duration (such as 1h)", text);
-    RL_TRY(rl_challenge_make(app->store, app->settings, profile, subject, life / 1000, challenge, &expires, e));
+    RL_TRY(rl_challenge_make(app->store, app->settings, profile, subject, names, life / 1000, challenge, &expires, e));
     rl_time_rfc3339(expires, until);
     *reply = json_pack("{s:s,s:s}", "challenge", challenge, "expires", until);
     explicit_bzero(challenge, sizeof(challenge));

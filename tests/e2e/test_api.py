@@ -59,6 +59,9 @@ def test_who_may(make_server, method, path):
                                         ({"profile": "static", "lifetime": "1s"}, "1m"), ({"profile": "static", "lifetime": "31d"}, "30d"),
                                         ({"profile": "static", "lifetime": "soon"}, "duration"), ({"profile": "static", "subject": ""}, "subject"),
                                         ({"profile": "static", "subject": "laptop-1"}, "laptop-1"), ({"profile": "static", "subject": "X=laptop-1"}, "X"),
+                                        ({"profile": "static", "names": "laptop-1"}, "laptop-1"), ({"profile": "static", "names": "dNSName:a"}, "dNSName:a"),
+                                        ({"profile": "static", "names": "DNS:a,,DNS:b"}, "names"), ({"profile": "static", "names": "DNS:"}, "DNS:"),
+                                        ({"profile": "static", "names": ""}, "names"),
                                         ({"profile": "static", "subject": None}, "subject"), ({"profile": "static", "subject": ["CN=laptop-1"]}, "subject"),
                                         ({"profile": "static", "lifetime": 60}, "lifetime"), ({"profile": "static", "subjct": "CN=laptop-1"}, "subjct")])
 def test_what_is_no_wish_for_a_challenge(make_server, body, part):
@@ -108,6 +111,24 @@ def test_it_is_bound_to_subject_and_profile(make_server, signer):
     word = challenge(server, subject="CN=laptop\\2D3")  # however it is written
     assert enroll(server, word, signer, cn="laptop-4").pki_status == "FAILURE"
     assert enroll(server, word, signer, cn="laptop-3").pki_status == "SUCCESS"
+
+
+def test_what_it_is_bound_to_are_all_names(make_server, signer):
+    """Else a laptop's challenge would be good for any user, and for any host."""
+    server, device = make_server(**API, REVLINE_STATIC_AAD_CHALLENGE="aad-challenge-1"), "1b1b2c3d-0000-4000-8000-00000000000a"
+    word = challenge(server, subject="CN=laptop-1")
+    for others in ({"dns": ["dc1.example.test"]}, {"upn": "admin@example.test"}, {"dns": ["laptop-1", "dc1.example.test"]}):
+        assert enroll(server, word, signer, cn="laptop-1", **others).pki_status == "FAILURE", others
+    assert enroll(server, word, signer, cn="laptop-1", dns=["laptop-1"]).pki_status == "SUCCESS"  # the same name
+    word = challenge(server, profile="static-aad", subject="CN=" + device)
+    assert scep_client.enroll(server.url + "/static/aad", word, device, upn="admin@example.test", signer=signer).pki_status == "FAILURE"
+    word = challenge(server, subject="CN=laptop-1", names="DNS:laptop-1.example.test, UPN:ada@example.test")
+    assert enroll(server, word, signer, cn="laptop-1", upn="bob@example.test").pki_status == "FAILURE"
+    assert enroll(server, word, signer, cn="laptop-1", upn="laptop-1.example.test").pki_status == "FAILURE"  # of another kind
+    assert enroll(server, word, signer, cn="laptop-1", upn="Ada@example.test", dns=["LAPTOP-1.example.test"]).pki_status == "SUCCESS"
+    word = challenge(server, names="DNS:host.example.test")  # of any subject
+    assert enroll(server, word, signer, cn="one", dns=["other.example.test"]).pki_status == "FAILURE"
+    assert enroll(server, word, signer, cn="one", dns=["host.example.test"]).pki_status == "SUCCESS"
 
 
 def test_its_end_is_told(make_server):

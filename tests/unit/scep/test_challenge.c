@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <ftw.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -16,7 +17,8 @@ typedef struct fixture {
     char dir[64];
     rl_settings settings;
     rl_store *store;
-    X509_NAME *subject, *other;
+    rl_profile profile;
+    X509_REQ *csr, *other;
 } fixture;
 
 static int64_t now = 1790000000;
@@ -32,11 +34,22 @@ static uint64_t mono(void *ctx)
 }
 static const rl_clock standing = {wall, mono, NULL};
 
-static X509_NAME *name(const char *cn)
+/* `san` as OpenSSL's configuration has it, or NULL; `sid`: it asks for a security identifier. */
+static X509_REQ *request(const char *cn, const char *san, bool sid)
 {
-    X509_NAME *n = X509_NAME_new();
-    assert_int_equal(X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0), 1);
-    return n;
+    X509_REQ *csr = X509_REQ_new();
+    STACK_OF(X509_EXTENSION) *exts = sk_X509_EXTENSION_new_null();
+    assert_int_equal(X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "CN", MBSTRING_UTF8,
+                                                (const unsigned char *)cn, -1, -1, 0),
+                     1);
+    if (san)
+        sk_X509_EXTENSION_push(exts, X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san));
+    if (sid)
+        sk_X509_EXTENSION_push(exts, X509V3_EXT_conf(NULL, NULL, "1.3.6.1.4.1.311.25.2", "DER:05:00"));
+    if (sk_X509_EXTENSION_num(exts) > 0)
+        assert_int_equal(X509_REQ_add_extensions(csr, exts), 1);
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    return csr;
 }
 
 static int setup(void **state)
@@ -51,8 +64,9 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     assert_int_equal(rl_settings_load(&f->settings, env, &errors), RL_OK);
     assert_int_equal(rl_store_open(f->dir, &f->store, &e), RL_OK);
-    f->subject = name("laptop-1");
-    f->other = name("laptop-2");
+    assert_true(rl_profile_get(&f->settings, RL_PROFILE_STATIC, &f->profile));
+    f->csr = request("laptop-1", NULL, false);
+    f->other = request("laptop-2", NULL, false);
     *state = f;
     return 0;
 }
@@ -66,8 +80,8 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 static int teardown(void **state)
 {
     fixture *f = *state;
-    X509_NAME_free(f->subject);
-    X509_NAME_free(f->other);
+    X509_REQ_free(f->csr);
+    X509_REQ_free(f->other);
     rl_store_close(f->store);
     rl_settings_free(&f->settings);
     nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -76,17 +90,18 @@ static int teardown(void **state)
     return 0;
 }
 
-static void make(fixture *f, const char *subject, int64_t life, char out[RL_CHALLENGE_SIZE])
+static void make(fixture *f, const char *subject, const char *names, int64_t life, char out[RL_CHALLENGE_SIZE])
 {
     rl_error e = {0};
     int64_t expires;
-    assert_int_equal(rl_challenge_make(f->store, &f->settings, "static", subject, life, out, &expires, &e), RL_OK);
+    assert_int_equal(rl_challenge_make(f->store, &f->settings, "static", subject, names, life, out, &expires, &e),
+                     RL_OK);
     assert_int_equal(expires, now + life);
 }
 
 static bool holds(fixture *f, const char *word, const char *transaction, rl_challenge_use *use)
 {
-    return rl_challenge_holds(f->store, "static", word, f->subject, transaction, use);
+    return rl_challenge_holds(f->store, &f->profile, word, f->csr, transaction, use);
 }
 
 static rl_err spend(rl_store_txn *t, void *use, rl_error *e)
@@ -101,7 +116,7 @@ static void test_it_holds_until_its_end(void **state)
     fixture *f = *state;
     char word[RL_CHALLENGE_SIZE];
     rl_challenge_use use;
-    make(f, NULL, 60, word);
+    make(f, NULL, NULL, 60, word);
     assert_true(holds(f, word, "t", &use));
     now += 60;
     assert_true(holds(f, word, "t", &use));
@@ -121,10 +136,10 @@ static void test_what_has_ended_is_forgotten_when_the_next_is_made(void **state)
     fixture *f = *state;
     char word[RL_CHALLENGE_SIZE];
     unsigned n = 0;
-    make(f, NULL, 60, word);
-    make(f, NULL, 3600, word);
+    make(f, NULL, NULL, 60, word);
+    make(f, NULL, NULL, 3600, word);
     now += 61;
-    make(f, NULL, 60, word);
+    make(f, NULL, NULL, 60, word);
     assert_int_equal(rl_store_each_queued(f->store, count, &n), RL_OK);
     assert_int_equal(n, 2);
 }
@@ -134,10 +149,72 @@ static void test_it_is_for_one_subject(void **state)
     fixture *f = *state;
     char word[RL_CHALLENGE_SIZE];
     rl_challenge_use use;
-    make(f, "CN=laptop-1", 60, word);
-    assert_true(rl_challenge_holds(f->store, "static", word, f->subject, "", &use));
-    assert_false(rl_challenge_holds(f->store, "static", word, f->other, "", &use));
-    assert_false(rl_challenge_holds(f->store, "static-aad", word, f->subject, "", &use));
+    rl_profile aad = {.name = "static-aad", .rules = f->profile.rules};
+    make(f, "CN=laptop-1", NULL, 60, word);
+    assert_true(rl_challenge_holds(f->store, &f->profile, word, f->csr, "", &use));
+    assert_false(rl_challenge_holds(f->store, &f->profile, word, f->other, "", &use));
+    assert_false(rl_challenge_holds(f->store, &aad, word, f->csr, "", &use));
+}
+
+#define UPN "otherName:1.3.6.1.4.1.311.20.2.3;UTF8:"
+
+static void test_alternative_names_are_those_it_was_made_for(void **state)
+{
+    fixture *f = *state;
+    static const char given[] =
+        "DNS:one.example.test, UPN:ada@example.test,IP:192.0.2.1 ,ip:2001:db8::1,email:a@b.test";
+    static const struct {
+        const char *subject, *names, *san;
+        bool sid, holds;
+    } tried[] = {
+        {NULL, NULL, "DNS:any.example.test", true, true},
+        {"CN=laptop-1", NULL, NULL, false, true},
+        {"CN=laptop-1", NULL, "DNS:laptop-1", false, true},
+        {"CN=laptop-1", NULL, "DNS:Laptop-1,email:laptop-1", false, true},
+        {"CN=laptop-1", NULL, "DNS:laptop-2", false, false},
+        {"CN=laptop-1", NULL, "DNS:laptop-1,DNS:laptop-2", false, false},
+        {"CN=laptop-1", NULL, UPN "admin@example.test", false, false},
+        {"CN=laptop-1", NULL, "dirName:empty", false, false},
+        {"CN=laptop-1", NULL, "RID:1.2.3", false, false},
+        {"CN=laptop-1", NULL, "otherName:1.2.3;UTF8:laptop-1", false, false},
+        {"CN=laptop-1", NULL, NULL, true, false},
+        {"CN=laptop-1", given, "DNS:one.example.test,DNS:laptop-1," UPN "ADA@example.test", false, true},
+        {"CN=laptop-1", given, "IP:192.0.2.1,IP:2001:db8::1,email:a@b.test", false, true},
+        {"CN=laptop-1", given, "IP:192.0.2.2", false, false},
+        {"CN=laptop-1", given, "email:ada@example.test", false, false}, /* a UPN it may be */
+        {"CN=laptop-1", given, "URI:one.example.test", false, false},
+        {"CN=laptop-1", given, "DNS:one", false, false},
+        {"CN=laptop-1", given, NULL, true, false},
+        {NULL, given, "DNS:one.example.test", false, true},
+        {NULL, given, "DNS:laptop-1", false, false}, /* the common name is anybody's choice then */
+        {NULL, given, NULL, false, true},
+    };
+    rl_profile_rules rules = *f->profile.rules;
+    rl_profile asked_sid = f->profile;
+    rules.asked_sid = true;
+    asked_sid.rules = &rules;
+    for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++) {
+        char word[RL_CHALLENGE_SIZE];
+        rl_challenge_use use;
+        bool empty = tried[i].san && strcmp(tried[i].san, "dirName:empty") == 0;
+        X509_REQ *csr = request("laptop-1", empty ? NULL : tried[i].san, tried[i].sid);
+        if (empty) { /* a directory name without attributes */
+            STACK_OF(X509_EXTENSION) *exts = sk_X509_EXTENSION_new_null();
+            sk_X509_EXTENSION_push(exts, X509V3_EXT_conf(NULL, NULL, "subjectAltName", "DER:30:04:a4:02:30:00"));
+            assert_int_equal(X509_REQ_add_extensions(csr, exts), 1);
+            sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+        }
+        make(f, tried[i].subject, tried[i].names, 60, word);
+        if (rl_challenge_holds(f->store, &asked_sid, word, csr, "", &use) != tried[i].holds)
+            fail_msg("%zu: %s", i, tried[i].san ? tried[i].san : "-");
+        X509_REQ_free(csr);
+    }
+    X509_REQ *csr = request("laptop-1", NULL, true);
+    char word[RL_CHALLENGE_SIZE];
+    rl_challenge_use use;
+    make(f, "CN=laptop-1", NULL, 60, word);
+    assert_true(rl_challenge_holds(f->store, &f->profile, word, csr, "", &use)); /* the CA drops it */
+    X509_REQ_free(csr);
 }
 
 static void test_it_is_spent_once(void **state)
@@ -146,7 +223,7 @@ static void test_it_is_spent_once(void **state)
     char word[RL_CHALLENGE_SIZE];
     rl_challenge_use first, second;
     rl_error e = {0};
-    make(f, NULL, 60, word);
+    make(f, NULL, NULL, 60, word);
     assert_true(holds(f, word, "one", &first) && holds(f, word, "two", &second)); /* both have looked */
     assert_int_equal(rl_store_run(f->store, spend, &first, &e), RL_OK);
     assert_int_equal(rl_store_run(f->store, spend, &second, &e), RL_EDENIED);
@@ -161,7 +238,7 @@ static void test_without_a_transaction_nobody_comes_again(void **state)
     char word[RL_CHALLENGE_SIZE];
     rl_challenge_use use;
     rl_error e = {0};
-    make(f, NULL, 60, word);
+    make(f, NULL, NULL, 60, word);
     assert_true(holds(f, word, "", &use));
     assert_int_equal(rl_store_run(f->store, spend, &use, &e), RL_OK);
     assert_false(holds(f, word, "", &use));
@@ -172,7 +249,7 @@ static void test_what_is_none(void **state)
     fixture *f = *state;
     char word[RL_CHALLENGE_SIZE];
     rl_challenge_use use;
-    make(f, NULL, 60, word);
+    make(f, NULL, NULL, 60, word);
     word[0] = word[0] == 'a' ? 'b' : 'a';
     static const char *const none[] = {NULL, "", "static-word", "0123456789012345678901234567890123456789"};
     for (size_t i = 0; i < 4; i++)
@@ -186,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_it_holds_until_its_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_has_ended_is_forgotten_when_the_next_is_made, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_is_for_one_subject, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_alternative_names_are_those_it_was_made_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_is_spent_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_a_transaction_nobody_comes_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_none, setup, teardown),

@@ -140,10 +140,12 @@ static void test_a_one_time_challenge_is_its_certificates_for_as_long_as_it_hold
     int64_t expires;
     rl_error e = {0};
     start(&s, "rsa2048", NULL);
-    assert_int_equal(rl_challenge_make(s.store, &s.settings, "static", NULL, DAY, word, &expires, &e), RL_OK);
+    assert_int_equal(rl_challenge_make(s.store, &s.settings, "static", NULL, NULL, DAY, word, &expires, &e), RL_OK);
     rl_challenge_use use;
     X509_REQ *csr = request_of(&(wish){0});
-    assert_true(rl_challenge_holds(s.store, "static", word, X509_REQ_get_subject_name(csr), "t", &use));
+    rl_profile profile;
+    assert_true(rl_profile_get(&s.settings, RL_PROFILE_STATIC, &profile));
+    assert_true(rl_challenge_holds(s.store, &profile, word, csr, "t", &use));
     rl_cert_id first = new_one(&s, (wish){.once = use.name});
     set_clock(DAY / 2);
     the_same(&s, (wish){.once = use.name}, &first);
