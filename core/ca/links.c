@@ -36,7 +36,7 @@ static rl_err make(const rl_ca *ca, const rl_issuer *subject, const rl_issuer *i
 {
     const ca_sub any = {.path_length = -1};
     const int64_t now = rl_wall_s();
-    int64_t end;
+    int64_t end = 0;
     rl_key *key = rl_key_of(X509_get0_pubkey(subject->cert));
     ca_template t = {.subject = X509_get_subject_name(subject->cert),
                      .key = key,
