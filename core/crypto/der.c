@@ -302,16 +302,14 @@ void rl_der_put_generalized_time(rl_der_writer *w, int64_t unix_s)
 
 void rl_der_put_time(rl_der_writer *w, int64_t unix_s)
 {
-    const int64_t first = -631152000, end = 2524608000; /* the years 1950 and 2050 begin */
-    char text[16];
-    struct tm tm;
-    time_t t = (time_t)unix_s;
-    if (unix_s < first || unix_s >= end)
+    char text[RL_TIME_TEXT];
+    if (unix_s < -631152000 || unix_s >= 2524608000) { /* the years 1950 to 2049 */
         rl_der_put_generalized_time(w, unix_s);
-    else if (gmtime_r(&t, &tm) && strftime(text, sizeof(text), "%y%m%d%H%M%SZ", &tm) == 13)
-        rl_der_put(w, RL_DER_UTC_TIME, rl_span_str(text));
-    else
-        w->err = RL_ERANGE;
+        return;
+    }
+    rl_time_digits(unix_s, text);
+    text[14] = 'Z';
+    rl_der_put(w, RL_DER_UTC_TIME, rl_span_of(text + 2, 13));
 }
 
 rl_err rl_der_finish(rl_der_writer *w, rl_span *out)

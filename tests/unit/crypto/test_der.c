@@ -212,6 +212,27 @@ static void test_times_are_written_as_openssl_writes_them(void **state)
     assert_int_equal(rl_der_finish(&w, &out), RL_ERANGE);
 }
 
+/* RFC 5280 §4.1.2.5: the edges of UTCTime. */
+static void test_a_certificates_time_is_openssls(void **state)
+{
+    (void)state;
+    static const int64_t times[] = {-631152001, -631152000, 0, 1790000000, 2524607999, 2524608000, 253402300799};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        uint8_t memory[32];
+        unsigned char *expected = NULL;
+        rl_der_writer w;
+        rl_span out;
+        ASN1_TIME *time = ASN1_TIME_set(NULL, (time_t)times[i]);
+        int n = i2d_ASN1_TIME(time, &expected);
+        rl_der_init(&w, memory, sizeof(memory));
+        rl_der_put_time(&w, times[i]);
+        assert_int_equal(rl_der_finish(&w, &out), RL_OK);
+        assert_true(rl_span_eq(out, rl_span_of(expected, (size_t)n)));
+        OPENSSL_free(expected);
+        ASN1_TIME_free(time);
+    }
+}
+
 static void test_other_kinds_are_written_byte_for_byte(void **state)
 {
     (void)state;
@@ -412,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_numbers_are_written_as_openssl_writes_them),
         cmocka_unit_test(test_times_are_written_as_openssl_writes_them),
         cmocka_unit_test(test_times_are_read_as_openssl_reads_them),
+        cmocka_unit_test(test_a_certificates_time_is_openssls),
         cmocka_unit_test(test_other_kinds_are_written_byte_for_byte),
         cmocka_unit_test(test_nested_elements_get_their_lengths),
         cmocka_unit_test(test_unbalanced_or_too_deep_writing_is_told),
