@@ -49,7 +49,7 @@ static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
         return scep_not_opened(out, why);
     /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
      * encrypted for it, so another's request cannot be sent under one's own certificate. */
-    if (self_issued && !same && !rl_key_eq(out->key, rl_key_pkey(out->signer_key)))
+    if (self_issued && !same && !rl_key_eq(out->key, out->signer_key))
         return scep_refuse(why, SCEP_BAD_REQUEST,
                            "the self-signed signer certificate is not for the key of the certificate request");
     return read_challenge(out, why);

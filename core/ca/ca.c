@@ -206,6 +206,7 @@ static rl_err load_key(const rl_ca *ca, rl_issuer *i, const char *reference, rl_
 static void clear_issuer(rl_issuer *i)
 {
     X509_free(i->cert);
+    rl_key_free(i->key);
     rl_signer_free(i->signer);
     free((void *)i->der.p);
     *i = (rl_issuer){0};
@@ -251,7 +252,7 @@ static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r,
     }
     /* Decodes extensions and key now, so that threads only read them later. */
     X509_check_purpose(i->cert, -1, 0);
-    X509_get0_pubkey(i->cert);
+    i->key = rl_key_of(X509_get0_pubkey(i->cert));
     if (i->signer)
         ca->own = i; /* while opening only: a running CA gets no issuer of its own */
     atomic_store_explicit(&ca->issuers_n, n + 1, memory_order_release);
@@ -368,14 +369,10 @@ const rl_issuer *rl_ca_find(const rl_ca *ca, rl_hash h, rl_span name_hash, rl_sp
 const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert)
 {
     for (size_t i = 0; i < rl_ca_issuers(ca); i++) {
-        X509 *issuer = ca->issuers[i].cert;
-        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) != 0)
-            continue;
-        rl_key *key = rl_key_of(X509_get0_pubkey(issuer));
-        bool holds = rl_x509_holds(cert, key);
-        rl_key_free(key);
-        if (holds)
-            return &ca->issuers[i];
+        const rl_issuer *issuer = &ca->issuers[i];
+        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer->cert)) == 0 &&
+            rl_x509_holds(cert, issuer->key))
+            return issuer;
     }
     ERR_clear_error();
     return NULL;

@@ -23,6 +23,7 @@ typedef struct rl_issuer {
     rl_issuer_id id;
     X509 *cert;
     rl_span der;
+    rl_key *key;       /* of the certificate; NULL: of a kind that OpenSSL does not know */
     rl_signer *signer; /* NULL: a foreign issuer, whose key is elsewhere */
     uint8_t name_hash[RL_HASH_COUNT][RL_HASH_MAX];
     uint8_t key_hash[RL_HASH_COUNT][RL_HASH_MAX];

@@ -35,6 +35,7 @@ struct rl_ca {
     X509 *old_ras[RL_CA_ISSUERS_MAX]; /* from before a rollover, for the same key; the newest first */
     size_t old_ras_n;
     rl_signer *ra_signer;
+    rl_key *ra_key;      /* its public key */
     uint8_t (*weak)[32]; /* sorted SHA-256 of keys that are never certified; or NULL */
     size_t weak_n;
     rl_ca_weigh weigh; /* NULL: nothing weighs */

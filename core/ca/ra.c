@@ -46,11 +46,9 @@ static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
     rl_profile profile;
     int64_t now = rl_wall_s();
     rl_profile_get(ca->settings, RL_PROFILE_SCEP_RA, &profile);
-    rl_key *key = rl_key_of(rl_signer_pkey(ca->ra_signer));
-    ca_template t = {.key = key, .key_usage = ca_key_usage(profile.rules)};
+    ca_template t = {.key = ca->ra_key, .key_usage = ca_key_usage(profile.rules)};
     X509_NAME *subject = NULL;
-    rl_err err =
-        key ? ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e) : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
+    rl_err err = ca_validity(ca, issuer, now, INT64_MAX / 2, &t, e);
     if (err == RL_OK)
         err = ca_name_below(issuer, "SCEP RA", &subject, e);
     t.subject = subject;
@@ -65,7 +63,6 @@ static rl_err make_ra(rl_ca *ca, struct ra *ra, rl_error *e)
     ra->id = ca_cert_id(issuer->id, &t.serial);
     if (err == RL_OK)
         err = rl_store_run(ca->store, store_ra, ra, e);
-    rl_key_free(key);
     X509_NAME_free(subject);
     return err;
 }
@@ -113,6 +110,9 @@ rl_err ca_ra_open(rl_ca *ca, rl_error *e)
     err = ca_key_file(ca->settings, RA_KEY, needed ? RL_KEY_RSA2048 : RL_KEY_AUTO, &ca->ra_signer, e);
     if (err != RL_OK)
         return !needed && err == RL_ENOTFOUND ? RL_OK : err;
+    ca->ra_key = rl_key_of(rl_signer_pkey(ca->ra_signer));
+    if (!ca->ra_key)
+        return rl_fail(e, RL_ENOMEM, "ca", "out of memory");
     while (n-- > 0) { /* by issuer: the newest first */
         if (stored[n].issuer != ca->own->id) {
             keep_old(ca, &stored[n]);
@@ -133,6 +133,7 @@ void ca_ra_free(rl_ca *ca)
     for (size_t i = 0; i < ca->old_ras_n; i++)
         X509_free(ca->old_ras[i]);
     X509_free(ca->ra_cert);
+    rl_key_free(ca->ra_key);
     rl_signer_free(ca->ra_signer);
 }
 

@@ -72,9 +72,9 @@ static bool is_listed(const rl_ca *ca, rl_key *key)
 
 static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
 {
-    bool found = ca->ra_signer && rl_key_eq(key, rl_signer_pkey(ca->ra_signer));
+    bool found = rl_key_eq(key, ca->ra_key);
     for (size_t i = 0; !found && i < rl_ca_issuers(ca); i++)
-        found = rl_key_eq(key, X509_get0_pubkey(ca->issuers[i].cert));
+        found = rl_key_eq(key, ca->issuers[i].key);
     return found;
 }
 

@@ -2,7 +2,7 @@
  * and encoders. OpenSSL 3.0 looks through some hundred of them for every key that it reads or writes, a tenth of a
  * millisecond each time, and reads a key as soon as a certificate or request is. With an RSA key its numbers alone are
  * worked with: half of the time of a verification by OpenSSL is the way there. All functions are thread-safe, but one
- * key is one thread's at a time. */
+ * key is one thread's at a time; one of rl_key_of may be compared and verified with by many. */
 #ifndef RL_CRYPTO_KEY_H
 #define RL_CRYPTO_KEY_H
 
@@ -31,8 +31,8 @@ const BIGNUM *rl_key_modulus(const rl_key *key);
 const BIGNUM *rl_key_exponent(const rl_key *key);
 /* As OpenSSL's, made when it is first asked for; the key's own. NULL on exhaustion. */
 EVP_PKEY *rl_key_pkey(rl_key *key);
-/* EVP_PKEY_eq; false without either. */
-bool rl_key_eq(const rl_key *key, EVP_PKEY *other);
+/* Whether both are one key, in whatever encoding; false without either. */
+bool rl_key_eq(const rl_key *a, const rl_key *b);
 /* Its SubjectPublicKeyInfo as OpenSSL would encode it; empty on exhaustion, or for a key that has no encoding. */
 rl_span rl_key_spki(rl_key *key);
 

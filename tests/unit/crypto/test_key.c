@@ -67,6 +67,14 @@ static X509_PUBKEY *unread(const unsigned char *der, int n)
     return spki;
 }
 
+static bool is(const rl_key *key, EVP_PKEY *pkey)
+{
+    rl_key *other = rl_key_of(pkey);
+    bool same = rl_key_eq(key, other);
+    rl_key_free(other);
+    return same;
+}
+
 static void test_a_key_is_the_one_that_openssl_reads(void **state)
 {
     (void)state;
@@ -76,8 +84,9 @@ static void test_a_key_is_the_one_that_openssl_reads(void **state)
         X509_PUBKEY *spki = unread(der, n);
         rl_key *read = rl_key_read(spki);
         assert_non_null(read);
-        assert_true(rl_key_eq(read, keys[i]));
-        assert_false(rl_key_eq(read, keys[(i + 1) % KEYS]));
+        assert_true(is(read, keys[i]));
+        assert_false(is(read, keys[(i + 1) % KEYS]));
+        assert_false(rl_key_eq(read, NULL));
         assert_int_equal(rl_key_bits(read), EVP_PKEY_get_bits(keys[i]));
         assert_int_equal(rl_key_is_rsa(read), EVP_PKEY_is_a(keys[i], "RSA"));
         assert_true(rl_span_eq(rl_key_spki(read), rl_span_of(der, (size_t)n)));
@@ -119,7 +128,7 @@ static void test_a_changed_key_is_what_openssl_makes_of_it(void **state)
                 EVP_PKEY *theirs = d2i_PUBKEY(NULL, &p, n);
                 rl_key *ours = rl_key_read(spki);
                 assert_int_equal(ours != NULL, theirs != NULL);
-                assert_true(!ours || rl_key_eq(ours, theirs));
+                assert_true(!ours || is(ours, theirs));
                 assert_written_alike(ours, theirs);
                 rl_key_free(ours);
                 EVP_PKEY_free(theirs);
