@@ -397,7 +397,10 @@ static void put_recipient(rl_der_writer *w, const scep_request *r, rl_span key)
 {
     rl_der_open(w, RL_DER_SEQUENCE);
     rl_der_put_uint(w, 0);
-    put_who(w, r->signer);
+    rl_der_open(w, RL_DER_SEQUENCE);
+    rl_der_put_raw(w, r->sender.issuer);
+    rl_der_put_raw(w, r->sender.serial);
+    rl_der_close(w);
     put_transport(w, r);
     rl_der_put(w, RL_DER_OCTET_STRING, key);
     rl_der_close(w);
@@ -405,7 +408,7 @@ static void put_recipient(rl_der_writer *w, const scep_request *r, rl_span key)
 
 static rl_err write_enveloped(const scep_request *r, rl_span key, rl_span iv, rl_span content, rl_buf *out)
 {
-    size_t room = content.n + name_room(r->signer) + key.n + ROOM;
+    size_t room = content.n + r->sender.issuer.n + r->sender.serial.n + key.n + ROOM;
     uint8_t *memory = malloc(room);
     rl_der_writer w;
     if (!memory)

@@ -34,15 +34,29 @@ static rl_err read_challenge(scep_request *out, scep_refusal *why)
 /* As with every first request; then the key is read, and made ready to verify with, once. */
 static bool is_signers_key(const scep_request *r)
 {
-    return rl_key_same(X509_REQ_get_X509_PUBKEY(r->csr), X509_get_X509_PUBKEY(r->signer));
+    unsigned char *der = NULL;
+    int n = i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(r->csr), &der);
+    bool same = n > 0 && rl_span_eq(r->sender.spki, rl_span_of(der, (size_t)n));
+    OPENSSL_free(der);
+    return same;
+}
+
+/* Whether a certificate authorises is asked of one that OpenSSL understands, with its key. */
+static rl_err read_sender(scep_request *out, scep_refusal *why)
+{
+    if (out->type != SCEP_RENEWAL_REQ && out->challenge && out->challenge[0])
+        return RL_OK;
+    return rl_x509_from_der(out->sender.der, &out->signer, NULL) == RL_OK
+               ? RL_OK
+               : scep_refuse(why, SCEP_BAD_REQUEST, "the signer's certificate cannot be read");
 }
 
 static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
 {
     if (der.n > SCEP_CSR_MAX || rl_csr_from_der(der, &out->csr, NULL) != RL_OK)
         return scep_not_opened(out, why);
-    bool self_issued = scep_is_self_issued(out->signer), same = is_signers_key(out);
-    out->key = same ? out->signer_key : rl_key_read(X509_REQ_get_X509_PUBKEY(out->csr));
+    bool self_issued = scep_is_self_issued(&out->sender), same = is_signers_key(out);
+    out->key = same ? out->signer_key : rl_key_in(X509_REQ_get_X509_PUBKEY(out->csr));
     /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
      * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
     if (!out->key || rl_key_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key))
@@ -52,7 +66,8 @@ static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
     if (self_issued && !same && !rl_key_eq(out->key, out->signer_key))
         return scep_refuse(why, SCEP_BAD_REQUEST,
                            "the self-signed signer certificate is not for the key of the certificate request");
-    return read_challenge(out, why);
+    RL_TRY(read_challenge(out, why));
+    return read_sender(out, why);
 }
 
 /* ---- IssuerAndSubject, IssuerAndSerialNumber ---- */

@@ -95,7 +95,7 @@ static rl_err read_choice(const rl_scep *s, const scep_request *r, const rl_cert
     RL_TRY(rl_store_der(s->store, id, &out->der));
     if (rl_x509_from_der(rl_buf_span(&out->der), &cert, NULL) != RL_OK)
         return RL_ECORRUPT;
-    rl_key *key = rl_key_read(X509_get_X509_PUBKEY(cert));
+    rl_key *key = rl_key_in(X509_get_X509_PUBKEY(cert));
     out->for_signer = rl_key_eq(r->signer_key, key);
     rl_key_free(key);
     X509_free(cert);

@@ -58,14 +58,23 @@ typedef struct scep_refusal {
     char room[RL_ERROR_MESSAGE_MAX];
 } scep_refusal;
 
+/* A certificate that came in a message, read as far as a message needs it: elements of its DER, RFC 5280 §4.1. */
+typedef struct scep_cert {
+    rl_span der, tbs, serial, issuer, subject, spki;
+    rl_span tbs_algorithm, algorithm; /* of the signature: inside what is signed, and beside it */
+    rl_span signature;                /* contents of the BIT STRING */
+} scep_cert;
+
 typedef struct scep_request {
     char transaction[SCEP_TRANSACTION_MAX + 1]; /* printable ASCII */
     uint8_t nonce[SCEP_NONCE_MAX];
     size_t nonce_n;
     int type;          /* scep_message_type, or what else the client wrote */
     int64_t signed_at; /* signingTime, Unix seconds; 0 = not told */
-    X509 *signer;      /* the answer is encrypted for it; without its key, see crypto/key.h */
+    rl_buf sender_der;
+    scep_cert sender; /* in sender_der: who signs, and for whom the answer is encrypted */
     rl_key *signer_key;
+    X509 *signer; /* the sender, when it can be by its certificate that it asks: a RenewalReq, or no challenge */
     const scep_identity *self; /* whom the client encrypted to: signs the answer */
     const EVP_MD *digest;      /* the client's; SHA-256 until it is known to be acceptable */
     const EVP_CIPHER *cipher;  /* the client's */

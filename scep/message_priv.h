@@ -14,7 +14,6 @@ enum {
 rl_err scep_refuse(scep_refusal *why, scep_fail_info info, const char *text);
 /* The one refusal for everything between the envelope's first octet and the end of what is in it. */
 rl_err scep_not_opened(const scep_request *r, scep_refusal *why);
-bool scep_is_self_issued(const X509 *cert);
 
 /* ---- signed.c ---- */
 /* IssuerAndSerialNumber as two elements, or the contents of a subjectKeyIdentifier, which is [0] (RFC 5652 §5.3,
@@ -48,9 +47,12 @@ void scep_signed_clear(scep_signed *s);
 size_t scep_signed_count(const scep_signed *s, rl_span oid, rl_span *values);
 /* The value of a signed attribute that is there exactly once, with one value of type `tag`. */
 bool scep_signed_value(const scep_signed *s, rl_span oid, uint8_t tag, rl_span *value);
-/* The signer's certificate, its key unread (crypto/key.h); the caller frees. RL_ENOTFOUND, RL_ERANGE: more than
- * SCEP_CERTS_MAX; RL_EBADMSG. */
-rl_err scep_signed_cert(const scep_signed *s, X509 **out);
+/* The signer's certificate. RL_ENOTFOUND, RL_ERANGE: more than SCEP_CERTS_MAX; RL_EBADMSG. */
+rl_err scep_signed_cert(const scep_signed *s, scep_cert *out);
+rl_err scep_cert_read(rl_span der, scep_cert *out);
+bool scep_is_self_issued(const scep_cert *cert);
+/* Whether this key has signed it. */
+bool scep_cert_holds(const scep_cert *cert, rl_key *key);
 
 /* ---- envelope.c ---- */
 /* Decrypts the pkcsPKIEnvelope into `plain`, which the caller wipes; sets cipher, key transport and self. RL_EDENIED,

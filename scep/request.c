@@ -116,9 +116,11 @@ static rl_err read_digest(const scep_signed *s, const scep_identity *self, scep_
 /* The signer's certificate has to be in the message: RFC 8894 §3.1. */
 static rl_err find_signer(const scep_signed *s, scep_request *out, scep_refusal *why)
 {
-    switch (scep_signed_cert(s, &out->signer)) {
-    case RL_OK:
-        return RL_OK;
+    scep_cert found;
+    switch (scep_signed_cert(s, &found)) {
+    case RL_OK: /* longer there than the message, when that came in BER */
+        RL_TRY(rl_buf_append(&out->sender_der, found.der.p, found.der.n));
+        return scep_cert_read(rl_buf_span(&out->sender_der), &out->sender);
     case RL_ERANGE:
         return scep_refuse(why, SCEP_BAD_REQUEST, "too many certificates in the message");
     case RL_EBADMSG:
@@ -130,7 +132,7 @@ static rl_err find_signer(const scep_signed *s, scep_request *out, scep_refusal 
 
 static rl_err check_signer_key(scep_request *r, scep_refusal *why)
 {
-    const rl_key *key = r->signer_key = rl_key_read(X509_get_X509_PUBKEY(r->signer));
+    const rl_key *key = r->signer_key = rl_key_read(r->sender.spki);
     /* RFC 8894 §3.1 would have the answer encrypted by the challenge for a key that cannot decrypt. Who sees the
      * answer could then try passwords against it, and the challenge is one for the whole fleet: RSA only. */
     if (!key || !rl_key_is_rsa(key))
@@ -139,11 +141,6 @@ static rl_err check_signer_key(scep_request *r, scep_refusal *why)
     if (bits < SIGNER_BITS_MIN || bits > SIGNER_BITS_MAX)
         return scep_refuse(why, SCEP_BAD_ALG, "the signer's RSA key has an unacceptable size");
     return RL_OK;
-}
-
-bool scep_is_self_issued(const X509 *cert)
-{
-    return X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
 }
 
 /* RFC 5652 §11.1, §11.2: of both there is one, and type and digest are those of the content. */
@@ -203,7 +200,7 @@ static rl_err verify(const scep_signed *s, const scep_request *r, scep_refusal *
     /* Who the signer is does not matter, the challenge authorises; that it holds its key does. */
     if (!s->has_content || !is_of_content(s, r->digest) || !is_signed(s, r))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the message's signature is not valid");
-    if (scep_is_self_issued(r->signer) && !rl_x509_holds(r->signer, r->signer_key))
+    if (scep_is_self_issued(&r->sender) && !scep_cert_holds(&r->sender, r->signer_key))
         return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK, "the signer's self-signed certificate has no valid signature");
     return RL_OK;
 }
@@ -257,6 +254,7 @@ rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *o
 
 void scep_request_clear(scep_request *r)
 {
+    rl_buf_free(&r->sender_der);
     X509_free(r->signer);
     if (r->key != r->signer_key)
         rl_key_free(r->key);

@@ -165,22 +165,90 @@ bool scep_signed_value(const scep_signed *s, rl_span oid, uint8_t tag, rl_span *
 }
 
 /* ---- the signer's certificate ---- */
-rl_err scep_signed_cert(const scep_signed *s, X509 **out)
+static rl_err read_tbs(rl_span tbs, scep_cert *out)
+{
+    rl_span in, skip;
+    uint8_t tag;
+    RL_TRY(rl_der_sequence(&tbs, &in));
+    if (rl_der_peek(&in, RL_DER_CONTEXT_CONSTRUCTED(0))) /* version */
+        RL_TRY(rl_der_expect(&in, RL_DER_CONTEXT_CONSTRUCTED(0), &skip));
+    RL_TRY(rl_der_any(&in, &tag, &skip, &out->serial));
+    RL_TRY(rl_der_any(&in, &tag, &skip, &out->tbs_algorithm));
+    RL_TRY(rl_der_any(&in, &tag, &skip, &out->issuer));
+    RL_TRY(rl_der_sequence(&in, &skip)); /* validity */
+    RL_TRY(rl_der_any(&in, &tag, &skip, &out->subject));
+    return rl_der_any(&in, &tag, &skip, &out->spki);
+}
+
+rl_err scep_cert_read(rl_span der, scep_cert *out)
+{
+    rl_span in = der, cert, skip;
+    uint8_t tag;
+    *out = (scep_cert){.der = der};
+    RL_TRY(rl_der_sequence(&in, &cert));
+    RL_TRY(rl_span_end(&in));
+    RL_TRY(rl_der_any(&cert, &tag, &skip, &out->tbs));
+    RL_TRY(rl_der_any(&cert, &tag, &skip, &out->algorithm));
+    RL_TRY(rl_der_expect(&cert, RL_DER_BIT_STRING, &out->signature));
+    RL_TRY(rl_span_end(&cert));
+    return read_tbs(out->tbs, out);
+}
+
+/* As it is told, or as OpenSSL understands it. */
+static bool is_named(const scep_who *who, const scep_cert *cert)
+{
+    const unsigned char *p = cert->der.p;
+    if (rl_span_eq(who->issuer, cert->issuer) && rl_span_eq(who->serial, cert->serial))
+        return true;
+    X509 *whole = X509_new_ex(rl_no_algorithms(), NULL);
+    bool same = whole && d2i_X509(&whole, &p, (long)cert->der.n) && scep_who_is(who, whole);
+    X509_free(whole); /* NULL when d2i has */
+    return same;
+}
+
+rl_err scep_signed_cert(const scep_signed *s, scep_cert *out)
 {
     rl_span all = s->certificates, skip, whole;
     uint8_t tag;
-    *out = NULL;
+    bool found = false;
     for (size_t n = 0; all.n > 0; n++) {
+        scep_cert cert;
         RL_TRY(rl_der_any(&all, &tag, &skip, &whole));
         if (n == SCEP_CERTS_MAX)
             return RL_ERANGE;
-        const unsigned char *p = whole.p;
-        X509 *cert = tag == RL_DER_SEQUENCE && !*out ? X509_new_ex(rl_no_algorithms(), NULL) : NULL;
-        if (cert && d2i_X509(&cert, &p, (long)whole.n) && scep_who_is(&s->signer, cert))
-            *out = cert;
-        else
-            X509_free(cert); /* NULL when d2i has */
+        if (found || tag != RL_DER_SEQUENCE || scep_cert_read(whole, &cert) != RL_OK || !is_named(&s->signer, &cert))
+            continue;
+        *out = cert;
+        found = true;
     }
     ERR_clear_error();
-    return *out ? RL_OK : RL_ENOTFOUND;
+    return found ? RL_OK : RL_ENOTFOUND;
+}
+
+/* Names are compared as RFC 5280 §7.1 has it. */
+bool scep_is_self_issued(const scep_cert *cert)
+{
+    const unsigned char *p = cert->subject.p;
+    if (rl_span_eq(cert->subject, cert->issuer))
+        return true;
+    X509_NAME *subject = d2i_X509_NAME(NULL, &p, (long)cert->subject.n);
+    bool same = subject && is_issuer(cert->issuer, subject);
+    X509_NAME_free(subject);
+    ERR_clear_error();
+    return same;
+}
+
+bool scep_cert_holds(const scep_cert *cert, rl_key *key)
+{
+    const unsigned char *p = cert->algorithm.p;
+    rl_span signature = cert->signature, unused;
+    if (!rl_span_eq(cert->algorithm, cert->tbs_algorithm)) /* RFC 5280 §4.1.1.2 */
+        return false;
+    if (rl_span_take(&signature, 1, &unused) != RL_OK || unused.p[0] != 0)
+        return false;
+    X509_ALGOR *algorithm = d2i_X509_ALGOR(NULL, &p, (long)cert->algorithm.n);
+    bool holds = algorithm && rl_signature_holds(cert->tbs, algorithm, signature, key);
+    X509_ALGOR_free(algorithm);
+    ERR_clear_error();
+    return holds;
 }

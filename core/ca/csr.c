@@ -255,7 +255,7 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    *out = (ca_csr){.own_key = proven ? NULL : rl_key_read(X509_REQ_get_X509_PUBKEY(csr))};
+    *out = (ca_csr){.own_key = proven ? NULL : rl_key_in(X509_REQ_get_X509_PUBKEY(csr))};
     out->key = proven ? proven : out->own_key;
     rl_err err = ca_key_check(out->key, profile->rules->keys, e);
     if (err == RL_OK)

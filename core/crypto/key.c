@@ -69,6 +69,12 @@ void rl_key_free(rl_key *key)
 }
 
 /* ---- reading ---- */
+static rl_span oid_of(int nid)
+{
+    const ASN1_OBJECT *object = OBJ_nid2obj(nid);
+    return rl_span_of(OBJ_get0_data(object), OBJ_length(object));
+}
+
 static EVP_PKEY *from_params(const char *type, const OSSL_PARAM *params)
 {
     EVP_PKEY *key = NULL;
@@ -102,82 +108,46 @@ static rl_err read_rsa(rl_span der, rl_key *key)
     return rl_span_end(&numbers);
 }
 
-static bool is_certified_curve(int nid)
-{
-    return nid == NID_X9_62_prime256v1 || nid == NID_secp384r1 || nid == NID_secp521r1;
-}
-
 /* RFC 5480 §2.1.1, §2.2 */
-static EVP_PKEY *read_ec(const ASN1_OBJECT *curve, rl_span point)
+static EVP_PKEY *read_ec(rl_span curve, rl_span point)
 {
+    static const int curves[] = {NID_X9_62_prime256v1, NID_secp384r1, NID_secp521r1};
+    const char *name = NULL;
+    for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++)
+        if (rl_span_eq(curve, oid_of(curves[i])))
+            name = OBJ_nid2sn(curves[i]);
     const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)OBJ_nid2sn(OBJ_obj2nid(curve)),
-                                         0),
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)name, 0),
         OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)point.p, point.n),
         OSSL_PARAM_construct_end()};
     /* in the form that OpenSSL writes back as it was: not compressed */
-    return is_certified_curve(OBJ_obj2nid(curve)) && point.n > 0 && point.p[0] == 4 ? from_params("EC", params) : NULL;
-}
-
-static rl_span oid_of(const ASN1_OBJECT *object)
-{
-    return rl_span_of(OBJ_get0_data(object), OBJ_length(object));
-}
-
-/* `curve` NULL: RSA, with NULL as its parameters (RFC 3279 §2.3.1). */
-static rl_err write_spki(const ASN1_OBJECT *kind, const ASN1_OBJECT *curve, rl_span bits, rl_key *key)
-{
-    enum { AROUND = 64 };
-    const size_t room = bits.n + AROUND;
-    uint8_t *memory = OPENSSL_malloc(room);
-    rl_der_writer w;
-    if (!memory)
-        return RL_ENOMEM;
-    key->spki.p = memory;
-    rl_der_init(&w, memory, room);
-    rl_der_open(&w, RL_DER_SEQUENCE);
-    rl_der_open(&w, RL_DER_SEQUENCE);
-    rl_der_put_oid(&w, oid_of(kind));
-    if (curve)
-        rl_der_put_oid(&w, oid_of(curve));
-    else
-        rl_der_put_null(&w);
-    rl_der_close(&w);
-    rl_der_put_bits(&w, bits);
-    rl_der_close(&w);
-    return rl_der_finish(&w, &key->spki);
+    return name && point.n > 0 && point.p[0] == 4 ? from_params("EC", params) : NULL;
 }
 
 /* A key in the encoding that is the one to write. */
-static rl_err read_plain(const X509_PUBKEY *spki, rl_key *key)
+static rl_err read_plain(rl_span spki, rl_key *key)
 {
-    ASN1_OBJECT *oid;
-    const unsigned char *octets;
-    int n, type = V_ASN1_UNDEF;
-    X509_ALGOR *algorithm;
-    const void *parameters = NULL;
-    if (X509_PUBKEY_get0_param(&oid, &octets, &n, &algorithm, spki) != 1)
+    rl_span whole = spki, seq, algorithm, oid, bits, unused, curve;
+    RL_TRY(rl_der_sequence(&spki, &seq));
+    RL_TRY(rl_span_end(&spki));
+    RL_TRY(rl_der_sequence(&seq, &algorithm));
+    RL_TRY(rl_der_expect(&seq, RL_DER_BIT_STRING, &bits));
+    RL_TRY(rl_span_end(&seq));
+    RL_TRY(rl_span_take(&bits, 1, &unused));
+    RL_TRY(rl_der_oid(&algorithm, &oid));
+    if (unused.p[0] != 0)
         return RL_EBADMSG;
-    X509_ALGOR_get0(NULL, &type, &parameters, algorithm);
-    rl_span bits = rl_span_of(octets, n > 0 ? (size_t)n : 0);
-    const bool rsa = OBJ_obj2nid(oid) == NID_rsaEncryption && type == V_ASN1_NULL;
-    if (!rsa && (OBJ_obj2nid(oid) != NID_X9_62_id_ecPublicKey || type != V_ASN1_OBJECT))
-        return RL_EUNSUPPORTED;
-    if (rsa)
+    if (rl_span_eq(oid, oid_of(NID_rsaEncryption))) { /* RFC 3279 §2.3.1 */
+        RL_TRY(rl_der_null(&algorithm));
         RL_TRY(read_rsa(bits, key));
-    else if (!(key->pkey = read_ec(parameters, bits)))
+    } else if (rl_span_eq(oid, oid_of(NID_X9_62_id_ecPublicKey))) {
+        RL_TRY(rl_der_oid(&algorithm, &curve));
+        key->pkey = read_ec(curve, bits);
+    }
+    if ((!key->n && !key->pkey) || algorithm.n > 0)
         return RL_EUNSUPPORTED;
-    return write_spki(oid, rsa ? NULL : parameters, bits, key);
-}
-
-static EVP_PKEY *read_by_openssl(const X509_PUBKEY *spki)
-{
-    unsigned char *der = NULL;
-    int n = i2d_X509_PUBKEY(spki, &der);
-    const unsigned char *p = der;
-    EVP_PKEY *key = n > 0 ? d2i_PUBKEY(NULL, &p, n) : NULL;
-    OPENSSL_free(der);
-    return key;
+    key->spki = rl_span_of(OPENSSL_memdup(whole.p, whole.n), whole.n);
+    return key->spki.p ? RL_OK : RL_ENOMEM;
 }
 
 /* The arithmetic is for numbers whose exponent cannot make it as dear as a signature. */
@@ -213,31 +183,31 @@ static rl_key *complete(rl_key *key, bool ok)
     return NULL;
 }
 
-rl_key *rl_key_read(const X509_PUBKEY *spki)
+rl_key *rl_key_read(rl_span spki)
 {
-    rl_key *key = spki ? calloc(1, sizeof(*key)) : NULL;
+    const unsigned char *p = spki.p;
+    rl_key *key = calloc(1, sizeof(*key));
     if (!key)
         return NULL;
     if (read_plain(spki, key) == RL_OK)
         return complete(key, true);
     clear(key);
-    return complete(key, take_pkey(key, read_by_openssl(spki)));
+    return complete(key, take_pkey(key, spki.n <= LONG_MAX ? d2i_PUBKEY(NULL, &p, (long)spki.n) : NULL));
+}
+
+rl_key *rl_key_in(const X509_PUBKEY *spki)
+{
+    unsigned char *der = NULL;
+    int n = spki ? i2d_X509_PUBKEY(spki, &der) : 0;
+    rl_key *key = n > 0 ? rl_key_read(rl_span_of(der, (size_t)n)) : NULL;
+    OPENSSL_free(der);
+    return key;
 }
 
 rl_key *rl_key_of(EVP_PKEY *pkey)
 {
     rl_key *key = pkey && EVP_PKEY_up_ref(pkey) == 1 ? calloc(1, sizeof(*key)) : NULL;
     return key ? complete(key, take_pkey(key, pkey)) : NULL;
-}
-
-bool rl_key_same(const X509_PUBKEY *a, const X509_PUBKEY *b)
-{
-    const unsigned char *octets[2];
-    int n[2];
-    X509_ALGOR *algorithms[2];
-    return X509_PUBKEY_get0_param(NULL, &octets[0], &n[0], &algorithms[0], a) == 1 &&
-           X509_PUBKEY_get0_param(NULL, &octets[1], &n[1], &algorithms[1], b) == 1 && n[0] > 0 && n[0] == n[1] &&
-           memcmp(octets[0], octets[1], (size_t)n[0]) == 0 && X509_ALGOR_cmp(algorithms[0], algorithms[1]) == 0;
 }
 
 /* ---- what it is ---- */
@@ -403,7 +373,7 @@ static bool is_pkcs1(const X509_ALGOR *algorithm, rl_hash *hash)
     X509_ALGOR_get0(&oid, NULL, NULL, algorithm);
     if (OBJ_find_sigid_algs(OBJ_obj2nid(oid), &digest, &key) != 1 || key != NID_rsaEncryption || digest == NID_undef)
         return false;
-    return rl_hash_from_oid(oid_of(OBJ_nid2obj(digest)), hash) == RL_OK;
+    return rl_hash_from_oid(oid_of(digest), hash) == RL_OK;
 }
 
 /* The signed octets as they came: OpenSSL's ANY gives a sequence back octet by octet. */

@@ -16,13 +16,13 @@
 OSSL_LIB_CTX *rl_no_algorithms(void);
 
 typedef struct rl_key rl_key;
-/* The key of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); the caller frees. NULL when it is none that OpenSSL knows. */
-rl_key *rl_key_read(const X509_PUBKEY *spki);
+/* The key of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) in DER; the caller frees. NULL when it is none that OpenSSL
+ * knows. */
+rl_key *rl_key_read(rl_span spki);
+rl_key *rl_key_in(const X509_PUBKEY *spki);
 /* Of a key that OpenSSL has; NULL on exhaustion or for NULL. */
 rl_key *rl_key_of(EVP_PKEY *pkey);
 void rl_key_free(rl_key *key);
-/* Whether both are one key in the same encoding. */
-bool rl_key_same(const X509_PUBKEY *a, const X509_PUBKEY *b);
 
 bool rl_key_is_rsa(const rl_key *key);
 int rl_key_bits(const rl_key *key);
