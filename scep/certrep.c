@@ -354,12 +354,13 @@ static rl_err encrypt_content(const EVP_CIPHER *cipher, const struct secret *s, 
 /* The content's key for the signer of the request, by the key transport that the request used. */
 static bool encrypt_key(const scep_request *r, rl_span key, uint8_t *out, size_t *n)
 {
-    if (!r->oaep)
-        return rl_key_encrypt(r->signer_key, key, out, n);
+    if (!r->oaep && rl_key_encrypt(r->signer_key, key, out, n))
+        return true;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, rl_key_pkey(r->signer_key), NULL);
     bool ok = ctx && EVP_PKEY_encrypt_init(ctx) == 1 &&
-              EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-              EVP_PKEY_CTX_set_rsa_oaep_md(ctx, r->oaep) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, r->mgf1) == 1 &&
+              EVP_PKEY_CTX_set_rsa_padding(ctx, r->oaep ? RSA_PKCS1_OAEP_PADDING : RSA_PKCS1_PADDING) == 1 &&
+              (!r->oaep ||
+               (EVP_PKEY_CTX_set_rsa_oaep_md(ctx, r->oaep) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, r->mgf1) == 1)) &&
               EVP_PKEY_encrypt(ctx, out, n, key.p, key.n) == 1;
     EVP_PKEY_CTX_free(ctx);
     return ok;

@@ -36,7 +36,8 @@ bool rl_key_eq(const rl_key *a, const rl_key *b);
 /* Its SubjectPublicKeyInfo as OpenSSL would encode it; empty on exhaustion, or for a key that has no encoding. */
 rl_span rl_key_spki(rl_key *key);
 
-/* RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1) by an RSA key; `out` has room for *n octets. */
+/* RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1) by an RSA key; `out` has room for *n octets. False also for a key that is left to
+ * OpenSSL: with an exponent of more than 64 bits, for example. */
 bool rl_key_encrypt(const rl_key *key, rl_span plain, uint8_t *out, size_t *n);
 
 /* Whether the signature over `tbs` (DER) holds, of an algorithm that names its digest, or RSASSA-PSS. */

@@ -625,7 +625,7 @@ static client_reply answer(const recipe *how, bool legacy, const scep_refusal *r
         assert_int_equal(scep_reply_success(&r, rl_buf_span(&certs), &out, NULL), RL_OK);
         rl_buf_free(&certs);
     }
-    client_reply reply = client_read(out.p, out.n, server.cert, &client);
+    client_reply reply = client_read(out.p, out.n, server.cert, how->signer ? how->signer : &client);
     assert_string_equal(reply.transaction, "txn-1");
     assert_string_equal(reply.type, "3");
     assert_int_equal(reply.recipient_nonce_n, 16);
@@ -658,6 +658,28 @@ static void test_success_answers_in_kind(void **state)
         assert_memory_not_equal(reply.sender_nonce, before, 16); /* fresh */
         memcpy(before, reply.sender_nonce, 16);
         client_reply_free(&reply);
+    }
+}
+
+/* It is the CA that has a word on what it certifies; to ask for a certificate or a list any key does. */
+static void test_a_signers_exponent_may_be_any(void **state)
+{
+    (void)state;
+    static const char *const exponents[] = {"3", "10001", "10000000000000000d"};
+    for (size_t i = 0; i < sizeof(exponents) / sizeof(exponents[0]); i++) {
+        BIGNUM *exponent = NULL;
+        EVP_PKEY *key = NULL;
+        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+        CLIENT_MUST(BN_hex2bn(&exponent, exponents[i]) > 0 && EVP_PKEY_keygen_init(ctx) == 1 &&
+                    EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1 &&
+                    EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, exponent) == 1 && EVP_PKEY_generate(ctx, &key) == 1);
+        client_party party = client_party_new(key, "odd", NULL);
+        client_reply reply = answer(&(recipe){.signer = &party}, false, NULL);
+        assert_string_equal(reply.status, "0");
+        client_reply_free(&reply);
+        client_party_free(&party);
+        EVP_PKEY_CTX_free(ctx);
+        BN_free(exponent);
     }
 }
 
@@ -724,6 +746,7 @@ int main(void)
         cmocka_unit_test(test_issuer_and_subject_is_two_names_and_no_more),
         cmocka_unit_test(test_issuer_and_serial_is_a_name_and_a_serial_number),
         cmocka_unit_test(test_a_question_that_does_not_open_is_like_one_that_finds_nothing),
+        cmocka_unit_test(test_a_signers_exponent_may_be_any),
         cmocka_unit_test(test_oaep_is_answered_by_oaep),
         cmocka_unit_test(test_failure_is_signed_and_empty),
     };
