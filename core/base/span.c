@@ -154,7 +154,7 @@ rl_err rl_base64_encode(rl_span in, bool url, char *out, size_t cap)
 
 /* A character's value, and the alphabets that have it. */
 enum { STANDARD = 0x40, URL_SAFE = 0x80, BOTH = STANDARD | URL_SAFE };
-static const uint8_t base64_values[256] = {
+const uint8_t rl_base64_values[256] = {
     ['A'] = BOTH | 0,      ['B'] = BOTH | 1,  ['C'] = BOTH | 2,      ['D'] = BOTH | 3,      ['E'] = BOTH | 4,
     ['F'] = BOTH | 5,      ['G'] = BOTH | 6,  ['H'] = BOTH | 7,      ['I'] = BOTH | 8,      ['J'] = BOTH | 9,
     ['K'] = BOTH | 10,     ['L'] = BOTH | 11, ['M'] = BOTH | 12,     ['N'] = BOTH | 13,     ['O'] = BOTH | 14,
@@ -182,7 +182,7 @@ rl_err rl_base64_decode(rl_span in, bool url, uint8_t *out, size_t cap, size_t *
     if (len / 4 * 3 + (rest == 0 ? 0 : rest - 1) > cap)
         return RL_ERANGE;
 
-    const uint8_t *p = in.p, *values = base64_values;
+    const uint8_t *p = in.p, *values = rl_base64_values;
     const uint8_t ours = url ? URL_SAFE : STANDARD;
     uint8_t *o = out;
     for (size_t left = len / 4; left > 0; left--, p += 4) {

@@ -72,6 +72,8 @@ rl_err rl_guid_read(rl_span in, char out[RL_GUID_SIZE]);
  * Decoding is strict about characters and length, accepts missing padding; white space is an error. */
 rl_err rl_base64_encode(rl_span in, bool url, char *out, size_t cap);
 rl_err rl_base64_decode(rl_span in, bool url, uint8_t *out, size_t cap, size_t *n);
+/* A character's value in the six low bits, and above them a bit for each alphabet that has it; 0 when none has. */
+extern const uint8_t rl_base64_values[256];
 
 /* ---- growable buffer ---- */
 typedef struct rl_buf {
