@@ -265,7 +265,7 @@ static void bulk_work_stands_back(void **state)
     int writers, rocksdb = 0;
     const int ours = getpriority(PRIO_PROCESS, 0);
     if (ours >= 19)
-        skip();
+        skip(); /* there is no lower priority */
     fixture_open(f);
     assert_int_equal(rl_store_run(f->store, tell_priority, &writers, NULL), RL_OK);
     assert_true(writers > ours);
