@@ -5,6 +5,7 @@
  * not read either. Reading is stopped when something comes meanwhile, which is seldom. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -27,30 +28,27 @@ void http_conn_rest(rl_http_conn *c)
     c->x = NULL;
 }
 
+/* The poller tells again and again of octets that nobody reads, and of a peer that is gone. */
 void http_conn_read_off(rl_http_conn *c)
 {
-    if (c->reading)
-        uv_read_stop((uv_stream_t *)&c->tcp);
+    if (!c->reading)
+        return;
     c->reading = false;
+    http_worker_reads(c->worker, -1);
+    epoll_ctl(c->worker->poller, EPOLL_CTL_DEL, c->fd, NULL);
 }
 
-void http_conns_run_read(http_worker *w)
+static void read_on(rl_http_conn *c)
 {
-    size_t n = w->read_n;
-    w->read_n = 0;
-    for (size_t i = 0; i < n; i++) {
-        w->read[i]->unseen = false;
-        if (!w->read[i]->gone)
-            http_conn_run(w->read[i]);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (c->reading)
+        return;
+    if (epoll_ctl(c->worker->poller, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+        http_conn_close(c);
+        return;
     }
-}
-
-/* libuv's own way ends in read(2), which is longer than recv(2)'s. So it is told that there is no room, and then leaves
- * the reading to us. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    (void)handle, (void)suggested;
-    *buf = uv_buf_init(NULL, 0);
+    c->reading = true;
+    http_worker_reads(c->worker, 1);
 }
 
 /* Where the next octets go, and how many; 0 without memory. */
@@ -69,49 +67,17 @@ static size_t room(rl_http_conn *c, uint8_t **at)
     return http_in_room(&c->x->in, at);
 }
 
-/* Requests of different connections are looked at together: what reads them stays in the processor's nearest cache, and
- * so does the kernel's part, before and after. */
-static void look_later(rl_http_conn *c)
+void http_conn_read(rl_http_conn *c)
 {
-    http_worker *w = c->worker;
-    c->unseen = true;
-    w->read[w->read_n++] = c;
-    if (w->read_n == HTTP_READ_TOGETHER)
-        http_conns_run_read(w);
-}
-
-static void on_octets(rl_http_conn *c, rl_span octets)
-{
-    http_worker *w = c->worker;
-    if (!w->now_read) { /* one reading for each answer, by http_worker_count, is enough while events follow */
-        w->event_ns = rl_mono_ns();
-        w->now_read = true;
-    }
-    if (c->tls != NULL) {
-        http_tls_on_octets(c, octets);
-    } else {
-        http_in_added(&c->x->in, octets.n);
-        look_later(c);
-    }
-}
-
-static void on_readable(uv_stream_t *stream, ssize_t status, const uv_buf_t *buf)
-{
-    rl_http_conn *c = (rl_http_conn *)stream;
     http_worker *w = c->worker;
     uint8_t *at;
-    (void)buf;
-    if (c->unseen) /* requests from an earlier read come before more are noted, and before the end */
-        http_conns_run_read(w);
-    if (c->ahead_n > 0)
-        http_ahead_answer(w);
     if (c->gone)
         return;
     if (c->phase == PHASE_ANSWER) {
         http_conn_read_off(c);
         return;
     }
-    size_t cap = status == UV_ENOBUFS ? room(c, &at) : 0;
+    size_t cap = room(c, &at);
     ssize_t n = cap > 0 ? recv(c->fd, at, cap, 0) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         http_conn_rest(c);
@@ -119,18 +85,21 @@ static void on_readable(uv_stream_t *stream, ssize_t status, const uv_buf_t *buf
         if (c->phase == PHASE_HANDSHAKE)
             http_tls_count_failure(w->server->tls, HTTP_TLS_CLOSED);
         http_conn_close(c);
-    } else if (c->phase != PHASE_LINGER) {
-        on_octets(c, rl_span_of(at, (size_t)n));
+    } else if (c->phase == PHASE_LINGER) {
+        return;
+    } else if (c->tls != NULL) {
+        http_tls_on_octets(c, rl_span_of(at, (size_t)n));
+    } else {
+        http_in_added(&c->x->in, (size_t)n);
+        c->unseen = true;
     }
 }
 
-static void read_on(rl_http_conn *c)
+void http_conn_see(rl_http_conn *c)
 {
-    if (c->reading)
-        return;
-    c->reading = true;
-    if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_readable) != 0)
-        http_conn_close(c);
+    if (c->unseen && !c->gone)
+        http_conn_run(c);
+    c->unseen = false;
 }
 
 /* ---- requests ---- */
@@ -379,6 +348,15 @@ void http_conn_resume(rl_http_conn *c)
 
 static void on_closed(uv_handle_t *handle);
 
+/* The socket is closed, and so has left the poller. */
+static void set_gone(rl_http_conn *c)
+{
+    c->gone = true;
+    if (c->reading)
+        http_worker_reads(c->worker, -1);
+    c->reading = false;
+}
+
 void http_conn_expire(rl_http_conn *c)
 {
     bool begun = c->phase == PHASE_HEAD || c->phase == PHASE_BODY;
@@ -387,7 +365,7 @@ void http_conn_expire(rl_http_conn *c)
         if (c->phase == PHASE_HANDSHAKE)
             http_tls_expired(c);
         if (c->phase == PHASE_ANSWER && !c->gone && uv_tcp_close_reset(&c->tcp, on_closed) == 0)
-            c->gone = true;
+            set_gone(c);
         else
             http_conn_close(c);
         return;
@@ -463,8 +441,8 @@ void http_conn_close(rl_http_conn *c)
         return;
     if (c->tls != NULL)
         http_tls_bye(c);
-    c->gone = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
+    set_gone(c);
 }
 
 static bool read_peer(rl_http_conn *c)

@@ -86,7 +86,7 @@ struct rl_http_conn {
     uint64_t deadline; /* of uv_now; UINT64_MAX = none */
     http_phase phase;
     bool reading;
-    bool unseen;      /* in the worker's `read` */
+    bool unseen;      /* octets were read and not looked at */
     unsigned ahead_n; /* its requests in the worker's `ahead`: `x` stays, for one may have to be read again */
     bool again;       /* the next request is such a one */
     bool busy;        /* a request is with its handler: `x` stays where it is */
@@ -151,21 +151,20 @@ struct http_worker {
     bool started;
     uv_loop_t loop;
     http_listener listeners[HTTP_LISTENERS];
+    int poller;       /* an epoll set: the connections that are read, and libuv's own set */
+    size_t reads_n;   /* such connections */
     uv_timer_t tick;  /* looks at every connection's deadline */
     uv_async_t wake;  /* the stop level has changed */
     uv_check_t after; /* goes on with the connections that were answered from outside their handler */
     bool stopping;
     rl_http_conn *conns, *resume;
-    rl_http_conn *running;                  /* in http_conn_run, which goes on with it */
-    rl_http_conn *read[HTTP_READ_TOGETHER]; /* connections with octets that were just read */
-    size_t read_n;
+    rl_http_conn *running; /* in http_conn_run, which goes on with it */
     http_ahead ahead[HTTP_AHEAD_MAX];
     size_t ahead_n;
     bool answering_ahead;
     http_exchange *spare;
     size_t spare_n;
-    uint64_t event_ns;                   /* when the octets at hand were read, or the last answers left: see now_read */
-    bool now_read;                       /* event_ns is of this round of the loop, and near enough for its next event */
+    uint64_t event_ns;                   /* when the octets at hand were read, or the last answers left */
     unsigned tally[HTTP_STATUS_CLASSES]; /* answers by class since the last http_worker_count */
     unsigned tally_n;
     uint64_t date_until_ns;
@@ -212,6 +211,8 @@ void http_worker_free(http_worker *w);
 http_exchange *http_exchange_take(http_worker *w);
 void http_exchange_give(http_worker *w, http_exchange *x);
 void http_worker_next_txn(http_worker *w, char out[RL_HTTP_TXN_MAX]);
+/* One connection more or less is read: the loop lives for them. */
+void http_worker_reads(http_worker *w, int by);
 /* Adds the tally to the metrics, with the time since event_ns as duration. */
 void http_worker_count(http_worker *w);
 
@@ -227,8 +228,9 @@ void http_conn_accept(http_listener *l);
 void http_conn_resume(rl_http_conn *c);
 /* Parses and answers what is buffered, writes, and waits for what is missing. */
 void http_conn_run(rl_http_conn *c);
-/* Those of the worker that were read from. */
-void http_conns_run_read(http_worker *w);
+/* Octets have come, or the end. http_conn_see looks at those of a plain connection. */
+void http_conn_read(rl_http_conn *c);
+void http_conn_see(rl_http_conn *c);
 void http_conn_expire(rl_http_conn *c);
 /* The server stops: idle connections end, the others after their answer. */
 void http_conn_stop(rl_http_conn *c);

@@ -201,7 +201,7 @@ rl_err rl_http_server_start(const rl_settings *settings, rl_http_tls *tls, const
     for (size_t i = 0; i < workers; i++) {
         s->workers[i].server = s;
         s->workers[i].index = (unsigned)i;
-        s->workers[i].works.fd = -1;
+        s->workers[i].works.fd = s->workers[i].poller = -1;
     }
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->ended, NULL);
