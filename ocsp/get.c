@@ -2,8 +2,6 @@
  * paths are known to be bent. Decodes in place, since each step only shortens. */
 #include "ocsp/get.h"
 
-#include "ocsp/request.h"
-
 enum {
     LAYERS_MAX = 2,      /* of percent-encoding */
     CANDIDATES_MAX = 16, /* readings of one path that are tried, of each kind */
@@ -177,11 +175,12 @@ static bool is_whole(rl_span der)
 }
 
 /* Nearly all paths are base64 with some characters escaped, in which nothing is bent: they are read in one go. False
- * when there is any doubt; where it is true, the careful way would come to the same. */
-static bool decode_straight(rl_span path, uint8_t *memory, rl_span *der)
+ * when there is any doubt; where it is true, the careful way would come to the same. The first `done` octets, whole
+ * groups of three, are in `memory` already. */
+static bool decode_straight(rl_span path, uint8_t *memory, size_t done, rl_span *der)
 {
     const uint8_t *values = rl_base64_values;
-    uint8_t *o = memory;
+    uint8_t *o = memory + done;
     uint32_t bits = 0;
     unsigned have = 0, padding = 0;
     while (path.n > 0) {
@@ -225,7 +224,7 @@ rl_err ocsp_get_decode(rl_span path, uint8_t *memory, size_t cap, rl_span *der)
     reading r;
     if (path.n > cap)
         return RL_ERANGE;
-    if (decode_straight(path, memory, der))
+    if (decode_straight(path, memory, 0, der))
         return RL_OK;
     RL_TRY(percent_decode(path, text, &n));
     for (; n && text[0] == '/'; n--)
@@ -244,4 +243,30 @@ rl_err ocsp_get_decode(rl_span path, uint8_t *memory, size_t cap, rl_span *der)
         return RL_OK;
     }
     return decode(text, n, memory, cap, der);
+}
+
+/* ---- paths that begin as others do ---- */
+void ocsp_path_start_set(ocsp_path_start *s, rl_span path, rl_span der, size_t der_n)
+{
+    uint8_t memory[OCSP_PATH_START_MAX];
+    size_t groups = (der_n < der.n ? der_n : der.n) / 3;
+    rl_span rest = path, straight;
+    s->path_n = 0;
+    if (path.n > sizeof(memory) || groups > sizeof(s->der) / 3 || !decode_straight(path, memory, 0, &straight) ||
+        !rl_span_eq(straight, der))
+        return;
+    for (size_t characters = 4 * groups; characters > 0; characters--)
+        take_character(&rest);
+    s->path_n = path.n - rest.n;
+    s->der_n = 3 * groups;
+    memcpy(s->path, path.p, s->path_n);
+    memcpy(s->der, der.p, s->der_n);
+}
+
+bool ocsp_get_decode_from(const ocsp_path_start *s, rl_span path, uint8_t *memory, size_t cap, rl_span *der)
+{
+    if (path.n > cap || s->path_n == 0 || path.n < s->path_n || memcmp(path.p, s->path, s->path_n) != 0)
+        return false;
+    memcpy(memory, s->der, s->der_n);
+    return decode_straight(rl_span_of(path.p + s->path_n, path.n - s->path_n), memory, s->der_n, der);
 }

@@ -2,7 +2,12 @@
 #ifndef RL_OCSP_GET_H
 #define RL_OCSP_GET_H
 
-#include "base/span.h"
+#include "ocsp/request.h"
+
+enum {
+    OCSP_GET_MEND_MAX = 1024, /* characters of base64: RFC 5019's requests have less than 255 */
+    OCSP_PATH_START_MAX = 320,
+};
 
 /* Decodes what follows the responder's path. Clients and what is between differ from the RFC, and each of these is
  * taken, since base64 of a request leaves no doubt what is meant:
@@ -24,6 +29,17 @@
  * be a request. */
 rl_err ocsp_get_decode(rl_span path, uint8_t *memory, size_t cap, rl_span *der);
 
-enum { OCSP_GET_MEND_MAX = 1024 }; /* characters of base64: RFC 5019's requests have less than 255 */
+/* How a path begins, and what that is in DER: all paths of a client that asks about one issuer's certificates begin so.
+ * All zero: none. */
+typedef struct ocsp_path_start {
+    size_t path_n, der_n;
+    uint8_t path[OCSP_PATH_START_MAX];
+    uint8_t der[OCSP_FRAME_MAX];
+} ocsp_path_start;
+
+/* Notes how the path that was decoded to `der` begins, up to at most der_n of its octets. */
+void ocsp_path_start_set(ocsp_path_start *s, rl_span path, rl_span der, size_t der_n);
+/* True only when the path begins so and ocsp_get_decode would take it; then with the same result. */
+bool ocsp_get_decode_from(const ocsp_path_start *s, rl_span path, uint8_t *memory, size_t cap, rl_span *der);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "ocsp/get.h"
 #include "ocsp/ocsp_priv.h"
 
 /* A certificate would have to change that often while its answer is signed. */
@@ -325,7 +324,12 @@ typedef struct note {
 } note;
 _Static_assert(sizeof(note) <= RL_HTTP_NOTE_MAX, "a note has that much room");
 
-static bool look(rl_ocsp *o, rl_span der, note *n)
+static ocsp_familiar *familiar(rl_ocsp *o)
+{
+    return &o->familiar[rl_http_worker_index()];
+}
+
+static bool read_whole(rl_ocsp *o, rl_span der, unsigned kind, ocsp_key *key)
 {
     ocsp_request request;
     ocsp_question q;
@@ -336,7 +340,26 @@ static bool look(rl_ocsp *o, rl_span der, note *n)
     ocsp_question_set(&q, o->context.ca, &request.ids[0]);
     if (!q.ours || !q.can_exist)
         return false;
-    ocsp_question_key(&q, &request.ids[0], &n->key);
+    ocsp_question_key(&q, &request.ids[0], key);
+    if (ocsp_request_frame_set(&familiar(o)->frames[kind], der, &request))
+        familiar(o)->keys[kind] = *key;
+    return true;
+}
+
+static bool look(rl_ocsp *o, rl_span der, note *n)
+{
+    unsigned kind = der.n % OCSP_FAMILIAR;
+    rl_span contents;
+    rl_serial serial;
+    if (ocsp_request_in_frame(&familiar(o)->frames[kind], der, &contents) &&
+        rl_serial_from_der(contents, &serial) == RL_OK) {
+        n->key = familiar(o)->keys[kind];
+        n->key.serial_n = serial.n;
+        memset(n->key.serial, 0, sizeof(n->key.serial));
+        memcpy(n->key.serial, serial.b, serial.n);
+    } else if (!read_whole(o, der, kind, &n->key)) {
+        return false;
+    }
     n->at = ocsp_cache_look(o->context.cache, &n->key);
     return true;
 }
@@ -386,14 +409,27 @@ static rl_span decode_path(rl_http_request *req)
     return der;
 }
 
+/* Into `memory`, by the third character's place in the alphabet, where the request's length is. */
+static bool decode_familiar(rl_ocsp *o, rl_span path, uint8_t memory[LOOK_PATH_MAX], rl_span *der)
+{
+    if (path.n < 3 || path.n > LOOK_PATH_MAX)
+        return false;
+    ocsp_path_start *start = &familiar(o)->starts[(path.p[2] >> 2) % OCSP_FAMILIAR];
+    if (ocsp_get_decode_from(start, path, memory, LOOK_PATH_MAX, der))
+        return true;
+    if (ocsp_get_decode(path, memory, LOOK_PATH_MAX, der) != RL_OK)
+        return false;
+    ocsp_path_start_set(start, path, *der, familiar(o)->frames[der->n % OCSP_FAMILIAR].before_n);
+    return true;
+}
+
 /* Not what may be answered with 304. The note is all that is left of the path. */
 static bool look_get(rl_http_request *req, void *n, void *ctx)
 {
     uint8_t memory[LOOK_PATH_MAX];
     rl_span der;
-    return req->rest.n <= sizeof(memory) && !rl_http_header(req, "If-None-Match").p &&
-           !rl_http_header(req, "If-Modified-Since").p &&
-           ocsp_get_decode(req->rest, memory, sizeof(memory), &der) == RL_OK && look(ctx, der, n);
+    return !rl_http_header(req, "If-None-Match").p && !rl_http_header(req, "If-Modified-Since").p &&
+           decode_familiar(ctx, req->rest, memory, &der) && look(ctx, der, n);
 }
 
 const rl_http_lookup ocsp_lookup_post = {look_post, fetch, find}, ocsp_lookup_get = {look_get, fetch, find};

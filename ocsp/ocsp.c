@@ -73,6 +73,8 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
     o->context.settings = s;
     pthread_mutex_init(&o->flights.lock, NULL);
     rl_err err = ocsp_cache_new((size_t)s->ocsp.cache_size, &o->context.cache, e);
+    if (err == RL_OK && !(o->familiar = calloc((size_t)s->http.workers, sizeof(*o->familiar))))
+        err = rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     if (err == RL_OK)
         err = ocsp_responder_start(ca, s, &o->context.responder, e);
     if (err == RL_OK) {
@@ -103,6 +105,7 @@ void rl_ocsp_close(rl_ocsp *o)
     ocsp_responder_stop(o->context.responder);
     ocsp_cache_free(o->context.cache);
     pthread_mutex_destroy(&o->flights.lock);
+    free(o->familiar);
     free(o);
 }
 

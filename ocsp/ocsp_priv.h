@@ -3,12 +3,23 @@
 #define RL_OCSP_OCSP_PRIV_H
 
 #include "ocsp/flights.h"
+#include "ocsp/get.h"
 #include "ocsp/ocsp.h"
+
+/* What the last requests to a worker looked like: the next ones are nearly always about another certificate of the same
+ * issuer, by the same kind of client. Requests of other lengths are other kinds. */
+enum { OCSP_FAMILIAR = 4 };
+typedef struct ocsp_familiar {
+    ocsp_request_frame frames[OCSP_FAMILIAR];
+    ocsp_key keys[OCSP_FAMILIAR]; /* of the request that the frame is of: an issuer never goes, nor its number */
+    ocsp_path_start starts[OCSP_FAMILIAR];
+} ocsp_familiar;
 
 struct rl_ocsp {
     ocsp_context context; /* of the miss path */
     rl_http_pool *pool;   /* signs */
     ocsp_flights flights;
+    ocsp_familiar *familiar; /* each worker's */
     rl_metric *responses[OCSP_OUTCOMES], *hits, *misses, *joined, *refreshed;
 };
 

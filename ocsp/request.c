@@ -44,6 +44,32 @@ rl_err ocsp_request_parse(rl_span der, size_t max_ids, ocsp_request *out)
     return read_tbs(tbs, max_ids < OCSP_CERT_IDS_MAX ? max_ids : OCSP_CERT_IDS_MAX, out);
 }
 
+bool ocsp_request_frame_set(ocsp_request_frame *f, rl_span der, const ocsp_request *request)
+{
+    enum { INTEGER_HEAD = 2 };
+    const ocsp_cert_id *id = &request->ids[0];
+    if (request->ids_n != 1 || id->serial.p + id->serial.n != der.p + der.n)
+        return false;
+    size_t before_n = der.n - id->serial.n - INTEGER_HEAD;
+    if (before_n > sizeof(f->before))
+        return false;
+    f->n = der.n;
+    f->before_n = before_n;
+    memcpy(f->before, der.p, before_n);
+    return true;
+}
+
+/* As long as the other, and the same up to the serial number: so all lengths around it are right when it reaches to the
+ * end as well. */
+bool ocsp_request_in_frame(const ocsp_request_frame *f, rl_span der, rl_span *serial)
+{
+    bool negative;
+    if (der.n == 0 || der.n != f->n || memcmp(der.p, f->before, f->before_n) != 0)
+        return false;
+    rl_span rest = rl_span_of(der.p + f->before_n, der.n - f->before_n);
+    return rl_der_serial(&rest, serial, &negative) == RL_OK && rest.n == 0;
+}
+
 /* Version ::= INTEGER { v1(0) } */
 static rl_err read_version(rl_span in)
 {

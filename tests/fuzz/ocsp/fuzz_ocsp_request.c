@@ -11,10 +11,25 @@ static void within(rl_span inner, const uint8_t *octets, size_t n)
         abort();
 }
 
+/* What has the last request's frame is a request, with the serial number that the parser finds. The frame is kept
+ * between inputs, as it is between requests: an input that follows another in the corpus differs in few octets. */
+static void check_frame(rl_span der, rl_err err, const ocsp_request *r)
+{
+    static ocsp_request_frame last;
+    rl_span serial;
+    if (ocsp_request_in_frame(&last, der, &serial) &&
+        (err != RL_OK || r->ids_n != 1 || r->nonce.p || !rl_span_eq(serial, r->ids[0].serial)))
+        abort();
+    if (err == RL_OK && ocsp_request_frame_set(&last, der, r) && !ocsp_request_in_frame(&last, der, &serial))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t n)
 {
     ocsp_request r;
-    if (ocsp_request_parse(rl_span_of(octets, n), 16, &r) != RL_OK)
+    rl_err err = ocsp_request_parse(rl_span_of(octets, n), 16, &r);
+    check_frame(rl_span_of(octets, n), err, &r);
+    if (err != RL_OK)
         return 0;
     if (r.ids_n < 1 || r.ids_n > 16 || r.nonce.n > OCSP_NONCE_MAX || (r.nonce.p && !r.nonce.n))
         abort();

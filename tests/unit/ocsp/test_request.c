@@ -93,6 +93,77 @@ static void test_every_truncation_is_refused(void **state)
     each_vector(check_prefixes);
 }
 
+/* ---- requests that are like another ---- */
+static void check_same_but_serial(const ocsp_request *a, const ocsp_request *b)
+{
+    assert_int_equal(b->ids_n, 1);
+    assert_null(b->nonce.p);
+    const ocsp_cert_id *x = &a->ids[0], *y = &b->ids[0];
+    assert_int_equal(x->known_hash, y->known_hash);
+    assert_true(!x->known_hash || (x->hash == y->hash && x->null_parameters == y->null_parameters));
+    assert_true(rl_span_eq(x->issuer_name_hash, y->issuer_name_hash));
+    assert_true(rl_span_eq(x->issuer_key_hash, y->issuer_key_hash));
+}
+
+/* Whatever octet is another one, or missing: in the frame is only what the parser takes, and then with this serial. */
+static void check_frame(const char *name, rl_span der, const char *outcome, const char *ids, const char *nonce)
+{
+    ocsp_request r, changed;
+    ocsp_request_frame f = {0};
+    rl_span serial;
+    (void)ids, (void)nonce;
+    if (strcmp(outcome, "ok") != 0 || ocsp_request_parse(der, MAX_IDS, &r) != RL_OK ||
+        !ocsp_request_frame_set(&f, der, &r))
+        return;
+    assert_true(ocsp_request_in_frame(&f, der, &serial));
+    assert_ptr_equal(serial.p, r.ids[0].serial.p);
+    assert_int_equal(serial.n, r.ids[0].serial.n);
+    for (size_t i = 0; i < 256 * der.n; i++) {
+        uint8_t *exact = malloc(der.n);
+        memcpy(exact, der.p, der.n);
+        exact[i / 256] = (uint8_t)i;
+        rl_span other = rl_span_of(exact, der.n);
+        if (ocsp_request_in_frame(&f, other, &serial)) {
+            if (ocsp_request_parse(other, MAX_IDS, &changed) != RL_OK)
+                fail_msg("%s with octet %zu as %zu is no request", name, i / 256, i % 256);
+            check_same_but_serial(&r, &changed);
+            assert_true(rl_span_eq(serial, changed.ids[0].serial));
+        }
+        assert_false(ocsp_request_in_frame(&f, rl_span_of(exact, i / 256), &serial));
+        free(exact);
+    }
+}
+
+static void test_only_requests_are_in_a_frame(void **state)
+{
+    (void)state;
+    each_vector(check_frame);
+}
+
+static size_t framed;
+
+static void count_framed(const char *name, rl_span der, const char *outcome, const char *ids, const char *nonce)
+{
+    ocsp_request r;
+    ocsp_request_frame f = {0};
+    (void)name, (void)outcome;
+    if (ocsp_request_parse(der, MAX_IDS, &r) != RL_OK || !ocsp_request_frame_set(&f, der, &r))
+        return;
+    assert_string_equal(ids, "1");
+    assert_string_equal(nonce, "0");
+    framed++;
+}
+
+static void test_a_frame_is_that_of_one_certid_and_no_nonce(void **state)
+{
+    rl_span serial;
+    (void)state;
+    framed = 0;
+    each_vector(count_framed);
+    assert_true(framed > 10);
+    assert_false(ocsp_request_in_frame(&(ocsp_request_frame){0}, (rl_span){0}, &serial));
+}
+
 /* ---- against libcrypto ---- */
 static X509 *make_issuer(void)
 {
@@ -381,11 +452,68 @@ static void test_a_slash_that_may_be_in_two_places_is_not_guessed(void **state)
     OPENSSL_free((void *)der.p);
 }
 
+/* ---- paths that begin as another ---- */
+/* Every path of this kind is read from the start of one of them as it is from its own beginning. */
+static void test_paths_that_begin_alike_are_read_alike(void **state)
+{
+    static const char *const escapes[] = {"", "/+=", "=", "ABCabc012/+="};
+    uint8_t first[16] = {0x40}, memory[256];
+    rl_span der = request_about(first), read; /* one issuer's; its serial number comes last */
+    (void)state;
+    memcpy(memory, der.p, der.n);
+    OPENSSL_free((void *)der.p);
+    der.p = memory;
+    for (size_t e = 0; e < 4; e++) {
+        ocsp_path_start start = {0};
+        size_t from_start = 0;
+        for (unsigned i = 0; i < 64; i++) {
+            const uint8_t serial[16] = {0x40, (uint8_t)(i * 37), [9] = (uint8_t)(i * 101), [15] = (uint8_t)(255 - i)};
+            memcpy(memory + der.n - sizeof(serial), serial, sizeof(serial));
+            char text[256], path[768] = "";
+            assert_int_equal(rl_base64_encode(der, false, text, sizeof(text)), RL_OK);
+            for (const char *c = text; *c; c++)
+                sprintf(path + strlen(path), strchr(escapes[e], *c) ? "%%%02X" : "%c", *c);
+            uint8_t *exact = malloc(strlen(path));
+            if (ocsp_get_decode_from(&start, rl_span_str(path), exact, strlen(path), &read)) {
+                assert_true(rl_span_eq(read, der));
+                from_start++;
+            } else {
+                ocsp_path_start_set(&start, rl_span_str(path), der, der.n - 18);
+            }
+            free(exact);
+        }
+        if (from_start != 63)
+            fail_msg("escapes '%s': %zu paths", escapes[e], from_start);
+    }
+}
+
+static void test_a_bent_path_is_no_start(void **state)
+{
+    uint8_t memory[1024], serial[16] = {1, 2, 3};
+    rl_span der = request_about(serial), read;
+    char text[256], path[300];
+    ocsp_path_start start = {0};
+    (void)state;
+    assert_int_equal(rl_base64_encode(der, false, text, sizeof(text)), RL_OK);
+    snprintf(path, sizeof(path), "/%s", text);
+    assert_int_equal(ocsp_get_decode(rl_span_str(path), memory, sizeof(memory), &read), RL_OK);
+    ocsp_path_start_set(&start, rl_span_str(path), read, 60);
+    assert_false(ocsp_get_decode_from(&start, rl_span_str(path), memory, sizeof(memory), &read));
+    ocsp_path_start_set(&start, rl_span_str(text), der, 60);
+    assert_true(ocsp_get_decode_from(&start, rl_span_str(text), memory, sizeof(memory), &read));
+    assert_false(ocsp_get_decode_from(&start, rl_span_str(path), memory, sizeof(memory), &read));
+    assert_false(ocsp_get_decode_from(&start, rl_span_of(text, 79), memory, sizeof(memory), &read));
+    assert_false(ocsp_get_decode_from(&start, rl_span_str(text), memory, strlen(text) - 1, &read));
+    OPENSSL_free((void *)der.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors_have_their_outcome),
         cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_only_requests_are_in_a_frame),
+        cmocka_unit_test(test_a_frame_is_that_of_one_certid_and_no_nonce),
         cmocka_unit_test(test_reads_what_libcrypto_writes),
         cmocka_unit_test(test_reads_a_signed_request_of_libcrypto),
         cmocka_unit_test(test_the_ceiling_holds_whatever_the_caller_allows),
@@ -394,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_get_paths_decode_whatever_is_around_them),
         cmocka_unit_test(test_a_slash_lost_or_won_is_mended_when_there_is_one_place_for_it),
         cmocka_unit_test(test_a_slash_that_may_be_in_two_places_is_not_guessed),
+        cmocka_unit_test(test_paths_that_begin_alike_are_read_alike),
+        cmocka_unit_test(test_a_bent_path_is_no_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
