@@ -22,7 +22,8 @@ enum {
     WAL_MAX = 24 << 20,
     MANIFEST_MAX = 16 << 20,
     OPEN_FILES = 512,
-    TABLES_WAIT = 8, /* as they were flushed, to be merged; RocksDB's own number is 4 */
+    METADATA_BLOCK = 16 << 10, /* of an index or filter; with RocksDB's 4 KiB there are more to find in the cache */
+    TABLES_WAIT = 8,           /* as they were flushed, to be merged; RocksDB's own number is 4 */
     BACKGROUND_JOBS = 2,
     INFO_LOG_FATAL = 4, /* RocksDB's level; the C interface has no name for it */
     BLOOM_BITS = 10,
@@ -56,13 +57,15 @@ static void set_table(rocksdb_options_t *o, rl_cf cf, rocksdb_cache_t *cache)
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
     rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+    rocksdb_block_based_options_set_metadata_block_size(table, METADATA_BLOCK);
+    /* Small records that are read one by one: unpacking would cost more than reading. */
+    if (cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING)
+        rocksdb_options_set_compression(o, rocksdb_no_compression);
     if (cf == CF_CERT) {
-        /* Point look-ups: a hash index inside the data blocks. Small records: unpacking would cost more than reading.
-         */
+        /* Point look-ups: a hash index inside the data blocks. */
         rocksdb_block_based_options_set_data_block_index_type(
             table, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
         rocksdb_block_based_options_set_data_block_hash_ratio(table, HASH_RATIO);
-        rocksdb_options_set_compression(o, rocksdb_no_compression);
     }
     if (cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING) {
         /* Bloom filters on the memtable too: most of what is asked for is not there. */
