@@ -236,6 +236,21 @@ static bool is_valid(const ocsp_delegate *d, int64_t now)
     return now >= d->not_before && now < d->not_after;
 }
 
+/* Valid, and not revoked by the CA that certified it: an installed one's list is known here. */
+static bool may_sign(const ocsp_context *c, const ocsp_delegate *d, int64_t now)
+{
+    rl_cert_id id = {.issuer = d->issuer, .serial_n = d->serial.n};
+    rl_cert_status listed;
+    memcpy(id.serial, d->serial.b, d->serial.n);
+    if (!is_valid(d, now))
+        return false;
+    if (!d->installed || rl_store_cert_status(c->store, &id, &listed) != RL_OK || listed.status == RL_STATUS_GOOD)
+        return true;
+    log_client_warn("ocsp.delegate", "issuer", d->issuer, "state", "revoked by its CA: it signs no more", "remedy",
+                    "revline ocsp csr, then revline ocsp install");
+    return false;
+}
+
 /* An answer has one signer (RFC 6960 §4.2.1): the delegate of the first issuer asked about that has a valid one. One of
  * our own that is not valid is replaced within moments (RL_EBUSY); without any there is nobody to answer (RL_EDENIED,
  * §2.3: unauthorized). */
@@ -246,7 +261,7 @@ static rl_err choose_delegate(const ocsp_job *job, ocsp_delegate **out, rl_error
     for (size_t i = 0; i < job->n; i++) {
         const ocsp_question *q = &job->questions[i];
         *out = q->ours ? ocsp_responder_current(job->context->responder, q->cert.issuer) : NULL;
-        if (*out && is_valid(*out, now))
+        if (*out && may_sign(job->context, *out, now))
             return RL_OK;
         if (*out && !(*out)->installed)
             err = RL_EBUSY;

@@ -56,6 +56,8 @@ static void import_leaf(uint32_t serial)
     EVP_PKEY_free(key);
 }
 
+static uint32_t delegate_serial = 0x06000000;
+
 /* Our request, certified for `life` seconds. */
 static void install_delegate(int64_t life)
 {
@@ -64,7 +66,7 @@ static void install_delegate(int64_t life)
     assert_ok(rl_ca_delegate_request(h.ca, foreign, &pem, &h.e), &h.e);
     BIO *bio = BIO_new_mem_buf(pem, -1);
     X509_REQ *csr = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
-    X509 *cert = make_cert("responder", X509_REQ_get0_pubkey(csr), 99, rl_wall_s(), life);
+    X509 *cert = make_cert("responder", X509_REQ_get0_pubkey(csr), ++delegate_serial, rl_wall_s(), life);
     add_extension(cert, "extendedKeyUsage", "OCSPSigning");
     signed_by_other(cert);
     assert_ok(rl_ca_delegate_install(h.ca, cert, rl_wall_s(), &issuer, &h.e), &h.e);
@@ -76,10 +78,12 @@ static void install_delegate(int64_t life)
     free(pem);
 }
 
-static rl_err revoke_leaf(rl_store_txn *t, void *arg, rl_error *e)
+static rl_err revoke_of_other(rl_store_txn *t, void *arg, rl_error *e)
 {
-    rl_cert_id id = {foreign->id, 4, {0x05, 0, 0, 2}};
-    (void)arg;
+    const uint32_t *serial = arg;
+    rl_cert_id id = {foreign->id,
+                     4,
+                     {(uint8_t)(*serial >> 24), (uint8_t)(*serial >> 16), (uint8_t)(*serial >> 8), (uint8_t)*serial}};
     return rl_txn_revoke(t, &id, RL_REASON_SUPERSEDED, rl_wall_s(), "test", e);
 }
 
@@ -97,7 +101,7 @@ static int open_harness(void **state)
     foreign = got.issuer;
     import_leaf(LEAF);
     import_leaf(REVOKED_LEAF);
-    assert_ok(rl_store_run(h.store, revoke_leaf, NULL, &h.e), &h.e);
+    assert_ok(rl_store_run(h.store, revoke_of_other, &(uint32_t){REVOKED_LEAF}, &h.e), &h.e);
     harness_add(&h, OWN, rl_wall_s() + 300 * DAY);
     return 0;
 }
@@ -300,6 +304,18 @@ static void no_answer_outlives_its_delegate_and_then_there_is_none(void **state)
     rl_clock_set(NULL);
 }
 
+static void a_delegate_that_its_ca_revokes_signs_no_more(void **state)
+{
+    (void)state;
+    install_delegate(30 * DAY);
+    import_leaf(delegate_serial);
+    assert_int_equal(ask_other(NEVER + 12), V_OCSP_CERTSTATUS_UNKNOWN);
+    assert_ok(rl_store_run(h.store, revoke_of_other, &delegate_serial, &h.e), &h.e);
+    assert_int_equal(ask_other(NEVER + 13), -OCSP_RESPONSE_STATUS_UNAUTHORIZED);
+    install_delegate(30 * DAY);
+    assert_int_equal(ask_other(NEVER + 13), V_OCSP_CERTSTATUS_UNKNOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +327,7 @@ int main(void)
         cmocka_unit_test(an_answer_has_one_signer_who_speaks_for_its_own_issuer),
         cmocka_unit_test(replacing_a_delegate_under_load_gives_no_wrong_answer),
         cmocka_unit_test(no_answer_outlives_its_delegate_and_then_there_is_none),
+        cmocka_unit_test(a_delegate_that_its_ca_revokes_signs_no_more),
     };
     return cmocka_run_group_tests(tests, open_harness, close_harness);
 }
