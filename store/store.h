@@ -52,7 +52,6 @@ rl_err rl_store_each_delta(rl_store *s, uint64_t from, bool (*fn)(uint64_t seq, 
 
 /* Changes that wait, in the order they were found, and the certificates that wait in one. */
 rl_err rl_store_each_change(rl_store *s, bool (*fn)(uint64_t id, const rl_change_record *r, void *ctx), void *ctx);
-rl_err rl_store_change(rl_store *s, uint64_t id, rl_change_record *out);
 rl_err rl_store_each_held(rl_store *s, uint64_t change, bool (*fn)(const rl_cert_id *id, void *ctx), void *ctx);
 
 /* Signed OCSP answers, at most one for each certificate, none older than its last change of status. The record's spans

@@ -8,11 +8,6 @@
 enum { APPLIED_AT_ONCE = 1000, RELEASED_AT_ONCE = 500 };
 
 /* ---- the limit ---- */
-bool rl_brake_lets(rl_share limit, uint64_t certificates, uint64_t valid)
-{
-    return valid >= rl_brake_enough(limit, certificates);
-}
-
 uint64_t rl_brake_enough(rl_share limit, uint64_t certificates)
 {
     uint64_t value = (uint64_t)limit.value;

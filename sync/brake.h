@@ -20,9 +20,8 @@
 /* Always allowed when the limit is a percentage: a small fleet changes by more than its tenth. */
 enum { RL_BRAKE_ALWAYS = 50 };
 
-/* Pure. Whether a round may make so many certificates worse, of so many valid ones. */
-bool rl_brake_lets(rl_share limit, uint64_t certificates, uint64_t valid);
-/* Pure. How many valid certificates make the answer yes: counting may stop there. 0: it is yes without any. */
+/* Pure. How many valid certificates there must be for a round to make so many of them worse: counting may stop there.
+ * 0: it may without any. UINT64_MAX: it may not. */
 uint64_t rl_brake_enough(rl_share limit, uint64_t certificates);
 
 /* How a weigher of rounds begins: collecting, unless there is no limit. */

@@ -186,7 +186,8 @@ static void decide(const rl_settings *s, int64_t now, const rl_bound *bound, rl_
     cert->why = rl_rules_merge(cert->why, v);
 }
 
-rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert)
+/* The mask follows from all objects that the certificate is bound to, not only the one at hand. Settles nothing. */
+static rl_err weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert)
 {
     struct states states = {0};
     rl_err err = look_all(t, s, cert, &states);
@@ -273,7 +274,7 @@ rl_err rl_weigh_stored(rl_store_txn *t, rl_weigher *w, const rl_cert_id *id,
     RL_TRY(err);
     const rl_cert_record old = cert; /* strings stay the certificate's */
     bool moved = rebind && rebind(&cert, ctx);
-    err = rl_weigh(t, w->settings, w->now, &cert);
+    err = weigh(t, w->settings, w->now, &cert);
     if (err == RL_OK)
         err = brake(w, id, &old, &cert);
     bool same = cert.why == old.why && memcmp(&cert.held, &old.held, sizeof(old.held)) == 0;

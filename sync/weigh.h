@@ -33,8 +33,6 @@ typedef struct rl_weigher {
 } rl_weigher;
 void rl_weigher_clear(rl_weigher *w);
 
-/* The mask follows from all objects that the certificate is bound to, not only the one at hand. Settles nothing. */
-rl_err rl_weigh(rl_store_txn *t, const rl_settings *s, int64_t now, rl_cert_record *cert);
 /* Weighs a stored certificate, whose bindings are what `rebind` makes of them (NULL: as stored), and writes it if
  * something changed. What waits in a held change waits on, unless its cause has ended; expired certificates do not
  * wait. One that does not exist is passed over: a binding to nothing must not hold back the others. */

@@ -48,13 +48,7 @@ static bool is_url(const char *operand)
 static int check_usage(const cli_call *call)
 {
     static const char *const asking[] = {"hash", "nonce", "no-nonce", "get", "timeout"};
-    const char *operand = call->operands_n ? call->operands[0] : NULL, *name;
-    json_t *value;
-    json_object_foreach(call->options, name, value)
-    {
-        if (json_is_array(value))
-            return usage("an option is given twice", name);
-    }
+    const char *operand = call->operands_n ? call->operands[0] : NULL;
     if (call->operands_n > 1)
         return usage("too many operands", call->operands[1]);
     if (given(call, "nonce") && given(call, "no-nonce"))

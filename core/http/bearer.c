@@ -174,11 +174,6 @@ static void fetch(rl_bearer *b)
 }
 
 /* ---- the thread ---- */
-static void on_closed(void *arg)
-{
-    (void)arg;
-}
-
 static void on_wake(uv_async_t *wake)
 {
     rl_bearer *b = wake->data;
@@ -189,7 +184,7 @@ static void on_wake(uv_async_t *wake)
         b->stopping = true;
         uv_close((uv_handle_t *)&b->timer, NULL);
         uv_close((uv_handle_t *)&b->wake, NULL);
-        rl_http_client_close(b->client, on_closed, NULL);
+        rl_http_client_close(b->client, NULL, NULL);
     } else if (wanted && !closing) {
         fetch(b);
     }
@@ -252,7 +247,7 @@ rl_err rl_bearer_open(const rl_settings *s, rl_bearer **out, rl_error *e)
     uv_close((uv_handle_t *)&b->wake, NULL);
     uv_close((uv_handle_t *)&b->timer, NULL);
     if (b->client)
-        rl_http_client_close(b->client, on_closed, NULL);
+        rl_http_client_close(b->client, NULL, NULL);
     uv_run(&b->loop, UV_RUN_DEFAULT);
     clear(b);
     return err;

@@ -68,17 +68,6 @@ rl_login rl_login_of(const rl_settings *s)
     return is_configured(s, wanted) ? wanted : RL_LOGIN_NONE;
 }
 
-const char *rl_login_name(rl_login l)
-{
-    static const char *const names[] = {"none",
-                                        "client secret",
-                                        "client certificate",
-                                        "federated token",
-                                        "managed identity",
-                                        "managed identity (IMDS)"};
-    return names[l];
-}
-
 const char *rl_login_missing(const rl_settings *s)
 {
     if (rl_login_of(s) != RL_LOGIN_NONE)

@@ -15,7 +15,6 @@ typedef enum {
     RL_LOGIN_IMDS,        /* managed identity of a virtual machine: only when asked for by REVLINE_ENTRA_LOGIN */
 } rl_login;
 rl_login rl_login_of(const rl_settings *s);
-const char *rl_login_name(rl_login l); /* for people */
 /* What is not set that a login needs, as a part of a sentence; NULL when one is complete. */
 const char *rl_login_missing(const rl_settings *s);
 
