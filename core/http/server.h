@@ -97,12 +97,10 @@ rl_span rl_http_query(rl_http_request *req, const char *name);
 /* Percent-decodes into the arena; p == NULL when malformed. */
 rl_span rl_http_unescape(rl_http_request *req, rl_span s);
 
-/* How the request came; valid until its reply, on any thread. */
-bool rl_http_is_tls(const rl_http_request *req);
 /* The certificate of the client, in DER, whose key it has been proven to hold: in this connection's handshake or, when
  * the session was resumed, in an earlier one, up to two hours ago. Nothing else is known of it: who issued it, and
  * whether it is good now, is to be checked for every request that counts on it. Empty when the client has none, and
- * on all listeners but REVLINE_EST_LISTEN's, where nobody is asked for one. */
+ * on all listeners but REVLINE_EST_LISTEN's, where nobody is asked for one. Valid until the reply, on any thread. */
 rl_span rl_http_client_certificate(const rl_http_request *req);
 
 /* Exactly one reply per request, on its worker's thread, now or later. */

@@ -120,11 +120,6 @@ rl_span rl_http_client_certificate(const rl_http_request *req)
     return t != NULL ? rl_span_of(t->client, t->client_n) : rl_span_of(NULL, 0);
 }
 
-bool rl_http_is_tls(const rl_http_request *req)
-{
-    return req->conn->tls != NULL;
-}
-
 /* ---- out ---- */
 
 static bool seal(rl_http_conn *c, rl_span plain)

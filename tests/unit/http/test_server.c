@@ -13,7 +13,7 @@ static void test_answer_has_status_date_length_and_body(void **state)
     assert_has(c.head, " GMT\r\n");
     assert_has(c.head, "\r\nContent-Type: text/plain\r\n");
     assert_has_not(c.head, "Connection:");
-    assert_has(c.body, "method=1 path=/echo rest= q=none x=none worker=0 ");
+    assert_has(c.body, "method=1 path=/echo rest= q=none x=none worker=http-0 ");
     assert_has(c.body, " peer=127.0.0.1 ");
     client_close(&c);
 }

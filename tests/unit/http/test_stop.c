@@ -184,7 +184,7 @@ static void test_every_worker_serves(void **state)
         client c;
         client_open(&c, f);
         assert_usable(&c);
-        seen |= 1u << atoi(strstr(c.body, "worker=") + 7);
+        seen |= 1u << atoi(strstr(c.body, "worker=http-") + 12);
         client_close(&c);
     }
     assert_int_equal(seen, 3);
