@@ -256,14 +256,13 @@ static void weigh_on(guard *g)
 
 static bool is_known(rl_store *store, rl_source source, const char *id)
 {
-    rl_object_record r;
-    if (rl_store_object(store, source, id, &r) == RL_ENOTFOUND)
-        return false;
+    rl_object_record r = {0};
+    bool known = rl_store_object(store, source, id, &r) != RL_ENOTFOUND;
     rl_object_clear(&r);
-    return true;
+    return known;
 }
 
-/* Work pool. Whether it may be one: weighing it decides. */
+/* Work pool. Whether it may be one: weighing it decides. What cannot be read is nobody's to judge. */
 static bool find(guard *g, const rl_cert_id *id, const rl_cert_record *cert)
 {
     rl_store *store = g->base.sync->store;
