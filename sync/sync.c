@@ -280,6 +280,7 @@ void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_afte
     pthread_mutex_lock(&s->sync->lock);
     s->status.failures++;
     snprintf(s->status.last_error, sizeof(s->status.last_error), "%s", message);
+    rl_text_clean(s->status.last_error); /* of what an upstream has said, and of a character that was cut in two */
     memcpy(s->status.advice, advice, sizeof(advice));
     s->status.answered = s->status.asked; /* also of those who asked meanwhile */
     if (retry_after_ms > 0) {

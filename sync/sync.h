@@ -32,7 +32,7 @@ typedef struct rl_sync_status {
     bool stale;                               /* a directory without success for too long */
     uint64_t held_changes, held_certificates; /* mass changes that wait for an admin, and what is in them */
     const char *needs;          /* the settings for lack of which, or by which, it is off; NULL: it is not */
-    char last_error[256];       /* "" when the last round succeeded */
+    char last_error[256];       /* "" when the last round succeeded; UTF-8 without control characters */
     char advice[RL_ADVICE_MAX]; /* what to do about it */
     /* How often a round was asked for (rl_sync_now); how many of these asks were answered by a round that has ended
      * since, well or not; and the newest of those that ended well. */

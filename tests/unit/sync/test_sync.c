@@ -4,6 +4,7 @@
  * has arrived, the answer before it has had its whole effect. */
 #include "sync/sync.h"
 
+#include <jansson.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -770,6 +771,23 @@ static void test_stop_waits_for_a_transaction(void **state)
     pthread_join(thread, NULL);
 }
 
+/* JSON takes nothing else, and a source that cannot be shown is one that fails unseen. */
+static void test_an_error_is_text_whatever_the_upstream_says(void **state)
+{
+    struct fixture *x = *state;
+    rl_sync_status s;
+    x->d.answers[0] = (struct answer){503, "request-id: \xff\xfe\xc3\r\n", "", false};
+    x->d.answers_n = 1;
+    start(x);
+    do
+        s = status(x);
+    while (s.failures == 0);
+    assert_non_null(strstr(s.last_error, "Graph answered 503, request-id"));
+    json_t *shown = json_string(s.last_error);
+    assert_non_null(shown);
+    json_decref(shown);
+}
+
 #define SYNC_TEST(name)  cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define CLOCK_TEST(name) cmocka_unit_test_setup_teardown(name, setup_clock, teardown_clock)
 
@@ -794,6 +812,7 @@ int main(void)
         SYNC_TEST(test_pages_behind_one_that_cannot_be_written_are_forgotten),
         SYNC_TEST(test_links_in_a_circle_end_the_round),
         SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
+        SYNC_TEST(test_an_error_is_text_whatever_the_upstream_says),
         SYNC_TEST(test_not_configured_is_off),
         SYNC_TEST(test_an_unknown_source_is_not_found),
         SYNC_TEST(test_stop_does_not_wait_for_an_upstream),
