@@ -78,7 +78,8 @@ rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
 
 /* ---- events ---- the one place from which the program hears what has changed */
 enum { RL_ORIGIN_MAX = 48, RL_SUBSCRIBERS_MAX = 8 };
-/* A certificate was added, or its status, reason or date has changed: one for each record of the delta log. */
+/* A certificate was added, or its status, reason, date or validity has changed: one for each record of the delta log.
+ */
 typedef struct rl_store_event {
     uint64_t sequence; /* in the delta log */
     rl_cert_id cert;
@@ -161,9 +162,9 @@ rl_err rl_txn_queued(rl_store_txn *t, const char *name, rl_buf *out); /* appende
 /* A certificate that did not exist: writes cert, der (unless empty: only its serial number is known), bindings, an
  * `issued` delta (and `revoked` when its status is not good). RL_EEXISTS when the serial is taken. */
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin);
-/* Writes a changed record: cert, keeps `revoked` in step, appends a `status` delta when the effective status, reason
- * or revoked_at differ from what is stored, with an audit
- * record when the origin is "sync:…", deletes the certificate's signed answer and makes an event then.
+/* Writes a changed record. When the effective status, its reason or date, or the validity differ from what is stored,
+ * it keeps `revoked` in step, appends a `status` delta, with an audit record when the origin is "sync:…", deletes the
+ * certificate's signed answer and makes an event: whoever has answered from the old record must know.
  * Bindings that were added to or taken from the record are put and deleted in `binding`. */
 rl_err rl_txn_update_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, const char *origin);
 /* The same for who has read it in this transaction: `old` is what is stored. */

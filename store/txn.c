@@ -318,7 +318,8 @@ rl_err rl_txn_replace_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_
 {
     rl_key k;
     rl_buf value = {0};
-    bool changed = old->status != r->status || old->reason != r->reason || old->revoked_at != r->revoked_at;
+    bool changed = old->status != r->status || old->reason != r->reason || old->revoked_at != r->revoked_at ||
+                   old->not_before != r->not_before || old->not_after != r->not_after;
     RL_TRY(move_bindings(t, id, old, r));
     if (old->held.change != r->held.change)
         RL_TRY(rl_txn_move_held(t, id, old->held.change, r->held.change));

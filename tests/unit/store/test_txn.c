@@ -326,6 +326,32 @@ static void bindings_follow_the_record(void **state)
     assert_int_equal(rl_store_run(f->store, apply_rebind, &absent, NULL), RL_ENOTFOUND);
 }
 
+static rl_err apply_end(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const rl_cert_id id = cert_id(1);
+    rl_cert_record r = cert_record(NULL);
+    (void)e;
+    r.not_after = *(int64_t *)arg;
+    return rl_txn_update_cert(t, &id, &r, "import");
+}
+
+/* A certificate that only its CA's list named has no end until it is imported: nothing may be told from before then. */
+static void an_end_that_becomes_known_is_heard_of(void **state)
+{
+    struct fixture *f = *state;
+    const rl_cert_id id = cert_id(1);
+    int64_t end = 1234567;
+    rl_cert_status status;
+    rl_store_figures figures;
+    add_cert(f->store, 1, NULL);
+    assert_int_equal(rl_store_cert_status(f->store, &id, &status), RL_OK); /* in memory now */
+    assert_int_equal(rl_store_run(f->store, apply_end, &end, NULL), RL_OK);
+    assert_int_equal(rl_store_cert_status(f->store, &id, &status), RL_OK);
+    assert_int_equal(status.not_after, end);
+    rl_store_figures_read(f->store, &figures);
+    assert_int_equal(figures.last_delta, 2);
+}
+
 /* ---- iteration ---- */
 static void certificates_come_in_the_order_of_their_numbers(void **state)
 {
@@ -715,6 +741,7 @@ int main(void)
         WITH_STORE(a_hold_ends_in_good_or_in_a_revocation_with_its_date),
         WITH_STORE(a_directorys_hold_and_an_admins_do_not_undo_each_other),
         WITH_STORE(bindings_follow_the_record),
+        WITH_STORE(an_end_that_becomes_known_is_heard_of),
         WITH_STORE(certificates_come_in_the_order_of_their_numbers),
         WITH_STORE(a_binding_may_be_taken_away_while_they_are_walked),
         WITH_STORE(a_scan_sees_the_database_with_what_the_group_has_changed),
