@@ -65,19 +65,32 @@ static rl_err copy_file(int from, int to, const char *name, copying *c)
     return err;
 }
 
+/* The next of a folder's entries. False: that was the last one, or the folder cannot be read, and errno says why. */
+static bool next_entry(DIR *folder, struct dirent **d)
+{
+    do {
+        errno = 0;
+        *d = readdir(folder);
+    } while (*d && (strcmp((*d)->d_name, ".") == 0 || strcmp((*d)->d_name, "..") == 0));
+    return *d != NULL;
+}
+
 /* The regular files of a folder: sockets and folders are a running server's, or have their own turn. */
 static rl_err copy_files(const char *from, const char *to, copying *c, rl_error *e)
 {
     struct stat st;
+    struct dirent *d;
     DIR *folder = opendir(from);
     if (!folder)
         return fail(e, from, "", "read");
     int target = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rl_err err = target < 0 ? fail(e, to, "", "opened") : RL_OK;
-    for (struct dirent *d; err == RL_OK && (d = readdir(folder)) != NULL;)
+    while (err == RL_OK && next_entry(folder, &d))
         if (fstatat(dirfd(folder), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode) &&
             copy_file(dirfd(folder), target, d->d_name, c) != RL_OK)
             err = fail(e, from, d->d_name, "copied");
+    if (err == RL_OK && errno != 0)
+        err = fail(e, from, "", "read");
     if (err == RL_OK && fsync(target) != 0)
         err = fail(e, to, "", "synced");
     if (target >= 0)
@@ -86,41 +99,42 @@ static rl_err copy_files(const char *from, const char *to, copying *c, rl_error 
     return err;
 }
 
-static bool is_entry(const struct dirent *d)
-{
-    return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
-}
-
 /* ---- the new folder ---- */
-static rl_err make_empty(copying *c, rl_error *e)
+static rl_err find_empty(copying *c, rl_error *e)
 {
+    struct dirent *d;
     c->made = mkdir(c->to, 0700) == 0;
     if (!c->made && errno != EEXIST)
         return fail(e, c->to, "", "made");
     DIR *folder = opendir(c->to);
     if (!folder)
         return fail(e, c->to, "", "read");
-    bool empty = true;
-    for (struct dirent *d; empty && (d = readdir(folder)) != NULL;)
-        empty = !is_entry(d);
+    rl_err err = RL_OK;
+    if (next_entry(folder, &d))
+        err = rl_fail(e, RL_EEXISTS, "backup", "'%s' is not empty: a new folder, or an empty one, is needed", c->to);
+    else if (errno != 0)
+        err = fail(e, c->to, "", "read");
     closedir(folder);
-    if (!empty)
-        return rl_fail(e, RL_EEXISTS, "backup", "'%s' is not empty: a new folder, or an empty one, is needed", c->to);
+    return err;
+}
+
+static rl_err make_parts(const copying *c, rl_error *e)
+{
     if (chmod(c->to, 0700) != 0 || mkdir(c->part, 0700) != 0 || mkdir(c->part_db, 0700) != 0)
         return fail(e, c->to, "", "written");
     return RL_OK;
 }
 
-/* After a failure: it was empty. */
+/* After a failure. Only what was found empty may come here. */
 static void make_undone(const copying *c)
 {
+    struct dirent *d;
     rl_store_delete_copy(c->part_db, NULL);
     rl_store_delete_copy(c->db, NULL);
     rmdir(c->part);
     DIR *folder = opendir(c->to);
-    for (struct dirent *d; folder && (d = readdir(folder)) != NULL;)
-        if (is_entry(d))
-            unlinkat(dirfd(folder), d->d_name, 0);
+    while (folder && next_entry(folder, &d))
+        unlinkat(dirfd(folder), d->d_name, 0);
     if (folder)
         closedir(folder);
     if (c->made)
@@ -154,9 +168,8 @@ static rl_err set_paths(copying *c, const char *from, const char *to, rl_error *
 /* `db`: the database to copy; `settle` opens the new one. */
 static rl_err copy_all(copying *c, const char *db, rl_err (*settle)(const copying *c, rl_error *e), rl_error *e)
 {
-    rl_err err = make_empty(c, e);
-    if (err == RL_EEXISTS)
-        return err;
+    RL_TRY(find_empty(c, e));
+    rl_err err = make_parts(c, e);
     if (err == RL_OK)
         err = copy_files(db, c->part_db, c, e);
     if (err == RL_OK)
