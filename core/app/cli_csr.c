@@ -17,7 +17,9 @@ static rl_err add_name(GENERAL_NAMES *names, const char *text, rl_error *e)
         return rl_fail(e, RL_EINVAL, "san", "'%s' is no KIND:VALUE name", text);
     snprintf(kind, sizeof(kind), "%.*s", (int)(colon - text), text);
     bool upn = strcmp(kind, "UPN") == 0;
-    snprintf(spec, sizeof(spec), "%s%s", upn ? "1.3.6.1.4.1.311.20.2.3;UTF8:" : "", colon + 1);
+    int n = snprintf(spec, sizeof(spec), "%s%s", upn ? "1.3.6.1.4.1.311.20.2.3;UTF8:" : "", colon + 1);
+    if (n < 0 || (size_t)n >= sizeof(spec))
+        return rl_fail(e, RL_ERANGE, "san", "too long for a name: '%s'", text);
     value.name = upn ? "otherName" : kind;
     value.value = spec;
     GENERAL_NAME *name = v2i_GENERAL_NAME(NULL, NULL, &value);

@@ -157,7 +157,7 @@ def test_a_certificate_that_cannot_be_written_is_not_lost(module_server, tmp_pat
     assert "cannot be written" in done.stderr and "%X" % certificate.serial_number in done.stderr
 
 
-@pytest.mark.parametrize("san", ["nonsense", "DNS:", "BAD:x", "IP:999.1.1.1"])
+@pytest.mark.parametrize("san", ["nonsense", "DNS:", "BAD:x", "IP:999.1.1.1", pytest.param("URI:https://host.example/" + 500 * "x", id="too long")])
 def test_a_wrong_san_leaves_nothing_behind(module_server, tmp_path, san):
     before = len(module_server.all_certificates())
     module_server.cli("issue", "--cn", "x", "--san", san, "--key-out", str(tmp_path / "key"), code=1)
