@@ -137,16 +137,15 @@ static void reply_wait(rl_http_request *req, unsigned seconds)
 
 static bool is_authorised(rl_http_request *req, const rl_app *app)
 {
-    rl_span value = rl_http_header(req, "Authorization");
+    rl_span token = rl_http_bearer(req);
     unsigned wait = rl_guess_wait(app->guesses, req, RL_GUESS_API);
     if (wait > 0) {
         reply_wait(req, wait);
         return false;
     }
-    if (value.n > 7 && rl_span_ieq((rl_span){value.p, 7}, RL_SPAN_LIT("Bearer ")) &&
-        rl_secret_eq(rl_span_str(app->settings->api.token), (rl_span){value.p + 7, value.n - 7}))
+    if (token.n > 0 && rl_secret_eq(rl_span_str(app->settings->api.token), token))
         return true;
-    if (value.n > 0) /* to ask without one is no guess */
+    if (token.n > 0) /* to ask without one is no guess */
         rl_guess_wrong(app->guesses, req, RL_GUESS_API);
     log_client_warn("api.refused", "peer", req->peer);
     rl_http_reply(req, 401, RL_SPAN_LIT("Content-Type: application/json\r\nWWW-Authenticate: Bearer\r\n"),

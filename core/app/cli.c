@@ -249,14 +249,14 @@ int cli_search(cli_call *call)
     return cli_ask_and(call, request, print_list);
 }
 
-/* Writes a file whole, made anew with `mode`; never over an existing key. It may be a pipe or a terminal, where nothing
- * is to be synced (EINVAL). */
-static rl_err write_file(const char *path, int flags, mode_t mode, const void *p, size_t n, rl_error *e)
+/* Over what is there. It may be a pipe or a terminal, where nothing is to be synced (EINVAL). */
+static rl_err write_file(const char *path, const char *text, rl_error *e)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode);
+    const size_t n = strlen(text);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
-    bool whole = write(fd, p, n) == (ssize_t)n && (fsync(fd) == 0 || errno == EINVAL);
+    bool whole = write(fd, text, n) == (ssize_t)n && (fsync(fd) == 0 || errno == EINVAL);
     if (close(fd) != 0 || !whole)
         return rl_fail(e, RL_EIO, "file", "'%s' cannot be written: %s", path, strerror(errno));
     return RL_OK;
@@ -269,7 +269,7 @@ static int keep_signed(const cli_call *call, const json_t *reply)
     rl_error e = {0};
     const char *pem = rl_json_str(reply, "certificate"), *serial = rl_json_str(reply, "serial"),
                *out = option(call, "out");
-    bool kept = !out || write_file(out, O_TRUNC, 0644, pem, strlen(pem), &e) == RL_OK;
+    bool kept = !out || write_file(out, pem, &e) == RL_OK;
     if (!kept)
         fprintf(stderr, "revline %s: %s\nThe certificate has been issued, with serial number %s, and follows.\n",
                 call->command, e.message, serial);
