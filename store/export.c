@@ -3,20 +3,11 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "store/store_priv.h"
 
 /* ---- values ---- */
-static json_t *time_json(int64_t t)
-{
-    char text[RL_TIME_TEXT];
-    if (t == 0)
-        return json_null();
-    rl_time_rfc3339(t, text);
-    return json_string(text);
-}
-
 static json_t *octets_json(const uint8_t *p, size_t n)
 {
     size_t cap = 4 * (n / 3 + 1) + 1;
@@ -78,8 +69,8 @@ static json_t *list_json(const rl_issuer_crl *c)
     if (!c->this_update)
         return json_null();
     return json_pack("{s:o,s:o,s:o,s:b,s:b,s:o}", "number", hex_json(c->number, sizeof(c->number)), "thisUpdate",
-                     time_json(c->this_update), "nextUpdate", time_json(c->next_update), "whole", c->whole, "partial",
-                     c->partial, "scope", hex_json(c->scope, sizeof(c->scope)));
+                     rl_json_time(c->this_update), "nextUpdate", rl_json_time(c->next_update), "whole", c->whole,
+                     "partial", c->partial, "scope", hex_json(c->scope, sizeof(c->scope)));
 }
 
 static json_t *issuer_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
@@ -107,7 +98,7 @@ static json_t *change_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     if (*err != RL_OK)
         return NULL;
     return json_pack("{s:s,s:I,s:s,s:s,s:o,s:I}", "type", "change", "id", (json_int_t)rl_get_u64(key.p), "source",
-                     r.source, "state", rl_change_state_name(r.state), "since", time_json(r.since), "certificates",
+                     r.source, "state", rl_change_state_name(r.state), "since", rl_json_time(r.since), "certificates",
                      (json_int_t)r.certificates);
 }
 
@@ -150,10 +141,10 @@ static json_t *cert_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
                   "profile", r.profile, "requester", r.requester, "status", rl_status_name(r.status), "reason",
                   reason_json(r.status != RL_STATUS_GOOD, r.reason), "why", why_json(r.why), "manualReason",
                   reason_json(r.why & RL_WHY_MANUAL, r.manual_reason), "crlReason",
-                  reason_json(r.why & RL_WHY_FOREIGN_CRL, r.crl_reason), "crlDate", time_json(r.crl_date), "issuedAt",
-                  time_json(r.issued_at), "notBefore", time_json(r.not_before), "notAfter", time_json(r.not_after),
-                  "bootstrap", r.bootstrap, "revokedAt", time_json(r.revoked_at), "bindings", bindings_json(&r), "held",
-                  held, "certificate", octets_or_null(der.p, der.n));
+                  reason_json(r.why & RL_WHY_FOREIGN_CRL, r.crl_reason), "crlDate", rl_json_time(r.crl_date),
+                  "issuedAt", rl_json_time(r.issued_at), "notBefore", rl_json_time(r.not_before), "notAfter",
+                  rl_json_time(r.not_after), "bootstrap", r.bootstrap, "revokedAt", rl_json_time(r.revoked_at),
+                  "bindings", bindings_json(&r), "held", held, "certificate", octets_or_null(der.p, der.n));
     rl_buf_free(&der);
     rl_cert_clear(&r);
     return out;
@@ -168,7 +159,7 @@ static json_t *revoked_line(rl_store *s, rl_span key, rl_span value, rl_err *err
     if (*err != RL_OK || (*err = rl_revoked_decode(value, &r)) != RL_OK)
         return NULL;
     return json_pack("{s:s,s:I,s:o,s:s,s:o}", "type", "revoked", "issuer", (json_int_t)id.issuer, "serial",
-                     serial_json(&id), "reason", rl_reason_name(r.reason), "revokedAt", time_json(r.revoked_at));
+                     serial_json(&id), "reason", rl_reason_name(r.reason), "revokedAt", rl_json_time(r.revoked_at));
 }
 
 /* Source, length of the id, id, certificate. */
@@ -195,8 +186,8 @@ static json_t *object_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
                             rl_source_name((rl_source)key.p[0]), "id", (const char *)key.p + 1, (int)key.n - 1,
                             "exists", r.exists, "enabled", r.enabled, "name", r.name, "compliance",
                             rl_compliance_name(r.compliance), "management", rl_management_name(r.management), "risk",
-                            rl_risk_name(r.risk), "enrolled", time_json(r.enrolled), "sid", r.sid, "target", r.target,
-                            "generation", (json_int_t)r.generation, "lastSeen", time_json(r.last_seen));
+                            rl_risk_name(r.risk), "enrolled", rl_json_time(r.enrolled), "sid", r.sid, "target",
+                            r.target, "generation", (json_int_t)r.generation, "lastSeen", rl_json_time(r.last_seen));
     rl_object_clear(&r);
     return out;
 }
@@ -210,7 +201,7 @@ static json_t *cursor_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     json_t *out = json_pack("{s:s,s:s#,s:s?,s:b,s:b,s:s?,s:I,s:o,s:o,s:b}", "type", "cursor", "source",
                             (const char *)key.p, (int)key.n, "link", r.link, "full", r.full, "complete", r.complete,
                             "tenant", r.tenant, "generation", (json_int_t)r.generation, "lastSuccess",
-                            time_json(r.last_success), "lastFull", time_json(r.last_full), "refused", r.refused);
+                            rl_json_time(r.last_success), "lastFull", rl_json_time(r.last_full), "refused", r.refused);
     rl_cursor_clear(&r);
     return out;
 }
@@ -234,8 +225,8 @@ static json_t *delta_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
                             (json_int_t)rl_get_u64(key.p), "kind", r.kind == RL_DELTA_ISSUED ? "issued" : "status",
                             "issuer", (json_int_t)r.cert.issuer, "serial", serial_json(&r.cert), "status",
                             rl_status_name(r.status), "reason", reason_json(r.status != RL_STATUS_GOOD, r.reason),
-                            "why", why_json(r.why), "revokedAt", time_json(r.revoked_at), "notAfter",
-                            time_json(r.not_after), "at", time_json(r.at), "origin", r.origin);
+                            "why", why_json(r.why), "revokedAt", rl_json_time(r.revoked_at), "notAfter",
+                            rl_json_time(r.not_after), "at", rl_json_time(r.at), "origin", r.origin);
     rl_delta_clear(&r);
     return out;
 }
@@ -247,9 +238,9 @@ static json_t *audit_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     *err = key.n == 16 ? rl_audit_decode(value, &r) : RL_ECORRUPT;
     if (*err != RL_OK)
         return NULL;
-    json_t *out =
-        json_pack("{s:s,s:o,s:I,s:s?,s:s?,s:s?}", "type", "audit", "at", time_json((int64_t)(rl_get_u64(key.p) / 1000)),
-                  "sequence", (json_int_t)rl_get_u64(key.p + 8), "who", r.who, "what", r.what, "subject", r.subject);
+    json_t *out = json_pack("{s:s,s:o,s:I,s:s?,s:s?,s:s?}", "type", "audit", "at",
+                            rl_json_time((int64_t)(rl_get_u64(key.p) / 1000)), "sequence",
+                            (json_int_t)rl_get_u64(key.p + 8), "who", r.who, "what", r.what, "subject", r.subject);
     rl_audit_clear(&r);
     return out;
 }

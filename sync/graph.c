@@ -82,11 +82,6 @@ rl_err rl_graph_url(const rl_settings *s, const char *path, char **out)
     return asprintf(out, "%.*s%s", (int)n, graph, path) < 0 ? RL_ENOMEM : RL_OK;
 }
 
-const char *rl_graph_needs(const rl_settings *s)
-{
-    return rl_login_missing(s);
-}
-
 static void free_pages(struct pages *p)
 {
     rl_graph_page_free(&p->page);
@@ -632,7 +627,7 @@ rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *graph_kind, rl_duration 
     s->kind = graph_kind;
     s->base.kind = &kind;
     s->base.interval = interval;
-    s->base.needs = needs ? needs : rl_graph_needs(sync->settings);
+    s->base.needs = needs ? needs : rl_login_missing(sync->settings);
     s->base.governs = graph_kind->governs;
     s->base.upstream = RL_UPSTREAM_GRAPH;
     s->base.permission = graph_kind->permission;

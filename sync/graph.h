@@ -12,7 +12,5 @@ rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *kind, rl_duration interv
 /* ---- for all that is asked of Graph ---- */
 /* The URL of a path, which begins with a slash; the caller frees. RL_ENOMEM. */
 rl_err rl_graph_url(const rl_settings *s, const char *path, char **out);
-/* The settings that are lacking to ask Graph at all; NULL: none. */
-const char *rl_graph_needs(const rl_settings *s);
 
 #endif

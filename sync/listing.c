@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "http/login.h"
 #include "sync/graph.h"
 
 enum { PUT_AT_ONCE = 1000 }; /* the whole of a large page would keep the writer from others */
@@ -16,7 +17,7 @@ void rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_k
     l->ask = (rl_graph_ask){.source = &l->base, .answered = answered};
     l->base.kind = source;
     l->base.interval = sync->settings->sync.endpoint_list_interval;
-    l->base.needs = needs ? needs : rl_graph_needs(sync->settings);
+    l->base.needs = needs ? needs : rl_login_missing(sync->settings);
     l->base.governs = kind->governs;
     l->base.upstream = RL_UPSTREAM_GRAPH;
     l->base.permission = kind->permission;

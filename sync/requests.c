@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/intune_services.h"
+#include "http/login.h"
 #include "sync/graph.h"
 #include "sync/requests_apply.h"
 #include "sync/source.h"
@@ -242,7 +243,7 @@ rl_err rl_requests_make(rl_sync *sync)
         return RL_ENOMEM;
     s->base.kind = &kind;
     s->base.interval = settings->sync.requests_interval;
-    s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL" : rl_graph_needs(settings);
+    s->base.needs = s->base.interval == 0 ? "REVLINE_SYNC_REVOCATION_REQUESTS_INTERVAL" : rl_login_missing(settings);
     s->base.upstream = RL_UPSTREAM_INTUNE;
     s->base.permission = "Application.Read.All of Microsoft Graph and a role of the Intune API";
     s->job.source = NAME;

@@ -296,23 +296,13 @@ bool rl_rules_watch(const rl_settings *s, rl_bound_kind kind)
 }
 
 /* ---- for people ---- */
-static const char *reason_name(uint32_t why)
-{
-    return why == RL_WHY_DELETED         ? "deleted"
-           : why == RL_WHY_WIPED         ? "wiped"
-           : why == RL_WHY_ENDPOINT_LIST ? "endpointList"
-           : why == RL_WHY_DISABLED      ? "disabled"
-           : why == RL_WHY_NOT_COMPLIANT ? "notCompliant"
-                                         : "userRisk";
-}
-
 bool rl_rules_row(const rl_settings *s, size_t i, rl_rule_text *out)
 {
     if (i >= RULES)
         return false;
     const struct rule *r = &rules[i];
     const char *effect = !r->applies(s) ? "-" : r->why & reversible ? "on hold" : "revoked";
-    *out = (rl_rule_text){objects[r->kind], r->state, effect, reason_name(r->why), r->setting};
+    *out = (rl_rule_text){objects[r->kind], r->state, effect, rl_why_name(r->why), r->setting};
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "http/login.h"
 #include "sync/graph.h"
 
 #define NAME "graph-hook"
@@ -299,7 +300,7 @@ rl_err rl_subscription_make(rl_sync *sync)
     s->base.interval = CHECK_MS;
     s->base.needs = strncasecmp(settings->http.base_url, "https://", 8) != 0 ? "REVLINE_BASE_URL with https"
                     : settings->sync.entra_interval == 0                     ? "REVLINE_SYNC_ENTRA_INTERVAL"
-                                                                             : rl_graph_needs(settings);
+                                                                             : rl_login_missing(settings);
     snprintf(s->base.name, sizeof(s->base.name), NAME);
     rl_source_add(sync, &s->base);
     return RL_OK;

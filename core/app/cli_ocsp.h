@@ -37,7 +37,5 @@ enum { OCSP_SPAN_TEXT = 48 };
 void cli_ocsp_span_text(int64_t s, char out[OCSP_SPAN_TEXT]);
 /* "3 s ago", "9 min 57 s from now". */
 void cli_ocsp_when_text(int64_t s_from_now, char out[OCSP_SPAN_TEXT]);
-/* False when it is no time. */
-bool cli_ocsp_unix(const ASN1_TIME *t, int64_t *s);
 
 #endif

@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/cli_ocsp.h"
 #include "base/clock.h"
@@ -80,15 +79,6 @@ void cli_ocsp_when_text(int64_t s_from_now, char out[OCSP_SPAN_TEXT])
         snprintf(out, OCSP_SPAN_TEXT, "%.30s %s", span, s_from_now < 0 ? "ago" : "from now");
 }
 
-bool cli_ocsp_unix(const ASN1_TIME *t, int64_t *s)
-{
-    struct tm tm;
-    if (!t || ASN1_TIME_to_tm(t, &tm) != 1)
-        return false;
-    *s = timegm(&tm);
-    return true;
-}
-
 /* ---- times ---- */
 /* Puts the time under its name and its distance from now under `name`Seconds; false when there is none. */
 static bool put_time(ocsp_report *r, json_t *into, const char *name, const ASN1_TIME *t, int64_t *from_now)
@@ -97,7 +87,7 @@ static bool put_time(ocsp_report *r, json_t *into, const char *name, const ASN1_
     int64_t s;
     if (!t)
         return false;
-    if (!cli_ocsp_unix(t, &s)) {
+    if (rl_x509_time(t, &s) != RL_OK) {
         cli_ocsp_problem(r, RL_EBADMSG, "%s in the answer is no time", name);
         return false;
     }
@@ -291,7 +281,7 @@ static void note_expired(ocsp_report *r, const X509 *cert)
 {
     char text[RL_TIME_TEXT];
     int64_t end;
-    if (!cert || !cli_ocsp_unix(X509_get0_notAfter(cert), &end) || end >= rl_wall_s())
+    if (!cert || rl_x509_time(X509_get0_notAfter(cert), &end) != RL_OK || end >= rl_wall_s())
         return;
     rl_time_rfc3339(end, text);
     cli_ocsp_note(r, "the certificate itself has expired, at %s", text);

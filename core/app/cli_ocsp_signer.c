@@ -39,7 +39,7 @@ static void check_validity(ocsp_report *r, json_t *s, const X509 *signer)
     int64_t at[2], now = rl_wall_s();
     char text[RL_TIME_TEXT];
     for (int i = 0; i < 2; i++) {
-        if (!cli_ocsp_unix(times[i], &at[i])) {
+        if (rl_x509_time(times[i], &at[i]) != RL_OK) {
             cli_ocsp_problem(r, RL_EBADMSG, "%s of the signer's certificate is no time", names[i]);
             return;
         }

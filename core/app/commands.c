@@ -59,20 +59,11 @@ static rl_err read_id(rl_app *app, const json_t *request, const char *key, rl_ce
     return choose_issuer(app, request, text, id, e);
 }
 
-static void serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
+void rl_app_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
 {
     rl_serial serial = {.n = id->serial_n};
     memcpy(serial.b, id->serial, id->serial_n);
     rl_serial_text(&serial, out);
-}
-
-static json_t *time_json(int64_t t)
-{
-    char text[RL_TIME_TEXT];
-    if (t == 0)
-        return json_null();
-    rl_time_rfc3339(t, text);
-    return json_string(text);
 }
 
 json_t *rl_app_why_json(uint32_t why)
@@ -87,17 +78,18 @@ json_t *rl_app_why_json(uint32_t why)
 static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
 {
     char serial[2 * RL_SERIAL_MAX + 1];
-    serial_text(id, serial);
+    rl_app_serial_text(id, serial);
     json_t *bindings = json_array();
     for (size_t i = 0; i < r->bindings_n; i++)
         json_array_append_new(
             bindings, json_pack("{s:s,s:s}", "source", rl_source_name(r->bindings[i].source), "id", r->bindings[i].id));
-    return json_pack(
-        "{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "serial", serial, "issuer", (int)id->issuer,
-        "subject", r->subject, "profile", r->profile, "requester", r->requester, "status", rl_status_name(r->status),
-        "reason", r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_app_why_json(r->why),
-        "issuedAt", time_json(r->issued_at), "notBefore", time_json(r->not_before), "notAfter", time_json(r->not_after),
-        "bootstrap", r->bootstrap, "revokedAt", time_json(r->revoked_at), "bindings", bindings);
+    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "serial", serial, "issuer",
+                     (int)id->issuer, "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
+                     rl_status_name(r->status), "reason",
+                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_app_why_json(r->why),
+                     "issuedAt", rl_json_time(r->issued_at), "notBefore", rl_json_time(r->not_before), "notAfter",
+                     rl_json_time(r->not_after), "bootstrap", r->bootstrap, "revokedAt", rl_json_time(r->revoked_at),
+                     "bindings", bindings);
 }
 
 static json_t *pem_json(const char *label, rl_span der)
@@ -156,7 +148,7 @@ struct list {
 static bool says(const rl_cert_id *id, const rl_cert_record *r, const char *text)
 {
     char serial[2 * RL_SERIAL_MAX + 1];
-    serial_text(id, serial);
+    rl_app_serial_text(id, serial);
     bool found = strcasestr(serial, text) || (r->subject && strcasestr(r->subject, text)) ||
                  (r->requester && strcasestr(r->requester, text));
     for (size_t i = 0; i < r->bindings_n && !found; i++)

@@ -12,26 +12,19 @@
 enum { CHANGES_MAX = 1000, SAMPLE = 10 };
 
 /* ---- list ---- */
-struct changes {
-    rl_app *app;
-    json_t *items;
-};
-
-struct sample {
+struct list {
     rl_app *app;
     json_t *items;
 };
 
 static bool sample_one(const rl_cert_id *id, void *ctx)
 {
-    struct sample *s = ctx;
+    struct list *s = ctx;
     char text[2 * RL_SERIAL_MAX + 1];
-    rl_serial serial = {.n = id->serial_n};
     rl_cert_record r;
     if (rl_store_cert(s->app->store, id, &r) != RL_OK)
         return true;
-    memcpy(serial.b, id->serial, id->serial_n);
-    rl_serial_text(&serial, text);
+    rl_app_serial_text(id, text);
     json_array_append_new(s->items,
                           json_pack("{s:s,s:i,s:s?}", "serial", text, "issuer", (int)id->issuer, "subject", r.subject));
     rl_cert_clear(&r);
@@ -40,8 +33,8 @@ static bool sample_one(const rl_cert_id *id, void *ctx)
 
 static bool list_one(uint64_t id, const rl_change_record *r, void *ctx)
 {
-    struct changes *c = ctx;
-    struct sample sample = {c->app, json_array()};
+    struct list *c = ctx;
+    struct list sample = {c->app, json_array()};
     char since[RL_TIME_TEXT];
     rl_time_rfc3339(r->since, since);
     rl_store_each_held(c->app->store, id, sample_one, &sample); /* a failing read shows in the list itself */
@@ -53,7 +46,7 @@ static bool list_one(uint64_t id, const rl_change_record *r, void *ctx)
 
 rl_err rl_command_sync_hold(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
-    struct changes c = {app, json_array()};
+    struct list c = {app, json_array()};
     (void)request;
     rl_err err = rl_store_each_change(app->store, list_one, &c);
     if (err != RL_OK) {

@@ -12,17 +12,8 @@ enum { IMPORT_MAX = 10000, CERT_MAX = 64 * 1024 };
 /* ---- the list ---- */
 static int64_t end_of(const X509 *cert)
 {
-    struct tm tm;
-    return ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? timegm(&tm) : 0;
-}
-
-static json_t *time_json(int64_t t)
-{
-    char text[RL_TIME_TEXT];
-    if (t == 0)
-        return json_null();
-    rl_time_rfc3339(t, text);
-    return json_string(text);
+    int64_t end;
+    return rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK ? end : 0;
 }
 
 /* What signs answers now; without a server that is known of foreign issuers only. */
@@ -50,7 +41,7 @@ static json_t *list_json(rl_app *app, const rl_issuer *i)
     rl_hex(rl_span_of(list.number, sizeof(list.number)), number, sizeof(number));
     size_t zeros = strspn(number, "0");
     return json_pack("{s:s,s:o,s:o,s:b,s:b}", "number", number[zeros] ? number + zeros : "0", "thisUpdate",
-                     time_json(list.this_update), "nextUpdate", time_json(list.next_update), "whole", list.whole,
+                     rl_json_time(list.this_update), "nextUpdate", rl_json_time(list.next_update), "whole", list.whole,
                      "partial", list.partial);
 }
 
@@ -61,8 +52,8 @@ static json_t *issuer_json(rl_app *app, const rl_issuer *i)
     rl_issuer_fingerprint(i, fingerprint);
     json_t *out = json_pack("{s:i,s:s?,s:s,s:b,s:s,s:o,s:o,s:o}", "id", (int)i->id, "subject", subject, "kind",
                             i->signer ? "own" : "foreign", "issuing", i == rl_ca_issuer(app->ca), "fingerprint",
-                            fingerprint, "notAfter", time_json(end_of(i->cert)), "delegateNotAfter",
-                            time_json(delegate_end(app, i)), "list", list_json(app, i));
+                            fingerprint, "notAfter", rl_json_time(end_of(i->cert)), "delegateNotAfter",
+                            rl_json_time(delegate_end(app, i)), "list", list_json(app, i));
     free(subject);
     return out;
 }
@@ -101,11 +92,9 @@ static rl_err read_certs(const json_t *list, X509 **certs, size_t n, rl_error *e
 
 static json_t *imported_json(X509 *cert, const rl_ca_imported *got)
 {
-    char text[2 * RL_SERIAL_MAX + 1] = "";
-    rl_serial serial = {.n = got->cert.serial_n};
+    char text[2 * RL_SERIAL_MAX + 1];
     char *subject = rl_name_text(X509_get_subject_name(cert));
-    memcpy(serial.b, got->cert.serial, serial.n);
-    rl_serial_text(&serial, text);
+    rl_app_serial_text(&got->cert, text);
     json_t *out =
         json_pack("{s:s?,s:b,s:b}", "subject", subject, "newIssuer", got->new_issuer, "newCertificate", got->new_cert);
     free(subject);
@@ -180,7 +169,7 @@ rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **repl
         char *subject = rl_name_text(X509_get_subject_name(issuer->cert));
         bool nocheck = X509_get_ext_by_NID(cert, NID_id_pkix_OCSP_noCheck, -1) >= 0;
         *reply = json_pack("{s:i,s:s?,s:o,s:b}", "issuer", (int)issuer->id, "subject", subject, "notAfter",
-                           time_json(end_of(cert)), "noCheck", nocheck);
+                           rl_json_time(end_of(cert)), "noCheck", nocheck);
         free(subject);
         err = *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     }

@@ -117,9 +117,7 @@ static void on_change(const rl_store_event *events, size_t n, void *ctx)
 static json_t *event_json(const rl_store_event *event)
 {
     char serial[2 * RL_SERIAL_MAX + 1], at[RL_TIME_TEXT];
-    rl_serial number = {.n = event->cert.serial_n};
-    memcpy(number.b, event->cert.serial, event->cert.serial_n);
-    rl_serial_text(&number, serial);
+    rl_app_serial_text(&event->cert, serial);
     rl_time_rfc3339(event->at, at);
     return json_pack("{s:I,s:s,s:s,s:i,s:s,s:s?,s:s,s:s?,s:o,s:s}", "sequence", (json_int_t)event->sequence, "at", at,
                      "event", event->issued ? "issued" : "status", "issuer", (int)event->cert.issuer, "serial", serial,

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 enum { DEPTH_MAX = 64, VALUES_MAX = 1 << 20 };
 
 static rl_err check_shape(rl_span text, rl_error *e)
@@ -75,4 +77,13 @@ int64_t rl_json_int(const json_t *obj, const char *key, int64_t fallback)
     long long n = strtoll(text, &end, 10);
     bool decimal = (text[0] >= '0' && text[0] <= '9') || (text[0] == '-' && text[1] >= '0' && text[1] <= '9');
     return decimal && !*end && errno == 0 ? (int64_t)n : fallback;
+}
+
+json_t *rl_json_time(int64_t unix_s)
+{
+    char text[RL_TIME_TEXT];
+    if (unix_s == 0)
+        return json_null();
+    rl_time_rfc3339(unix_s, text);
+    return json_string(text);
 }

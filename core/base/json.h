@@ -17,4 +17,7 @@ bool rl_json_bool(const json_t *obj, const char *key, bool fallback);
 /* Accepts a JSON integer or a decimal string. */
 int64_t rl_json_int(const json_t *obj, const char *key, int64_t fallback);
 
+/* RFC 3339; null for 0, which stands for "none". */
+json_t *rl_json_time(int64_t unix_s);
+
 #endif
