@@ -75,11 +75,7 @@ static void begin(rl_sync_source *source);
 /* ---- for all that is asked of Graph ---- */
 rl_err rl_graph_url(const rl_settings *s, const char *path, char **out)
 {
-    const char *graph = s->azure.graph_url;
-    size_t n = strlen(graph);
-    while (n > 0 && graph[n - 1] == '/')
-        n--;
-    return asprintf(out, "%.*s%s", (int)n, graph, path) < 0 ? RL_ENOMEM : RL_OK;
+    return asprintf(out, "%s%s", s->azure.graph_url, path) < 0 ? RL_ENOMEM : RL_OK;
 }
 
 static void free_pages(struct pages *p)

@@ -85,15 +85,6 @@ static void fail(jamf_source *s, int64_t retry_after_ms, const char *fmt, ...)
 }
 
 /* ---- begin ---- */
-static int url_length(const jamf_source *s)
-{
-    const char *url = s->base.sync->settings->jamf.url;
-    size_t n = strlen(url);
-    while (n > 0 && url[n - 1] == '/')
-        n--;
-    return (int)n;
-}
-
 static rl_err read_cursor(jamf_source *s)
 {
     if (s->cursor_read)
@@ -108,9 +99,7 @@ static rl_err read_cursor(jamf_source *s)
 /* Each server counts its objects for itself: the numbers of another mean other machines. */
 static bool is_another_server(const jamf_source *s)
 {
-    size_t n = (size_t)url_length(s);
-    const char *known = s->cursor.tenant;
-    return known && (strlen(known) != n || strncasecmp(known, s->base.sync->settings->jamf.url, n) != 0);
+    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->base.sync->settings->jamf.url) != 0;
 }
 
 static void begin(rl_sync_source *source)
@@ -140,7 +129,7 @@ static void begin(rl_sync_source *source)
 /* ---- ask ---- */
 static rl_err put_collection(const jamf_source *s, rl_buf *out)
 {
-    RL_TRY(rl_buf_printf(out, "%.*s", url_length(s), s->base.sync->settings->jamf.url));
+    RL_TRY(rl_buf_printf(out, "%s", s->base.sync->settings->jamf.url));
     if (s->version)
         return rl_buf_printf(out, "/api/v%u/%s", s->version, s->kind->collection);
     return rl_buf_printf(out, "/JSSResource/%s", s->kind->collection);
@@ -349,7 +338,7 @@ static rl_err follows(jamf_source *s, uint64_t total, rl_error *e)
 static rl_err name_server(jamf_source *s)
 {
     if (!s->cursor.tenant)
-        s->cursor.tenant = strndup(s->base.sync->settings->jamf.url, (size_t)url_length(s));
+        s->cursor.tenant = strdup(s->base.sync->settings->jamf.url);
     return s->cursor.tenant ? RL_OK : RL_ENOMEM;
 }
 

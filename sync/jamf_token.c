@@ -54,11 +54,7 @@ static rl_err put_basic(const rl_settings *s, rl_buf *out)
 
 static rl_err put_url(const rl_settings *s, rl_buf *out)
 {
-    size_t n = strlen(s->jamf.url);
-    while (n > 0 && s->jamf.url[n - 1] == '/')
-        n--;
-    RL_TRY(rl_buf_append(out, s->jamf.url, n));
-    RL_TRY(rl_buf_printf(out, "%s", is_client(s) ? "/api/oauth/token" : "/api/v1/auth/token"));
+    RL_TRY(rl_buf_printf(out, "%s%s", s->jamf.url, is_client(s) ? "/api/oauth/token" : "/api/v1/auth/token"));
     return rl_buf_append(out, "", 1);
 }
 

@@ -86,13 +86,9 @@ static rl_err put_quoted(rl_buf *out, const char *text)
 
 rl_err rl_look_url(const rl_settings *s, rl_look_kind kind, bool other, const char *id, rl_buf *out)
 {
-    const char *graph = s->azure.graph_url;
     const bool plain = questions[kind].id == PLAIN;
-    size_t n = strlen(graph);
-    while (n > 0 && graph[n - 1] == '/')
-        n--;
-    RL_TRY(rl_buf_append(out, graph, n));
-    RL_TRY(rl_buf_printf(out, "%s", other && questions[kind].other ? questions[kind].other : questions[kind].path));
+    RL_TRY(rl_buf_printf(out, "%s%s", s->azure.graph_url,
+                         other && questions[kind].other ? questions[kind].other : questions[kind].path));
     RL_TRY(plain ? rl_url_encode(out, id) : put_quoted(out, id));
     RL_TRY(rl_buf_printf(out, "%s", questions[kind].behind));
     if (questions[kind].id == TWICE)

@@ -14,7 +14,7 @@ typedef enum {
     RL_T_BOOL,
     RL_T_ENUM,
     RL_T_ENUM_SET, /* comma-separated choices; a bit for each */
-    RL_T_URL,
+    RL_T_URL,      /* is kept without slashes at its end */
     RL_T_URL_LIST, /* comma-separated, like the next four; `max` is how many */
     RL_T_EKU_LIST, /* a choice, or an object identifier */
     RL_T_DOMAIN_LIST,

@@ -12,11 +12,7 @@ static rl_err refuse(rl_error *e, const char *why)
 
 rl_err rl_bearer_issuer(const rl_settings *s, rl_buf *out)
 {
-    const char *host = s->azure.authority_host;
-    size_t n = strlen(host);
-    while (n > 0 && host[n - 1] == '/')
-        n--;
-    return rl_buf_printf(out, "%.*s/%s/v2.0", (int)n, host, s->azure.tenant_id);
+    return rl_buf_printf(out, "%s/%s/v2.0", s->azure.authority_host, s->azure.tenant_id);
 }
 
 /* ---- whose token ---- */

@@ -153,14 +153,10 @@ static rl_err ask_list(rl_intune *i, rl_error *e)
     const rl_settings *s = i->settings;
     char id[RL_HTTP_REQUEST_ID];
     rl_buf url = {0};
-    size_t n = strlen(s->azure.graph_url);
     const char *token = rl_token_text(i->graph, &i->graph_number);
     if (!token)
         return rl_token_fetch(i->graph, e);
-    while (n > 0 && s->azure.graph_url[n - 1] == '/')
-        n--;
-    rl_err err =
-        rl_buf_printf(&url, "%.*s/v1.0/servicePrincipals/appId=" APPLICATION "/endpoints", (int)n, s->azure.graph_url);
+    rl_err err = rl_buf_printf(&url, "%s/v1.0/servicePrincipals/appId=" APPLICATION "/endpoints", s->azure.graph_url);
     if (err == RL_OK)
         err = rl_buf_append(&url, "", 1);
     rl_http_request_id(id);

@@ -99,14 +99,6 @@ rl_err rl_url_encode(rl_buf *out, const char *text)
     return RL_OK;
 }
 
-static int without_slash(const char *url)
-{
-    size_t n = strlen(url);
-    while (n > 0 && url[n - 1] == '/')
-        n--;
-    return (int)n;
-}
-
 static rl_err put_field(rl_buf *out, const char *name, const char *value, const char *more)
 {
     RL_TRY(rl_buf_printf(out, "%s%s=", out->n ? "&" : "", name));
@@ -116,7 +108,7 @@ static rl_err put_field(rl_buf *out, const char *name, const char *value, const 
 
 static rl_err put_endpoint(const rl_settings *s, rl_buf *out)
 {
-    RL_TRY(rl_buf_printf(out, "%.*s/", without_slash(s->azure.authority_host), s->azure.authority_host));
+    RL_TRY(rl_buf_printf(out, "%s/", s->azure.authority_host));
     RL_TRY(rl_url_encode(out, s->azure.tenant_id));
     RL_TRY(rl_buf_printf(out, "/oauth2/v2.0/token"));
     return rl_buf_append(out, "", 1);
@@ -217,7 +209,7 @@ static rl_err build_identity(const rl_settings *s, rl_login login, const char *r
     const char *endpoint = imds ? s->azure.imds_url : s->azure.identity_endpoint;
     out->method = "GET";
     out->direct = true;
-    RL_TRY(rl_buf_printf(&out->url, "%.*s%s?api-version=%s&resource=", without_slash(endpoint), endpoint,
+    RL_TRY(rl_buf_printf(&out->url, "%s%s?api-version=%s&resource=", endpoint,
                          imds ? "/metadata/identity/oauth2/token" : "", imds ? "2018-02-01" : "2019-08-01"));
     RL_TRY(rl_url_encode(&out->url, resource));
     if (is_set(s->azure.client_id)) { /* a user-assigned one */
@@ -235,15 +227,12 @@ static rl_err build_identity(const rl_settings *s, rl_login login, const char *r
 rl_err rl_login_build(const rl_settings *s, const char *resource, int64_t now, rl_login_request *out, rl_error *e)
 {
     rl_login login = rl_login_of(s);
-    char *base = strndup(resource, (size_t)without_slash(resource));
     rl_error why = {0};
     *out = (rl_login_request){0};
-    rl_err err = !base                    ? RL_ENOMEM
-                 : login == RL_LOGIN_NONE ? rl_fail(&why, RL_EINVAL, "token", "no login is configured")
+    rl_err err = login == RL_LOGIN_NONE ? rl_fail(&why, RL_EINVAL, "token", "no login is configured")
                  : login == RL_LOGIN_APP_SERVICE || login == RL_LOGIN_IMDS
-                     ? build_identity(s, login, base, out)
-                     : build_application(s, login, base, now, out, &why);
-    free(base);
+                     ? build_identity(s, login, resource, out)
+                     : build_application(s, login, resource, now, out, &why);
     if (err != RL_OK)
         rl_fail(e, err, "token", "%s", why.message[0] ? why.message : "out of memory");
     return err;

@@ -163,7 +163,7 @@ static int setup(void **state)
                                                         .authority_host = w->server.url,
                                                         .graph_url = w->server.url,
                                                         .intune_url = malloc(128)};
-    snprintf(w->settings.azure.intune_url, 128, "%s/intune-api/", w->server.url);
+    snprintf(w->settings.azure.intune_url, 128, "%s/intune-api", w->server.url);
     w->settings.sync.request_timeout = w->settings.sync.connect_timeout = 20000;
     w->settings.sync.page_limit = 65536;
     uv_loop_init(&w->loop);

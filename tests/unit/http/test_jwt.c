@@ -11,7 +11,7 @@
 #include "tests/unit/http/tokens.h"
 
 static rl_settings settings = {.azure = {.tenant_id = TOKENS_TENANT,
-                                         .authority_host = TOKENS_HOST "/",
+                                         .authority_host = TOKENS_HOST,
                                          .audience = "  " TOKENS_AUDIENCE "  https://pki.contoso.example "}};
 
 static rl_jwks *keys_of(const char *text)

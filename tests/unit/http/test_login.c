@@ -11,9 +11,8 @@
 
 #include <cmocka.h>
 
-static char empty[] = "", tenant[] = "contoso.com", client[] = "id", secret[] = "s3+&=/",
-            authority[] = "https://login/", file[64], identity_url[] = "http://127.0.0.1/msi?x=1",
-            identity_header[] = "header";
+static char empty[] = "", tenant[] = "contoso.com", client[] = "id", secret[] = "s3+&=/", authority[] = "https://login",
+            file[64], identity_url[] = "http://127.0.0.1/msi?x=1", identity_header[] = "header";
 
 static rl_settings bare(void)
 {
@@ -61,7 +60,7 @@ static void test_a_secret_is_form_encoded(void **state)
     (void)state;
     s.azure.client_id = client;
     s.azure.client_secret = secret;
-    assert_int_equal(rl_login_build(&s, "https://graph.microsoft.com/", 1, &r, NULL), RL_OK);
+    assert_int_equal(rl_login_build(&s, "https://graph.microsoft.com", 1, &r, NULL), RL_OK);
     assert_string_equal((char *)r.url.p, "https://login/contoso.com/oauth2/v2.0/token");
     assert_int_equal(rl_buf_append(&r.form, "", 1), RL_OK);
     assert_string_equal((char *)r.form.p, "client_id=id&client_secret=s3%2B%26%3D%2F&grant_type=client_credentials"
@@ -76,7 +75,7 @@ static void test_a_managed_identity_is_asked_for_a_resource(void **state)
     rl_login_request r;
     (void)state;
     s.azure.login = RL_LOGIN_BY_MANAGED_IDENTITY;
-    s.azure.imds_url = (char[]){"http://169.254.169.254/"};
+    s.azure.imds_url = (char[]){"http://169.254.169.254"};
     assert_int_equal(rl_login_build(&s, "https://vault.azure.net", 1, &r, NULL), RL_OK);
     assert_string_equal((char *)r.url.p, "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01"
                                          "&resource=https%3A%2F%2Fvault.azure.net");

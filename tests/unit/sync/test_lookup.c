@@ -10,7 +10,7 @@
 #define GUID  "5c6d0000-0000-4000-8000-000000000001"
 #define OTHER "5c6d0000-0000-4000-8000-000000000002"
 
-static rl_settings settings = {.azure.graph_url = (char *)"https://graph.microsoft.com/"};
+static rl_settings settings = {.azure.graph_url = (char *)"https://graph.microsoft.com"};
 
 /* ---- which ---- */
 static void test_the_directories_say_what_is_asked(void **state)

@@ -103,7 +103,6 @@ struct fixture {
     folder_store f;
     struct directory d;
     rl_settings settings;
-    char authority[80];
     rl_sync *sync;
 };
 
@@ -115,11 +114,10 @@ static int setup(void **state)
     pthread_cond_init(&x->d.changed, NULL);
     x->d.token_status = 200;
     upstream_start(&x->d.server, serve, &x->d);
-    snprintf(x->authority, sizeof(x->authority), "%s/", x->d.server.url);
     x->settings.azure.tenant_id = "contoso.com";
     x->settings.azure.client_id = "client";
     x->settings.azure.client_secret = "s3cret+&=/";
-    x->settings.azure.authority_host = x->authority;
+    x->settings.azure.authority_host = x->d.server.url;
     x->settings.azure.graph_url = x->d.server.url;
     x->settings.http.base_url = "";
     x->settings.sync.entra_interval = 5;
