@@ -212,7 +212,7 @@ def test_a_permission_that_lacks_for_intune_holds_back_nobody_in_entra(world, gr
 
 def test_it_waits_no_longer_than_it_may(world, graph, signer):
     for settings, status in ((PREFER, "SUCCESS"), (REQUIRE, "FAILURE")):
-        server = world(**settings, REVLINE_ENROLL_LOOKUP_TIMEOUT="300ms")
+        server = world(**settings, REVLINE_ENROLL_LOOKUP_TIMEOUT="300ms", REVLINE_SYNC_REQUEST_TIMEOUT="10m")
         graph.switch("hold", on="devices.list")
         assert enroll(server, signer, NOBODY).pki_status == status
         graph.clear()
