@@ -77,7 +77,7 @@ static int64_t time_of(reader *r, const char *member)
 {
     const json_t *v = json_object_get(r->o, member);
     int64_t t = 0;
-    if (!json_is_null(v) && (!json_is_string(v) || rl_time_parse_rfc3339(json_string_value(v), &t) != 0))
+    if (!json_is_null(v) && (!json_is_string(v) || rl_time_parse_rfc3339(json_string_value(v), &t) != RL_OK))
         wrong(r, member);
     return t;
 }

@@ -268,7 +268,7 @@ static bool asctime_date(const char *p, civil *c)
     return day && literal(&p, " ") && time_of_day(&p, c) && literal(&p, " ") && year4(&p, c) && *p == '\0';
 }
 
-int rl_time_parse_http(const char *text, int64_t *unix_s)
+rl_err rl_time_parse_http(const char *text, int64_t *unix_s)
 {
     civil c = {0};
     if (!imf_fixdate(text, &c) && !rfc850_date(text, &c) && !asctime_date(text, &c))
@@ -293,7 +293,7 @@ static bool offset(const char **p, int64_t *out)
     return true;
 }
 
-int rl_time_parse_rfc3339(const char *text, int64_t *unix_s)
+rl_err rl_time_parse_rfc3339(const char *text, int64_t *unix_s)
 {
     const char *p = text;
     civil c = {0};

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "base/err.h"
+
 int64_t rl_wall_ms(void);
 /* May be a few milliseconds behind rl_wall_ms, never ahead: cheap enough to be asked for every answer. */
 int64_t rl_wall_s(void);
@@ -31,9 +33,9 @@ void rl_time_rfc3339(int64_t unix_s, char out[RL_TIME_TEXT]);
 void rl_time_digits(int64_t unix_s, char out[RL_TIME_TEXT]);
 /* RFC 9110 §5.6.7 IMF-fixdate ("Mon, 05 Jan 2026 09:58:11 GMT"). */
 void rl_time_http(int64_t unix_s, char out[RL_TIME_TEXT]);
-/* Parses an IMF-fixdate, an RFC 850 date or an asctime date; RL_EBADMSG (as int) otherwise. */
-int rl_time_parse_http(const char *text, int64_t *unix_s);
+/* Parses an IMF-fixdate, an RFC 850 date or an asctime date; RL_EBADMSG otherwise. */
+rl_err rl_time_parse_http(const char *text, int64_t *unix_s);
 /* Parses RFC 3339 as Graph writes it: 0-7 fraction digits, Z or an offset. RL_EBADMSG otherwise. */
-int rl_time_parse_rfc3339(const char *text, int64_t *unix_s);
+rl_err rl_time_parse_rfc3339(const char *text, int64_t *unix_s);
 
 #endif

@@ -39,9 +39,6 @@ typedef struct rl_error {
 rl_err rl_fail(rl_error *e, rl_err code, const char *domain, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The same, with the newest OpenSSL error text appended; clears OpenSSL's error queue.
- * (Lives in core/crypto: see crypto/x509.h rl_fail_openssl.) */
-
 /* A short static name: "not found", "malformed", … for logs and messages. */
 const char *rl_err_name(rl_err code);
 

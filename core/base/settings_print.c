@@ -57,12 +57,12 @@ rl_err rl_settings_print_json(const rl_settings *s, rl_buf *out)
         rl_buf value = {0};
         char allowed[256];
         rl_setting_allowed(row, allowed, sizeof(allowed));
-        shown_value(row, s, s->priv->origin[i], &value);
+        err = shown_value(row, s, s->priv->origin[i], &value);
         json_t *item =
             json_pack("{s:s,s:s%,s:s,s:s,s:s,s:s?,s:s,s:b}", "name", row->name, "value", value.p ? (char *)value.p : "",
                       value.n, "default", default_text(row), "range", allowed, "source", s->priv->origin[i], "alias",
                       row->alias, "help", row->help, "secret", (int)row->secret);
-        if (json_array_append_new(all, item) != 0)
+        if (json_array_append_new(all, item) != 0 && err == RL_OK)
             err = RL_ENOMEM;
         rl_buf_free(&value);
     }
