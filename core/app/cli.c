@@ -35,6 +35,42 @@ int cli_print_json(const json_t *value)
     return 0;
 }
 
+rl_err cli_open(const char *path, FILE **out, rl_error *e)
+{
+    *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    return *out ? RL_OK : rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
+}
+
+void cli_close(FILE *f)
+{
+    if (f != stdin)
+        fclose(f);
+}
+
+rl_err cli_read(FILE *f, const char *path, size_t max, rl_buf *out, rl_error *e)
+{
+    char chunk[16 * 1024];
+    rl_err err = RL_OK;
+    size_t n;
+    out->limit = max;
+    while (err == RL_OK && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
+        err = rl_buf_append(out, chunk, n);
+    if (err != RL_OK)
+        rl_fail(e, err, "file", "'%s' is larger than the %zu octets allowed", path, max);
+    else if (ferror(f))
+        err = rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
+    return err;
+}
+
+rl_err cli_read_file(const char *path, size_t max, rl_buf *out, rl_error *e)
+{
+    FILE *f;
+    RL_TRY(cli_open(path, &f, e));
+    rl_err err = cli_read(f, path, max, out, e);
+    cli_close(f);
+    return err;
+}
+
 static const char *option(const cli_call *call, const char *name)
 {
     return rl_json_str(call->options, name);
@@ -298,29 +334,21 @@ static int sign(cli_call *call, const char *csr_pem, bool *issued)
 
 static rl_err read_csr(const char *path, char **pem, rl_error *e)
 {
-    uint8_t *text = malloc(CSR_MAX);
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    rl_buf text = {0};
     X509_REQ *csr = NULL;
     BIO *bio = BIO_new(BIO_s_mem());
-    rl_err err = RL_OK;
-    size_t n = f && text ? fread(text, 1, CSR_MAX, f) : 0;
-    if (!f)
-        err = rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
-    else if (n == CSR_MAX)
-        err = rl_fail(e, RL_ERANGE, "file", "'%s' is larger than a certificate request", path);
-    else
-        err = rl_csr_from_any(rl_span_of(text, n), &csr, e);
+    rl_err err = cli_read_file(path, CSR_MAX, &text, e);
+    if (err == RL_OK)
+        err = rl_csr_from_any(rl_buf_span(&text), &csr, e);
     char *data;
     long length;
     if (err == RL_OK && PEM_write_bio_X509_REQ(bio, csr) == 1 && (length = BIO_get_mem_data(bio, &data)) > 0)
         *pem = strndup(data, (size_t)length);
     else if (err == RL_OK)
         err = rl_fail_openssl(e, "csr", "the request cannot be written");
-    if (f && f != stdin)
-        fclose(f);
     X509_REQ_free(csr);
     BIO_free(bio);
-    free(text);
+    rl_buf_free(&text);
     return err;
 }
 

@@ -1,5 +1,4 @@
 /* `revline import`: looks at what a file holds and sends it to the server, or into the database. */
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -9,33 +8,6 @@
 #include "base/json.h"
 
 enum { FILE_MAX = 10 * 1024 * 1024 };
-
-static rl_err open_file(const char *path, FILE **out, rl_error *e)
-{
-    *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    return *out ? RL_OK : rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
-}
-
-static void close_file(FILE *f)
-{
-    if (f != stdin)
-        fclose(f);
-}
-
-static rl_err read_file(FILE *f, const char *path, rl_buf *out, rl_error *e)
-{
-    char chunk[16 * 1024];
-    rl_err err = RL_OK;
-    size_t n;
-    out->limit = FILE_MAX;
-    while (err == RL_OK && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
-        err = rl_buf_append(out, chunk, n);
-    if (err != RL_OK)
-        rl_fail(e, err, "import", "'%s' is larger than the %d octets allowed", path, FILE_MAX);
-    else if (ferror(f))
-        err = rl_fail(e, RL_EIO, "import", "'%s' cannot be read: %s", path, strerror(errno));
-    return err;
-}
 
 /* An export begins like no other file: with JSON. */
 static bool is_export(FILE *f)
@@ -149,7 +121,7 @@ static rl_err read_request(FILE *f, const char *path, json_t *request, rl_error 
 {
     rl_buf text = {0};
     rl_error why = {0};
-    rl_err err = read_file(f, path, &text, e);
+    rl_err err = cli_read(f, path, FILE_MAX, &text, e);
     if (err == RL_OK && (err = read_content(rl_buf_span(&text), request, &why)) != RL_OK)
         rl_fail(e, err, "import", "'%s': %s", path, why.message);
     rl_buf_free(&text);
@@ -160,10 +132,10 @@ rl_err cli_read_certs(const char *path, json_t **out, rl_error *e)
 {
     json_t *request = json_object();
     FILE *f;
-    rl_err err = open_file(path, &f, e);
+    rl_err err = cli_open(path, &f, e);
     if (err == RL_OK) {
         err = read_request(f, path, request, e);
-        close_file(f);
+        cli_close(f);
     }
     if (err == RL_OK && !json_object_get(request, "certificates"))
         err = rl_fail(e, RL_EBADMSG, "import", "'%s': no certificate in it, PEM or DER", path);
@@ -236,9 +208,9 @@ static rl_err import_content(cli_call *call, FILE *f, const char *path, json_t *
 static rl_err import_file(cli_call *call, const char *path, json_t **reply, rl_error *e)
 {
     FILE *f;
-    RL_TRY(open_file(path, &f, e));
+    RL_TRY(cli_open(path, &f, e));
     rl_err err = is_export(f) ? cli_take_over(call, f, path, reply, e) : import_content(call, f, path, reply, e);
-    close_file(f);
+    cli_close(f);
     return err;
 }
 

@@ -4,7 +4,6 @@
  * answer, not the responder's own code. It needs neither settings nor a data folder. */
 #include "app/cli_ocsp.h"
 
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -68,26 +67,6 @@ static int check_usage(const cli_call *call)
 }
 
 /* ---- files ---- */
-static rl_err read_file(const char *path, size_t max, rl_buf *out, rl_error *e)
-{
-    char chunk[16 * 1024];
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    rl_err err = RL_OK;
-    size_t n;
-    if (!f)
-        return rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
-    out->limit = max;
-    while (err == RL_OK && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
-        err = rl_buf_append(out, chunk, n);
-    if (err != RL_OK)
-        rl_fail(e, err, "file", "'%s' is larger than the %zu octets allowed", path, max);
-    else if (ferror(f))
-        err = rl_fail(e, RL_EIO, "file", "'%s' cannot be read: %s", path, strerror(errno));
-    if (f != stdin)
-        fclose(f);
-    return err;
-}
-
 /* One in DER or any number in PEM; other PEM blocks are passed over. */
 static bool parse_certs(rl_span text, STACK_OF(X509) * into)
 {
@@ -114,7 +93,7 @@ static rl_err read_certs(const cli_call *call, const char *option, STACK_OF(X509
     rl_buf text = {0};
     if (!path)
         return RL_OK;
-    rl_err err = read_file(path, CERTS_MAX, &text, e);
+    rl_err err = cli_read_file(path, CERTS_MAX, &text, e);
     if (err == RL_OK && !(*out = sk_X509_new_null()))
         err = rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     else if (err == RL_OK && !parse_certs(rl_buf_span(&text), *out))
@@ -454,7 +433,7 @@ int cli_ocsp(cli_call *call)
         json_object_set_new(r.json, "file", cli_ocsp_text(file));
     rl_err err = read_question(call, &q, &e);
     if (err == RL_OK)
-        err = file ? read_file(file, ANSWER_MAX, &answer, &e) : ask(call, &r, &q, timeout, &answer, &e);
+        err = file ? cli_read_file(file, ANSWER_MAX, &answer, &e) : ask(call, &r, &q, timeout, &answer, &e);
     if (err != RL_OK)
         cli_ocsp_problem(&r, err, "%s", e.message[0] ? e.message : rl_err_name(err));
     else if (r.error.code == RL_OK)

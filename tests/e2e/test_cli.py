@@ -103,7 +103,7 @@ def test_search_looks_at_what_a_certificate_says(any_server, tmp_path):
 @pytest.mark.parametrize("arguments, said", [
     (["show", "zz"], "not a serial number"), (["show", "12345678"], "no certificate has this serial"),
     (["revoke", "12345678"], "serial"), (["unrevoke", "12345678"], "serial"),
-    (["sign", "/nonexistent"], "cannot be read"), (["sign", "/etc/passwd"], ""),
+    (["sign", "/nonexistent"], "cannot be read"), (["sign", "/"], "cannot be read"), (["sign", "/etc/passwd"], ""),
 ])
 def test_failures_exit_1_and_say_why(any_server, arguments, said):
     done = any_server.cli(*arguments, code=1)
