@@ -36,7 +36,7 @@ static json_t *serial_json(const rl_cert_id *id)
     return json_stringn(text, 2u * id->serial_n);
 }
 
-static json_t *why_json(uint32_t why)
+json_t *rl_why_json(uint32_t why)
 {
     json_t *out = json_array();
     for (unsigned i = 0; i < RL_WHY_BITS; i++)
@@ -133,13 +133,13 @@ static json_t *cert_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     rl_err read = rl_store_der(s, &id, &der);
     *err = read == RL_ENOTFOUND ? RL_OK : read;
     json_t *held = r.held.change ? json_pack("{s:I,s:o,s:o}", "change", (json_int_t)r.held.change, "why",
-                                             why_json(r.held.why), "kept", why_json(r.held.kept))
+                                             rl_why_json(r.held.why), "kept", rl_why_json(r.held.kept))
                                  : json_null();
     json_t *out =
         json_pack("{s:s,s:I,s:o,s:s?,s:s?,s:s?,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o}", "type",
                   "certificate", "issuer", (json_int_t)id.issuer, "serial", serial_json(&id), "subject", r.subject,
                   "profile", r.profile, "requester", r.requester, "status", rl_status_name(r.status), "reason",
-                  reason_json(r.status != RL_STATUS_GOOD, r.reason), "why", why_json(r.why), "manualReason",
+                  reason_json(r.status != RL_STATUS_GOOD, r.reason), "why", rl_why_json(r.why), "manualReason",
                   reason_json(r.why & RL_WHY_MANUAL, r.manual_reason), "crlReason",
                   reason_json(r.why & RL_WHY_FOREIGN_CRL, r.crl_reason), "crlDate", rl_json_time(r.crl_date),
                   "issuedAt", rl_json_time(r.issued_at), "notBefore", rl_json_time(r.not_before), "notAfter",
@@ -225,7 +225,7 @@ static json_t *delta_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
                             (json_int_t)rl_get_u64(key.p), "kind", r.kind == RL_DELTA_ISSUED ? "issued" : "status",
                             "issuer", (json_int_t)r.cert.issuer, "serial", serial_json(&r.cert), "status",
                             rl_status_name(r.status), "reason", reason_json(r.status != RL_STATUS_GOOD, r.reason),
-                            "why", why_json(r.why), "revokedAt", rl_json_time(r.revoked_at), "notAfter",
+                            "why", rl_why_json(r.why), "revokedAt", rl_json_time(r.revoked_at), "notAfter",
                             rl_json_time(r.not_after), "at", rl_json_time(r.at), "origin", r.origin);
     rl_delta_clear(&r);
     return out;

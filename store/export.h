@@ -11,6 +11,9 @@
 
 #include "store/store.h"
 
+/* RL_WHY_* as names: ["deleted", …]. */
+json_t *rl_why_json(uint32_t why);
+
 /* Calls fn for every line, the last of type "end". fn returns false to stop, which is RL_ECANCELED. RL_ECORRUPT with
  * the family when a record cannot be read. Nobody may write meanwhile: `s` is a copy, or the only one open. */
 rl_err rl_store_export(rl_store *s, bool (*fn)(const json_t *line, void *ctx), void *ctx, rl_error *e);

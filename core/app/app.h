@@ -40,8 +40,6 @@ typedef struct rl_app {
 rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
 void rl_app_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1]);
-/* RL_WHY_* as the names that the commands write: ["deleted", …]. */
-json_t *rl_app_why_json(uint32_t why);
 
 /* ---- commands_subca.c ---- */
 /* What the request says about a subordinate CA, when one is wanted, else RL_EINVAL if it says anything. Borrows the

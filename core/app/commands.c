@@ -6,6 +6,7 @@
 #include "app/app.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "store/export.h"
 #include "sync/rules.h"
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000 };
@@ -66,15 +67,6 @@ void rl_app_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
     rl_serial_text(&serial, out);
 }
 
-json_t *rl_app_why_json(uint32_t why)
-{
-    json_t *out = json_array();
-    for (unsigned i = 0; i < RL_WHY_BITS; i++)
-        if (why & 1u << i)
-            json_array_append_new(out, json_string(rl_why_name(1u << i)));
-    return out;
-}
-
 static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
 {
     char serial[2 * RL_SERIAL_MAX + 1];
@@ -86,7 +78,7 @@ static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
     return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "serial", serial, "issuer",
                      (int)id->issuer, "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
                      rl_status_name(r->status), "reason",
-                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_app_why_json(r->why),
+                     r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_why_json(r->why),
                      "issuedAt", rl_json_time(r->issued_at), "notBefore", rl_json_time(r->not_before), "notAfter",
                      rl_json_time(r->not_after), "bootstrap", r->bootstrap, "revokedAt", rl_json_time(r->revoked_at),
                      "bindings", bindings);

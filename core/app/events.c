@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "store/export.h"
 
 enum { RING = 4096, FOLLOWERS_MAX = 8, ORIGINS_MAX = 64, LINES_AT_ONCE = 256 };
 
@@ -123,7 +124,7 @@ static json_t *event_json(const rl_store_event *event)
                      "event", event->issued ? "issued" : "status", "issuer", (int)event->cert.issuer, "serial", serial,
                      "from", event->issued ? NULL : rl_status_name(event->from), "to", rl_status_name(event->to),
                      "reason", event->to == RL_STATUS_GOOD ? NULL : rl_reason_name(event->reason), "why",
-                     rl_app_why_json(event->why), "origin", event->origin);
+                     rl_why_json(event->why), "origin", event->origin);
 }
 
 static rl_err put_line(rl_buf *out, json_t *line)
