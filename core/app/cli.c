@@ -243,6 +243,22 @@ static int print_cert(const cli_call *call, const json_t *c)
     return 0;
 }
 
+/* The same question, from there on. */
+static void print_more(const cli_call *call, const char *next)
+{
+    const char *name;
+    json_t *value;
+    printf("more: revline %s ", call->command);
+    if (call->operands_n)
+        printf("TEXT ");
+    json_object_foreach(call->options, name, value)
+    {
+        if (strcmp(name, "after") != 0)
+            printf("--%s %s ", name, json_string_value(value));
+    }
+    printf("--after %s\n", next);
+}
+
 static int print_list(const cli_call *call, const json_t *reply)
 {
     size_t i;
@@ -252,8 +268,7 @@ static int print_list(const cli_call *call, const json_t *reply)
         printf("%-40s  %-8s  %-20s  %s\n", rl_json_str(c, "serial"), rl_json_str(c, "status"),
                rl_json_str(c, "notAfter"), rl_json_str(c, "subject"));
     if (rl_json_str(reply, "next"))
-        printf("more: revline %s %s--after %s\n", call->command, call->operands_n ? "TEXT " : "",
-               rl_json_str(reply, "next"));
+        print_more(call, rl_json_str(reply, "next"));
     return 0;
 }
 

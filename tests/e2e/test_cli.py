@@ -96,7 +96,10 @@ def test_search_looks_at_what_a_certificate_says(any_server, tmp_path):
     page = any_server.cli_json("search", "needle", "--limit", "1")
     rest = any_server.cli_json("search", "needle", "--after", page["next"])
     assert {c["serial"] for c in page["items"] + rest["items"]} == {first, second} and rest["next"] is None
-    assert "more: revline search TEXT --after" in any_server.cli("search", "needle", "--limit", "1").stdout
+    assert "more: revline search TEXT --limit 1 --after " in any_server.cli("search", "needle", "--limit", "1").stdout
+    after = any_server.cli_json("list", "--limit", "1")["next"]
+    more = any_server.cli("list", "--issuer", "1", "--limit", "1", "--after", after).stdout
+    assert "more: revline list --issuer 1 --limit 1 --after " in more and more.count("--after") == 1
     assert any_server.cli("search", code=2).stderr and any_server.cli("search", "x", "--status", "bad", code=2).stderr
 
 
