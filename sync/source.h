@@ -17,8 +17,6 @@
 #include "sync/apply.h"
 #include "sync/sync.h"
 
-enum { RL_SYNC_SOURCES_MAX = 32 };
-
 typedef enum {
     RL_AT_OFF,     /* not configured */
     RL_AT_REST,    /* between rounds: the timer starts the next */

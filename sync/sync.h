@@ -18,6 +18,8 @@ void rl_sync_stop(rl_sync *s);
  * RL_ENOTFOUND for an unknown or unconfigured one. Any thread. */
 rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e);
 
+enum { RL_SYNC_SOURCES_MAX = 32 };
+
 typedef struct rl_sync_status {
     const char *name;     /* "entra-device" */
     const char *state;    /* "idle", "running", "backing off", "off" */

@@ -5,8 +5,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-enum { SYNC_SOURCES_MAX = 32 };
-
 /* ---- how they are ---- */
 static json_t *source_json(const rl_sync_status *s, bool degrades)
 {
@@ -34,8 +32,8 @@ static json_t *source_json(const rl_sync_status *s, bool degrades)
 
 json_t *rl_app_sync_json(rl_app *app, bool *degraded)
 {
-    rl_sync_status status[SYNC_SOURCES_MAX];
-    size_t n = app->sync ? rl_sync_status_read(app->sync, status, SYNC_SOURCES_MAX) : 0;
+    rl_sync_status status[RL_SYNC_SOURCES_MAX];
+    size_t n = app->sync ? rl_sync_status_read(app->sync, status, RL_SYNC_SOURCES_MAX) : 0;
     json_t *out = json_object();
     for (size_t i = 0; i < n; i++) {
         bool degrades = status[i].last_error[0] != 0 || status[i].held_changes > 0 || status[i].stale;
@@ -61,8 +59,8 @@ rl_err rl_command_sync_status(rl_app *app, const json_t *request, json_t **reply
 /* How often each of them has been asked by now, this time included: to wait for, see rl_sync_status. */
 static json_t *asks_json(rl_app *app, const char *source)
 {
-    rl_sync_status status[SYNC_SOURCES_MAX];
-    size_t n = rl_sync_status_read(app->sync, status, SYNC_SOURCES_MAX);
+    rl_sync_status status[RL_SYNC_SOURCES_MAX];
+    size_t n = rl_sync_status_read(app->sync, status, RL_SYNC_SOURCES_MAX);
     json_t *out = json_object();
     for (size_t i = 0; i < n; i++)
         if (!status[i].needs && (!source[0] || strcmp(source, status[i].name) == 0))
