@@ -172,6 +172,15 @@ def test_413(module_server, path, limit):
         assert wire.answer()[0] == 413
 
 
+def test_the_limits_of_bodies_are_settings(make_server):
+    server = make_server(REVLINE_OCSP_REQUEST_LIMIT="1KiB", REVLINE_SCEP_REQUEST_LIMIT="4KiB")
+    for path, limit in ((b"/ocsp", 1024), (b"/static?operation=PKIOperation", 4096)):
+        for n in (limit, limit + 1):
+            with Wire(server) as wire:
+                wire.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, n) + bytes(limit))
+                assert (wire.answer()[0] == 413) == (n > limit)
+
+
 @pytest.mark.parametrize("head", [b"X-Long: " + b"x" * 20000, b"\r\n".join(b"X-%d: %s" % (i, b"y" * 100) for i in range(200))], ids=["long", "many"])
 def test_431(module_server, head):
     with Wire(module_server) as wire:

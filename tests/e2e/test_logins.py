@@ -73,6 +73,15 @@ def test_a_certificate(synced, graph, identity, tmp_path, form):
     assert has_synced(server)
 
 
+def test_the_chain_goes_along(synced, graph, identity, tmp_path):
+    above = Identity()
+    write(tmp_path / "app.pem", identity.pem() + above.certificate.public_bytes(PEM))
+    chain = [base64.b64encode(i.certificate.public_bytes(DER)).decode() for i in (identity, above)]
+    graph.switch("client_certificate", {**identity.known, "x5c": chain})
+    server = synced(**NO_SECRET, AZURE_CLIENT_CERTIFICATE_PATH=str(tmp_path / "app.pem"), AZURE_CLIENT_SEND_CERTIFICATE_CHAIN="true")
+    assert has_synced(server)
+
+
 def test_a_renewed_certificate_is_used_at_the_next_token(synced, graph, identity, tmp_path):
     path, second = tmp_path / "app.pem", Identity()
     write(path, identity.pem())

@@ -15,7 +15,8 @@ USER_ASSIGNED = "22222222-2222-4222-8222-222222222222"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 LOGIN_SWITCHES = {
-    "client_certificate": "{n, e, x5t}: the application's certificate; modulus in hexadecimal, SHA-256 in base64url",
+    "client_certificate": "{n, e, x5t, x5c}: the application's certificate; modulus in hexadecimal, SHA-256 in base64url; the chain that must "
+                          "come along, without x5c none",
     "federated_token": "the token that the application's federated credential accepts",
     "signing_keys": "JSON Web Keys that the tenant publishes; it signs nothing itself, and without this it has none",
     "openid": "members of the OpenID configuration that are other than they should be",
@@ -70,7 +71,8 @@ def check_assertion(text, certificate, audience, client, used):
     head, claims, signature = text.split(".")
     header, body = json.loads(decoded(head)), json.loads(decoded(claims))
     now = time.time()
-    if header.get("alg") != "PS256" or header.get("typ") != "JWT" or header.get("x5t#S256") != certificate["x5t"]:
+    if header.get("alg") != "PS256" or header.get("typ") != "JWT" or header.get("x5t#S256") != certificate["x5t"] or \
+            header.get("x5c") != certificate.get("x5c"):
         return "header %s" % header
     if not is_pss(int(certificate["n"], 16), certificate["e"], ("%s.%s" % (head, claims)).encode(), decoded(signature)):
         return "signature"
