@@ -3,6 +3,8 @@
 Every server runs on one core and the load generator on another. The servers take turns within a repetition and the
 order changes from one repetition to the next, so what else the machine does meets them alike; a ratio is always that
 of figures from the same repetition. A figure is the median over the repetitions.
+
+What else can be measured: --cost, --scale, --scep, --sync, each with a --help of its own.
 """
 import argparse
 import contextlib
