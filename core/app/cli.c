@@ -412,7 +412,7 @@ static void print_source(const char *name, const json_t *s)
 {
     int64_t lag = rl_json_int(s, "lagSeconds", -1);
     const char *error = rl_json_str(s, "lastError");
-    printf("  %-14s %s", name, rl_json_str(s, "state"));
+    printf("  %-19s %s", name, rl_json_str(s, "state"));
     if (lag >= 0)
         printf(", %lld objects, last success %lld s ago", (long long)rl_json_int(s, "objects", 0), (long long)lag);
     if (rl_json_str(s, "needs"))
@@ -428,7 +428,7 @@ static void print_source(const char *name, const json_t *s)
 
 static void print_part(const char *name, const json_t *part)
 {
-    printf("  %-14s %s", name, rl_json_str(part, "status"));
+    printf("  %-19s %s", name, rl_json_str(part, "status"));
     if (json_object_get(part, "certificates"))
         printf(", about %lld certificates", (long long)rl_json_int(part, "certificates", 0));
     if (json_object_get(part, "cacheEntries"))

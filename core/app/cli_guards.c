@@ -24,10 +24,10 @@ static int print_changes(const cli_call *call, const json_t *reply)
         printf("no mass change waits\n");
         return 0;
     }
-    printf("%-6s  %-14s  %-8s  %-20s  %s\n", "ID", "SOURCE", "STATE", "SINCE", "CERTIFICATES");
+    printf("%-6s  %-19s  %-8s  %-20s  %s\n", "ID", "SOURCE", "STATE", "SINCE", "CERTIFICATES");
     json_array_foreach(changes, i, c)
     {
-        printf("%-6lld  %-14s  %-8s  %-20s  %lld\n", (long long)rl_json_int(c, "id", 0), rl_json_str(c, "source"),
+        printf("%-6lld  %-19s  %-8s  %-20s  %lld\n", (long long)rl_json_int(c, "id", 0), rl_json_str(c, "source"),
                rl_json_str(c, "state"), rl_json_str(c, "since"), (long long)rl_json_int(c, "certificates", 0));
         print_sample(c);
     }

@@ -60,7 +60,9 @@ def test_the_same_in_json_probe_and_metrics(watching):
     assert metrics["revline_sync_objects_total" + labels] == source["objects"] == 3
     assert metrics["revline_sync_throttled_seconds" + labels] == metrics["revline_sync_failing" + labels] == 0
     assert metrics["revline_sync_next_run_seconds" + labels] == source["nextRun"] > source["lastSuccess"]
-    assert "off, by, or for lack of: REVLINE_JAMF_URL" in server.cli("status").stdout
+    said = server.cli("status").stdout
+    assert "off, by, or for lack of: REVLINE_JAMF_URL" in said
+    assert len({re.match(r"  \S+ +", line).end() for line in said.splitlines()[1:]}) == 1, "the columns are columns"
 
 
 # ---- a round now ----
