@@ -40,6 +40,7 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
                                   .csr = r->csr,
                                   .proven = r->key,
                                   .requester = "scep",
+                                  .renews = renews,
                                   .transaction = key,
                                   .also = once->name[0] ? rl_challenge_spend : NULL,
                                   .also_ctx = once,

@@ -152,6 +152,7 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
                                   .requester = requester,
                                   .transaction = transaction[0] ? transaction : NULL,
                                   .owner = is_own(job) ? &owner : NULL,
+                                  .renews = job->renews.serial_n ? &job->renews : NULL,
                                   .also = job->once.name[0] ? rl_challenge_spend : NULL,
                                   .also_ctx = &job->once,
                                   .look_up = true};

@@ -182,6 +182,9 @@ typedef struct rl_issue_request {
     const char *requester; /* "scep", "admin" */
     /* Or NULL: the certificate is bound to Entra's objects and these are the owner's; it names nothing but them. */
     const rl_ca_owner *owner;
+    /* Or NULL: the certificate that is renewed, whose names the request has. It has to be good in the new one's
+     * transaction, and the new one is bound to what it is bound to: its names may be another's by now. */
+    const rl_cert_id *renews;
     /* SCEP: the transaction it belongs to (printable ASCII, at most RL_OBJECT_ID_MAX), or NULL. If the store already
      * has a certificate for it, that one is returned. */
     const char *transaction;
@@ -217,7 +220,8 @@ void rl_ca_on_look(rl_ca *ca, rl_ca_look look, void *ctx);
  * objects it names, if sync knows them, and weighed: a disabled device's certificate starts on hold; for an object
  * whose certificates are revoked for good, a deleted one for example, RL_EDENIED. RL_EINVAL / RL_EBADMSG / RL_ERANGE /
  * RL_EUNSUPPORTED: the request is to blame (bad proof of possession, weak key, bad names, missing binding name).
- * RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. With an owner, RL_EDENIED: it would name another; RL_ENOTFOUND: only the
+ * RL_PROFILE_OCSP and _SCEP_RA are RL_EINVAL. RL_EDENIED for a renewal: it is good no more, or its names are not what
+ * they were. With an owner, RL_EDENIED: it would name another; RL_ENOTFOUND: only the
  * owner's own name, which no object here has yet. */
 rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_error *e);
 

@@ -61,6 +61,49 @@ static rl_err bind_device(rl_store_txn *t, struct issue *i)
     return RL_OK;
 }
 
+/* What certificates are bound to, and by which name they wait for it. */
+static const struct bound_kind {
+    rl_source object, name;
+} bound_kinds[] = {{RL_SOURCE_ENTRA_DEVICE, RL_SOURCE_ENTRA_DEVICE_NAME},
+                   {RL_SOURCE_ENTRA_USER, RL_SOURCE_ENTRA_USER_NAME},
+                   {RL_SOURCE_JAMF_USER, RL_SOURCE_JAMF_USER_NAME},
+                   {RL_SOURCE_INTUNE_DEVICE, RL_SOURCE_NONE},
+                   {RL_SOURCE_JAMF_COMPUTER, RL_SOURCE_NONE},
+                   {RL_SOURCE_JAMF_DEVICE, RL_SOURCE_NONE}};
+
+/* A name may be another's by now, or nobody's: the certificate from before then gives no right to it. Where the new
+ * profile binds to nothing of the kind, what the certificate was bound to stays. */
+static rl_err keep_binding(struct issue *i, const struct bound_kind *kind, const rl_cert_record *old, rl_error *e)
+{
+    const char *had = rl_cert_binding(old, kind->object), *had_name = rl_cert_binding(old, kind->name),
+               *has = rl_cert_binding(&i->record, kind->object), *has_name = rl_cert_binding(&i->record, kind->name);
+    if (had && (has ? strcmp(had, has) != 0 : has_name != NULL))
+        return rl_fail(e, RL_EDENIED, "ca",
+                       "a name of the certificate is no longer its holder's in the directory: enroll anew");
+    if (has || has_name || (!had && !had_name))
+        return RL_OK;
+    if (i->record.bindings_n == RL_CERT_BINDINGS_MAX)
+        return rl_fail(e, RL_ERANGE, "ca", "the certificate would be bound to too much: enroll anew");
+    bind_to(i, had ? kind->object : kind->name, had ? had : had_name);
+    return RL_OK;
+}
+
+/* The certificate that is renewed was looked at before; what counts is what it is now. */
+static rl_err follow(rl_store_txn *t, struct issue *i, rl_error *e)
+{
+    rl_cert_record old;
+    rl_err err = rl_txn_cert(t, i->request->renews, &old);
+    if (err != RL_OK)
+        return rl_fail(e, err == RL_ENOTFOUND ? RL_EDENIED : err, "ca",
+                       "the certificate that is renewed cannot be read: %s", rl_err_name(err));
+    if (old.status != RL_STATUS_GOOD)
+        err = rl_fail(e, RL_EDENIED, "ca", "the certificate that is renewed is not good any more");
+    for (size_t k = 0; err == RL_OK && k < sizeof(bound_kinds) / sizeof(bound_kinds[0]); k++)
+        err = keep_binding(i, &bound_kinds[k], &old, e);
+    rl_cert_clear(&old);
+    return err;
+}
+
 static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
 {
     const uint32_t for_good = RL_WHY_DELETED | RL_WHY_WIPED | RL_WHY_ENDPOINT_LIST;
@@ -70,6 +113,8 @@ static rl_err bind(rl_store_txn *t, struct issue *i, rl_error *e)
                           : bind_name(t, i, RL_SOURCE_ENTRA_USER_NAME, i->csr.user, RL_SOURCE_ENTRA_USER);
     if (err == RL_OK && i->request->owner)
         RL_TRY(ca_own_bound(t, i->request->owner, &i->csr, &i->record, e));
+    if (err == RL_OK && i->request->renews)
+        RL_TRY(follow(t, i, e));
     if (err == RL_OK && i->ca->weigh)
         err = i->ca->weigh(t, &i->record, i->now, i->ca->weigh_ctx);
     if (err != RL_OK)

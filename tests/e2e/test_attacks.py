@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from harness import AAD_CHALLENGE, CHALLENGE, PEM, ROOT, client_key
 from scep_client import Signer
 from test_api import API, api
-from test_est import csr_der, est, lines, serial_of
+from test_est import EST, csr_der, est, lines, serial_of
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,31 @@ def test_a_certificate_renews_no_other_ones_name(server, signer, tmp_path):
     refused_by_est(server, tmp_path, mine, signer.key, "victim")
     assert est(server, "wifi/simplereenroll", tmp_path, lines(csr_der(signer.key, "mine")), listener="est",
                client=(mine, signer.key)).status == 403
+
+
+def test_a_name_that_was_ones_own_is_not_renewed(graph, synced, signer, tmp_path):
+    """Who was renamed keeps a certificate with the old name, which the directory gives to the next one."""
+    ada = graph.add("users", "ada", onPremisesSecurityIdentifier="S-1-5-21-1-2-3-1105")
+    server, upn = synced(**EST, REVLINE_CERT_SID_EXTENSION="true"), ada["userPrincipalName"]
+    server.sync_round()
+    url = server.url + "/static/aad"
+    old = scep_client.enroll(url, AAD_CHALLENGE, "Ada", upn=upn, signer=signer).certificate
+
+    def renewed():
+        """By SCEP and by EST."""
+        by_scep = scep_client.renew(url, Signer(signer.key, old), "Ada", upn=upn)
+        request = lines(csr_der(scep_client.make_key(), "Ada", upn=upn))
+        by_est = est(server, "simplereenroll", tmp_path, request, listener="est", client=(old, signer.key))
+        return (by_scep.pki_status, by_est.status)
+    assert renewed() == ("SUCCESS", 200)
+    before = count(server)
+    graph.update("users", ada["id"], userPrincipalName="lovelace@contoso.example")
+    server.sync_round()
+    assert renewed() == ("FAILURE", 403)
+    graph.add("users", "another ada", userPrincipalName=upn, onPremisesSecurityIdentifier="S-1-5-21-1-2-3-500")
+    server.sync_round()
+    assert renewed() == ("FAILURE", 403)
+    assert count(server) == before and server.ocsp(old) == "good"
 
 
 def test_a_renewal_without_the_old_key(server, signer):

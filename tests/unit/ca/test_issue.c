@@ -301,16 +301,27 @@ static rl_err weigh(rl_store_txn *t, rl_cert_record *cert, int64_t now, const vo
     return RL_OK;
 }
 
-static rl_err issue_bound(fixture *f, const char *cn, const char *san, rl_cert_record *record)
+/* `renews`: the certificate that it follows, or NULL; `id` may be NULL, too. */
+static rl_err issue_after(fixture *f, rl_profile_id profile, const char *cn, const char *san, const rl_cert_id *renews,
+                          rl_cert_id *id, rl_cert_record *record)
 {
     rl_issued issued;
-    csr_spec spec = {.key = ec, .cn = cn, {{san ? "subjectAltName" : NULL, san}}};
+    X509_REQ *csr = make_csr(&(csr_spec){.key = ec, .cn = cn, {{san ? "subjectAltName" : NULL, san}}});
+    const rl_issue_request r = {.profile = profile, .csr = csr, .requester = "admin", .renews = renews};
     rl_ca_on_issue(f->ca, weigh, NULL);
-    rl_err err = issue(f, RL_PROFILE_STATIC_AAD, &spec, &issued);
+    rl_err err = rl_ca_issue(f->ca, &r, &issued, &f->e);
     if (err == RL_OK)
         assert_int_equal(rl_store_cert(f->store, &issued.id, record), RL_OK);
+    if (id)
+        *id = issued.id;
     rl_issued_clear(&issued);
+    X509_REQ_free(csr);
     return err;
+}
+
+static rl_err issue_bound(fixture *f, const char *cn, const char *san, rl_cert_record *record)
+{
+    return issue_after(f, RL_PROFILE_STATIC_AAD, cn, san, NULL, NULL, record);
 }
 
 static void assert_binding(const rl_cert_record *r, size_t i, rl_source source, const char *id)
@@ -422,6 +433,77 @@ static void test_bound_profile_wants_one_name_to_bind_to(void **state)
                                -1, 0);
     X509_REQ_sign(csr, ec, EVP_sha256());
     assert_refused_csr(f, RL_PROFILE_STATIC_AAD, csr, RL_EINVAL, "more than one");
+}
+
+/* ---- renewal ---- */
+#define ADA "ada@contoso.com"
+
+static rl_err delete_name(rl_store_txn *t, void *name, rl_error *e)
+{
+    (void)e;
+    return rl_txn_delete_object(t, RL_SOURCE_ENTRA_USER_NAME, name);
+}
+
+static void expect_renewed(fixture *f, rl_profile_id profile, const rl_cert_id *old, rl_source source, const char *id)
+{
+    rl_cert_record r;
+    assert_ok(issue_after(f, profile, "Ada", UPN_OTHER_NAME ADA, old, NULL, &r), &f->e);
+    assert_int_equal(r.bindings_n, 1);
+    assert_binding(&r, 0, source, id);
+    rl_cert_clear(&r);
+}
+
+/* Names are given again to others, and the one who had it keeps a certificate with it to its end. */
+static void test_a_renewal_is_of_the_same_object(void **state)
+{
+    fixture *f = *state;
+    rl_cert_id old;
+    rl_cert_record r;
+    store_object(f, RL_SOURCE_ENTRA_USER_NAME, ADA, true, true, "u-1");
+    assert_ok(issue_after(f, RL_PROFILE_STATIC_AAD, "Ada", UPN_OTHER_NAME ADA, NULL, &old, &r), &f->e);
+    rl_cert_clear(&r);
+    expect_renewed(f, RL_PROFILE_STATIC_AAD, &old, RL_SOURCE_ENTRA_USER, "u-1");
+    expect_renewed(f, RL_PROFILE_STATIC, &old, RL_SOURCE_ENTRA_USER, "u-1"); /* a profile that binds to nothing */
+
+    store_object(f, RL_SOURCE_ENTRA_USER_NAME, ADA, true, true, "u-2");
+    assert_int_equal(issue_after(f, RL_PROFILE_STATIC_AAD, "Ada", UPN_OTHER_NAME ADA, &old, NULL, &r), RL_EDENIED);
+    assert_has(f->e.message, "no longer its holder's");
+    assert_ok(rl_store_run(f->store, delete_name, (void *)ADA, &f->e), &f->e);
+    assert_int_equal(issue_after(f, RL_PROFILE_STATIC_AAD, "Ada", UPN_OTHER_NAME ADA, &old, NULL, &r), RL_EDENIED);
+    assert_has(f->e.message, "no longer its holder's");
+}
+
+static void test_a_renewal_finds_what_the_certificate_has_waited_for(void **state)
+{
+    fixture *f = *state;
+    rl_cert_id old;
+    rl_cert_record r;
+    assert_ok(issue_after(f, RL_PROFILE_STATIC_AAD, "Ada", UPN_OTHER_NAME ADA, NULL, &old, &r), &f->e);
+    rl_cert_clear(&r);
+    expect_renewed(f, RL_PROFILE_STATIC_AAD, &old, RL_SOURCE_ENTRA_USER_NAME, ADA);
+    expect_renewed(f, RL_PROFILE_STATIC, &old, RL_SOURCE_ENTRA_USER_NAME, ADA);
+    store_object(f, RL_SOURCE_ENTRA_USER_NAME, ADA, true, true, "u-1");
+    expect_renewed(f, RL_PROFILE_STATIC_AAD, &old, RL_SOURCE_ENTRA_USER, "u-1");
+}
+
+static rl_err hold(rl_store_txn *t, void *id, rl_error *e)
+{
+    return rl_txn_revoke(t, id, RL_REASON_HOLD, NOW, "test", e);
+}
+
+/* Revoked between the look at it and the transaction. */
+static void test_what_is_good_no_more_renews_nothing(void **state)
+{
+    fixture *f = *state;
+    rl_cert_id old;
+    rl_cert_record r;
+    assert_ok(issue_after(f, RL_PROFILE_STATIC, "host", NULL, NULL, &old, &r), &f->e);
+    rl_cert_clear(&r);
+    assert_ok(rl_store_run(f->store, hold, &old, &f->e), &f->e);
+    assert_int_equal(issue_after(f, RL_PROFILE_STATIC, "host", NULL, &old, NULL, &r), RL_EDENIED);
+    assert_has(f->e.message, "not good any more");
+    old.serial[0] ^= 1;
+    assert_int_equal(issue_after(f, RL_PROFILE_STATIC, "host", NULL, &old, NULL, &r), RL_EDENIED);
 }
 
 /* ---- transactions ---- */
@@ -560,6 +642,9 @@ int main(void)
         WITH(test_certificate_of_a_disabled_object_starts_on_hold),
         WITH(test_deleted_object_gets_no_certificate),
         WITH(test_bound_profile_wants_one_name_to_bind_to),
+        WITH(test_a_renewal_is_of_the_same_object),
+        WITH(test_a_renewal_finds_what_the_certificate_has_waited_for),
+        WITH(test_what_is_good_no_more_renews_nothing),
         WITH(test_transaction_gets_one_certificate_however_often_it_asks),
         WITH(test_transaction_names_are_checked),
         WITH(test_racing_threads_of_one_transaction_get_the_same_certificate),
