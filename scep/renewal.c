@@ -128,6 +128,20 @@ static bool same_names(const scep_profile *p, const scep_request *r)
 }
 
 /* ---- the old certificate ---- */
+/* It is the one that is in the store, and not another with its number: that could be signed by who has stolen the key
+ * of a root of ours that was revoked. */
+static rl_err is_the_stored(const rl_scep *s, const rl_cert_id *id, X509 *cert, bool *is)
+{
+    rl_buf stored = {0};
+    unsigned char *der = NULL;
+    int n = i2d_X509(cert, &der);
+    rl_err err = n > 0 ? rl_store_der(s->store, id, &stored) : RL_ENOMEM;
+    *is = err == RL_OK && rl_span_eq(rl_buf_span(&stored), rl_span_of(der, (size_t)n));
+    OPENSSL_free(der);
+    rl_buf_free(&stored);
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
 static rl_err check_record(const rl_scep *s, const scep_profile *p, const scep_request *r, bool challenged,
                            const rl_cert_record *old, scep_refusal *why)
 {
@@ -154,7 +168,9 @@ rl_err scep_renewal_check(const rl_scep *s, const scep_profile *p, const scep_re
         return refuse(why, "a renewal is signed by a certificate of this CA");
     *old = (rl_cert_id){.issuer = issuer->id, .serial_n = serial.n};
     memcpy(old->serial, serial.b, serial.n);
-    rl_err err = rl_store_cert(s->store, old, &record);
+    bool known;
+    RL_TRY(is_the_stored(s, old, r->signer, &known));
+    rl_err err = known ? rl_store_cert(s->store, old, &record) : RL_ENOTFOUND;
     if (err == RL_ENOTFOUND)
         return refuse(why, "the signer's certificate is not known here");
     if (err != RL_OK)

@@ -191,6 +191,29 @@ static void test_a_renewal_is_signed_by_a_certificate_of_this_ca(void **state)
     stop(&s);
 }
 
+/* Who has stolen the key of a root that was revoked can still sign with it, also a number that there is. */
+static void test_another_certificate_with_a_known_number_renews_nothing(void **state)
+{
+    (void)state;
+    const unsigned char name[] = "Administrator";
+    server s;
+    start(&s, "ec-p256", NULL);
+    client_party victim = enrolled(&s, (ask){0}), forged = {EVP_PKEY_dup(other.key), X509_dup(victim.cert)};
+    roll_over(&s);
+    const rl_issuer *root = rl_ca_by_id(s.ca, 1);
+    revoke_cert(&s, root->cert, RL_REASON_KEY_COMPROMISE, false);
+    CLIENT_MUST(X509_NAME_add_entry_by_txt(X509_get_subject_name(forged.cert), "CN", MBSTRING_UTF8, name, -1, -1, 0));
+    X509_NAME_ENTRY_free(X509_NAME_delete_entry(X509_get_subject_name(forged.cert), 0));
+    CLIENT_MUST(X509_set_pubkey(forged.cert, forged.key));
+    CLIENT_MUST(X509_sign(forged.cert, rl_signer_pkey(root->signer), EVP_sha256()));
+    expect_failure(&s, (ask){.who = &forged, .challenge = "", .type = RENEWAL, .cn = (const char *)name}, "2",
+                   "not known here");
+    X509_free(expect_success(&s, (ask){.who = &victim, .challenge = "", .type = RENEWAL}));
+    client_party_free(&forged);
+    client_party_free(&victim);
+    stop(&s);
+}
+
 static void test_a_profile_renews_its_own_certificates_as_its_setting_says(void **state)
 {
     (void)state;
@@ -538,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_a_renewal_keeps_the_names),
         cmocka_unit_test(test_only_a_certificate_that_is_good_now_renews),
         cmocka_unit_test(test_a_renewal_is_signed_by_a_certificate_of_this_ca),
+        cmocka_unit_test(test_another_certificate_with_a_known_number_renews_nothing),
         cmocka_unit_test(test_a_profile_renews_its_own_certificates_as_its_setting_says),
         cmocka_unit_test(test_a_wrong_challenge_is_not_mended_by_a_good_certificate),
         cmocka_unit_test(test_a_poll_finds_the_transactions_certificate),
