@@ -127,6 +127,35 @@ static bool same_names(const scep_profile *p, const scep_request *r)
     return same;
 }
 
+/* ---- the same usages ---- */
+static bool has_usage(const EXTENDED_KEY_USAGE *list, const ASN1_OBJECT *usage)
+{
+    for (int i = 0; i < sk_ASN1_OBJECT_num(list); i++)
+        if (OBJ_cmp(sk_ASN1_OBJECT_value(list, i), usage) == 0)
+            return true;
+    return false;
+}
+
+/* Of what the profile grants to requests, this one asks for nothing that the old certificate has not. */
+static bool no_more_usages(const scep_profile *p, const scep_request *r)
+{
+    const rl_text_list *grants = &p->certificate.rules->asked_eku;
+    STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(r->csr);
+    EXTENDED_KEY_USAGE *asked = exts ? X509V3_get_d2i(exts, NID_ext_key_usage, NULL, NULL) : NULL,
+                       *had = X509_get_ext_d2i(r->signer, NID_ext_key_usage, NULL, NULL);
+    bool no_more = true;
+    for (size_t i = 0; no_more && i < grants->n; i++) {
+        ASN1_OBJECT *usage = OBJ_txt2obj(grants->items[i], 0);
+        no_more = usage && (!has_usage(asked, usage) || has_usage(had, usage));
+        ASN1_OBJECT_free(usage);
+    }
+    EXTENDED_KEY_USAGE_free(had);
+    EXTENDED_KEY_USAGE_free(asked);
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    ERR_clear_error();
+    return no_more;
+}
+
 /* ---- the old certificate ---- */
 /* It is the one that is in the store, and not another with its number: that could be signed by who has stolen the key
  * of a root of ours that was revoked. */
@@ -155,6 +184,9 @@ static rl_err check_record(const rl_scep *s, const scep_profile *p, const scep_r
                                                          : "the signer's certificate was revoked");
     if (!same_names(p, r))
         return refuse(why, "a renewal has the subject and alternative names of the signer's certificate");
+    /* Intune has looked at the first request's usages, and nobody does at this one's. */
+    if (p->id == RL_PROFILE_INTUNE && !no_more_usages(p, r))
+        return refuse(why, "a renewal asks for no extended key usage that the signer's certificate has not");
     return RL_OK;
 }
 

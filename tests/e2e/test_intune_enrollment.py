@@ -11,6 +11,7 @@ import pytest
 import scep_client
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from harness import CHALLENGE, DER, eventually
 
 PATH = "/certsrv/mscep/mscep.dll"
@@ -84,6 +85,22 @@ def test_alternative_names_are_intunes_to_judge(world, graph, signer):
     graph.clear("scep_code")
     result = enroll(server, device, signer, csr=csr, transaction_id="theirs")
     assert result.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == names
+
+
+def test_a_renewal_by_certificate_has_no_usage_that_intune_has_not_seen(world, graph, signer):
+    """Intune is not asked then. What the profile grants to nobody is left out, as ever."""
+    server, device = world(REVLINE_INTUNE_RENEWALS="true")
+    first = enroll(server, device, signer).certificate
+
+    def renewed(*usages):
+        builder = x509.CertificateSigningRequestBuilder().subject_name(first.subject)
+        csr = builder.add_extension(x509.ExtendedKeyUsage(usages), False).sign(signer.key, hashes.SHA256()).public_bytes(DER)
+        return scep_client.renew(server.url + PATH, scep_client.Signer(signer.key, first), device["deviceId"], csr=csr)
+    refused = renewed(Usage.CLIENT_AUTH, Usage.SMARTCARD_LOGON)
+    assert refused.pki_status == "FAILURE" and "extended key usage" in refused.fail_text
+    granted = renewed(Usage.CLIENT_AUTH, Usage.OCSP_SIGNING).certificate
+    assert list(granted.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [Usage.CLIENT_AUTH]
+    assert len(said(graph, "validateRequest")) == 1 and len(issued(server)) == 2
 
 
 @pytest.mark.parametrize("code", CODES)
