@@ -56,10 +56,12 @@ static rl_err read_key_usage(const rl_profile *profile, const STACK_OF(X509_EXTE
         if (ASN1_BIT_STRING_get_bit(bits, bit))
             asked |= 0x80u >> bit;
     ASN1_BIT_STRING_free(bits);
-    /* RFC 3279 §2.3.5, RFC 8813 §3: an EC key enciphers nothing. */
-    uint32_t ceiling = ca_key_usage(profile->rules);
-    if (!rl_key_is_rsa(c->key))
-        ceiling &= ~(uint32_t)(KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT);
+    /* RFC 3279 §2.3.1, §2.3.5, RFC 8813 §3: an EC key enciphers nothing, and with an RSA key nothing is agreed on. */
+    const uint32_t never = rl_key_is_rsa(c->key) ? KU_KEY_AGREEMENT : KU_KEY_ENCIPHERMENT | KU_DATA_ENCIPHERMENT,
+                   ceiling = ca_key_usage(profile->rules) & ~never;
+    if (ceiling == 0) /* RFC 5280 §4.2.1.3: at least one bit is set */
+        return rl_fail(e, RL_EUNSUPPORTED, "csr", "the profile's key usages are none of %s key",
+                       rl_key_is_rsa(c->key) ? "an RSA" : "an EC");
     c->key_usage = asked & ceiling ? asked & ceiling : ceiling;
     return RL_OK;
 }

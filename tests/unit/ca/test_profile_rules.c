@@ -364,6 +364,25 @@ static void test_a_profile_says_which_usages(void **state)
     X509_free(c);
 }
 
+/* RFC 3279 §2.3: there are some for each kind of key; RFC 5280 §4.2.1.3: and none at all is no key usage. */
+static void test_a_key_gets_no_usage_that_it_cannot_have(void **state)
+{
+    fixture *f = *state;
+    const csr_spec of_rsa = {.key = rsa, .cn = "host"}, of_ec = {.key = ec, .cn = "host"};
+    rules(f)->key_usage = 1 | 4 | 16; /* digitalSignature, keyEncipherment, keyAgreement */
+    X509 *a = issued(f, &of_rsa), *b = issued(f, &of_ec);
+    assert_int_equal(X509_get_key_usage(a), KU_DIGITAL_SIGNATURE | KU_KEY_ENCIPHERMENT);
+    assert_int_equal(X509_get_key_usage(b), KU_DIGITAL_SIGNATURE | KU_KEY_AGREEMENT);
+    X509_free(a);
+    X509_free(b);
+    rules(f)->key_usage = 4;
+    assert_issued(f, &of_rsa);
+    assert_refused(f, &of_ec, RL_EUNSUPPORTED, "none of an EC key");
+    rules(f)->key_usage = 16;
+    assert_issued(f, &of_ec);
+    assert_refused(f, &of_rsa, RL_EUNSUPPORTED, "none of an RSA key");
+}
+
 static void test_a_domain_controller_gets_its_usages(void **state)
 {
     fixture *f = *state;
@@ -400,6 +419,7 @@ int main(void)
         WITH(test_names_have_to_be_in_the_profiles_domains),
         WITH(test_of_the_subject_only_the_common_name),
         WITH(test_a_profile_says_which_usages),
+        WITH(test_a_key_gets_no_usage_that_it_cannot_have),
         WITH(test_a_domain_controller_gets_its_usages),
     };
     return cmocka_run_group_tests(tests, make_keys, free_keys);
