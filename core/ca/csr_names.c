@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <openssl/err.h>
 
+#include "base/network.h"
+
 enum {
     NAMES_MAX = 64, /* alternative names */
     SUBJECT_ENTRIES_MAX = 32,
@@ -95,6 +97,13 @@ static bool is_upn(const OTHERNAME *other)
            sane_text(other->value->value.utf8string);
 }
 
+/* An address that is written where a host name belongs: there are verifiers that take it for what it looks like. */
+static bool is_address(rl_span text)
+{
+    rl_address address;
+    return rl_address_parse(text, &address) == RL_OK;
+}
+
 /* Its kind, when it is well-formed, else 0; `domain` is what the rule on domains is about, empty when nothing. */
 static unsigned kind_of(const GENERAL_NAME *name, rl_span *domain)
 {
@@ -106,6 +115,8 @@ static unsigned kind_of(const GENERAL_NAME *name, rl_span *domain)
         text = ca_span_of(name->d.dNSName);
         if (!ca_is_dns(text))
             return 0;
+        if (is_address(text))
+            return RL_NAME_IP;
         *domain = text.p[0] == '*' ? (rl_span){text.p + 2, text.n - 2} : text;
         return text.p[0] == '*' ? RL_NAME_WILDCARD : RL_NAME_DNS;
     case GEN_EMAIL:
@@ -196,6 +207,8 @@ static rl_err check_text(const rl_profile_rules *rules, bool mail, rl_span text,
         return not_allowed(e, what, i, RL_NAME_MAIL);
     if (host && memchr(text.p, '*', text.n) && !(rules->names & RL_NAME_WILDCARD))
         return not_allowed(e, what, i, RL_NAME_WILDCARD);
+    if (!mail && is_address(text) && !(rules->names & RL_NAME_IP))
+        return not_allowed(e, what, i, RL_NAME_IP);
     rl_span domain = address ? rl_span_of(at + 1, text.n - (size_t)(at + 1 - text.p)) : text;
     if (host && text.p[0] == '*' && text.p[1] == '.')
         domain = rl_span_of(text.p + 2, text.n - 2);

@@ -213,6 +213,23 @@ static void test_a_profile_says_which_names(void **state)
     }
 }
 
+/* As a host name or as common name it is one all the same. */
+static void test_an_address_is_an_address_wherever_it_is_written(void **state)
+{
+    fixture *f = *state;
+    const csr_spec dns = {.key = ec, .cn = "a", {{"subjectAltName", "DNS:192.0.2.1"}}},
+                   cn4 = {.key = ec, .cn = "192.0.2.1"}, cn6 = {.key = ec, .cn = "2001:db8::1"},
+                   host = {.key = ec, .cn = "1.2.3", {{"subjectAltName", "DNS:192.0.2.1.example,DNS:1234"}}};
+    rules(f)->names = RL_NAME_ALL & ~RL_NAME_IP;
+    assert_refused(f, &dns, RL_EINVAL, "alternative name 1: the profile allows no IP addresses");
+    assert_refused(f, &cn4, RL_EINVAL, "subject attribute 1: the profile allows no IP addresses");
+    assert_refused(f, &cn6, RL_EINVAL, "subject attribute 1: the profile allows no IP addresses");
+    assert_issued(f, &host);
+    rules(f)->names = RL_NAME_IP;
+    assert_issued(f, &dns);
+    assert_issued(f, &cn4);
+}
+
 static void test_a_device_gets_no_wildcard_unless_the_profile_says_so(void **state)
 {
     csr_spec spec = {.key = ec, .cn = "a", {{"subjectAltName", "DNS:*.example.test"}}};
@@ -412,6 +429,7 @@ int main(void)
         WITH(test_the_cas_own_keys_are_refused),
         WITH(test_listed_keys_are_refused),
         WITH(test_a_profile_says_which_names),
+        WITH(test_an_address_is_an_address_wherever_it_is_written),
         WITH(test_a_device_gets_no_wildcard_unless_the_profile_says_so),
         WITH(test_the_common_name_is_no_way_around_the_rules),
         WITH(test_a_mail_address_in_the_subject_is_one),
