@@ -134,7 +134,7 @@ static rl_err answer_issued(const rl_scep *s, const scep_request *r, const rl_is
     return err;
 }
 
-static void serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
+void scep_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1])
 {
     rl_serial serial = {.n = id->serial_n};
     memcpy(serial.b, id->serial, serial.n);
@@ -158,9 +158,9 @@ static void enroll(const rl_scep *s, const scep_profile *p, const scep_request *
         answer_failed(p, r, err, &e, peer, out);
     } else {
         char text[2 * RL_SERIAL_MAX + 1], old[2 * RL_SERIAL_MAX + 1] = "-";
-        serial_text(&issued.id, text);
+        scep_serial_text(&issued.id, text);
         if (renews)
-            serial_text(renews, old);
+            scep_serial_text(renews, old);
         log_info("scep.issued", "profile", p->certificate.name, "transaction", r->transaction, "serial", text, "renews",
                  old, "repeated", issued.repeated, "peer", peer);
         out->status = 200;

@@ -194,10 +194,13 @@ static bool work(rl_http_request *req, void *arg)
         err == RL_OK && (job->operation == EST_REENROLL ? est_may_renew(job, rl_http_client_certificate(req), csr)
                                                         : est_may_enroll(job, csr));
     if (err == RL_OK && may && (err = certify(job, csr, &issued, &e)) == RL_OK) {
-        char text[2 * RL_STORE_SERIAL_MAX + 1] = "";
-        rl_hex(rl_span_of(issued.id.serial, issued.id.serial_n), text, sizeof(text));
+        char text[2 * RL_SERIAL_MAX + 1], old[2 * RL_SERIAL_MAX + 1] = "-";
+        scep_serial_text(&issued.id, text);
+        if (job->renews.serial_n)
+            scep_serial_text(&job->renews, old);
         log_info("est.issued", "profile", job->profile->certificate.name, "operation", operations[job->operation],
-                 "serial", text, "repeated", issued.repeated, "caller", job->caller.id, "peer", req->peer);
+                 "serial", text, "renews", old, "repeated", issued.repeated, "caller", job->caller.id, "peer",
+                 req->peer);
         job->repeated = issued.repeated;
         job->status = 200;
     } else if (err == RL_ENOTFOUND && is_own(job)) {

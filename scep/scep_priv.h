@@ -75,6 +75,8 @@ typedef struct scep_outcome {
  * in every case; the caller frees its body. */
 void scep_pki_operation(const rl_scep *s, const scep_profile *p, rl_span message, const char *peer, scep_outcome *out);
 
+void scep_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1]); /* as the logs have it */
+
 /* ---- enroll_intune.c ---- */
 /* A request with a challenge, which is Intune's to judge: RL_EDENIED with `why` when it is refused, also when Intune
  * cannot be asked. Other errors are rl_ca_issue's, with `e`. */
