@@ -116,7 +116,6 @@ static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, 
     if (asks_for_encryption(asked))
         return rl_fail(e, RL_EINVAL, "est",
                        "the key cannot be encrypted for a key of the client's: ask for it without");
-    STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(asked);
     *csr = X509_REQ_new();
     *key = kinds & RL_KEYS_P256   ? EVP_EC_gen("P-256")
            : kinds & RL_KEYS_P384 ? EVP_EC_gen("P-384")
@@ -125,10 +124,10 @@ static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, 
                                                 : kinds & RL_KEYS_RSA3072 ? 3072
                                                                           : 4096);
     bool ok = *csr && *key && X509_REQ_set_subject_name(*csr, X509_REQ_get_subject_name(asked)) == 1 &&
-              X509_REQ_set_pubkey(*csr, *key) == 1 &&
-              (sk_X509_EXTENSION_num(exts) <= 0 || X509_REQ_add_extensions(*csr, exts) == 1) &&
-              X509_REQ_sign(*csr, *key, EVP_sha256()) > 0;
-    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+              X509_REQ_set_pubkey(*csr, *key) == 1;
+    for (int i = 0; ok && i < X509_REQ_get_attr_count(asked); i++) /* sane or not: the CA looks at them */
+        ok = X509_REQ_add1_attr(*csr, X509_REQ_get_attr(asked, i)) == 1;
+    ok = ok && X509_REQ_sign(*csr, *key, EVP_sha256()) > 0;
     return ok ? RL_OK : rl_fail_openssl(e, "est", "a key cannot be made");
 }
 

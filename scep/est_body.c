@@ -36,7 +36,7 @@ rl_err est_body_decode(rl_span body, rl_arena *arena, rl_span *out, rl_error *e)
     *out = body;
     if (!clean)
         return rl_fail(e, RL_ENOMEM, "est", "out of memory");
-    if (body.n > 0 && (body.p[0] == 0x30 || body.p[0] == '-'))
+    if (body.n > 0 && (body.p[0] == 0x30 || memchr(body.p, '-', body.n))) /* of PEM, which may have text before it */
         return RL_OK;
     for (size_t i = 0; i < body.n; i++)
         if (!is_blank(body.p[i]))

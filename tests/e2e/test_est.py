@@ -138,9 +138,13 @@ def test_in_clear_there_is_none(shared):
         assert status == 403 and b"TLS" in body
 
 
-@pytest.mark.parametrize("form", [lines, base64.b64encode, lambda d: d, lambda d: lines(d).replace(b"\n", b"\r\n"),
-                                  lambda d: b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines(d) + b"-----END CERTIFICATE REQUEST-----\n"],
-                         ids=["lines", "one line", "der", "crlf", "pem"])
+def pem(octets):
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines(octets) + b"-----END CERTIFICATE REQUEST-----\n"
+
+
+@pytest.mark.parametrize("form", [lines, base64.b64encode, lambda d: d, lambda d: lines(d).replace(b"\n", b"\r\n"), pem,
+                                  lambda d: b"\nCertificate Request:\n    Data:\n" + pem(d)],
+                         ids=["lines", "one line", "der", "crlf", "pem", "openssl req -text"])
 def test_enrollment(shared, tmp_path, form):
     key = client_key()
     answer = est(shared, "simpleenroll", tmp_path, form(csr_der(key, "est-device")), CHALLENGE)
@@ -298,6 +302,18 @@ def test_a_key_made_by_the_server(shared, tmp_path):
     assert certificate.subject.rfc4514_string() == "CN=keyless" and shared.ocsp(certificate) == "good"
     assert answer.headers["cache-control"] == "no-store"
     assert est(shared, "serverkeygen", tmp_path, lines(csr_der(client_key(), "keyless")), "wrong").status == 401
+
+
+def test_a_key_made_by_the_server_is_for_what_any_request_may_ask(shared, tmp_path):
+    """RFC 7030 §4.4.1: of the request only key and signature are ignored."""
+    def asked(add):
+        builder = add(x509.CertificateSigningRequestBuilder().subject_name(x509.Name.from_rfc4514_string("CN=keyless")))
+        request = lines(builder.sign(client_key(), hashes.SHA256()).public_bytes(DER))
+        return [est(shared, operation, tmp_path, request, CHALLENGE).status for operation in ("simpleenroll", "serverkeygen")]
+    dns = lambda name: x509.SubjectAlternativeName([x509.DNSName(name)])
+    assert asked(lambda b: b.add_extension(dns("keyless.example"), False)) == [200, 200]
+    assert asked(lambda b: b.add_extension(dns("*.example"), False)) == [400, 400]
+    assert asked(lambda b: b.add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.14"), b"no extensions")) == [400, 400]
 
 
 @pytest.mark.parametrize("attribute", ["37", "54"])
