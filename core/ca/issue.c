@@ -98,6 +98,8 @@ static rl_err follow(rl_store_txn *t, struct issue *i, rl_error *e)
                        "the certificate that is renewed cannot be read: %s", rl_err_name(err));
     if (old.status != RL_STATUS_GOOD)
         err = rl_fail(e, RL_EDENIED, "ca", "the certificate that is renewed is not good any more");
+    else if (old.held.why) /* the new one would not be among those that are decided about */
+        err = rl_fail(e, RL_EDENIED, "ca", "whether the certificate that is renewed stays good is to be decided");
     for (size_t k = 0; err == RL_OK && k < sizeof(bound_kinds) / sizeof(bound_kinds[0]); k++)
         err = keep_binding(i, &bound_kinds[k], &old, e);
     rl_cert_clear(&old);

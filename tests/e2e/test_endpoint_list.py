@@ -5,7 +5,8 @@ import time
 
 import pytest
 from cryptography import x509
-from harness import DER, OcspClient, eventually, ocsp_request, openssl_ocsp
+from harness import DER, OcspClient, client_key, eventually, ocsp_request, openssl_ocsp
+from test_est import EST, csr_der, est, lines
 
 LISTED = {"REVLINE_DEVICE_DIRECTORY": "AADAndIntuneAndEndpointlist", "REVLINE_SYNC_ENDPOINT_LIST_INTERVAL": "100ms"}
 COLLECTION = "certificateStates"
@@ -186,11 +187,14 @@ def test_an_empty_list_is_an_answer_that_changes_nothing(world):
 
 
 # ---- the brake ----
-def test_a_mass_of_them_is_held(graph, synced):
-    server = synced(REVLINE_SYNC_MASS_LIMIT="2", **LISTED)
+def test_a_mass_of_them_is_held(graph, synced, tmp_path):
+    server = synced(REVLINE_SYNC_MASS_LIMIT="2", **LISTED, **EST)
     device = graph.add("devices", "pc")
     catch_up(server)
     made = [server.sign_for_device(device) for _ in range(4)]
+    renewed = lambda i: est(server, "simplereenroll", tmp_path, lines(csr_der(client_key(), device["deviceId"])), listener="est",
+                            client=(made[i][0], client_key()))
+    assert renewed(1).status == 200
     seen = len(graph.requests())
     graph.switch("hold", on=COLLECTION)
     graph.wait(1, since=seen, on=COLLECTION, held=True)
@@ -199,8 +203,11 @@ def test_a_mass_of_them_is_held(graph, synced):
     change = eventually(lambda: [c for c in server.control("sync-hold")["changes"] if c["state"] == "held"], "it is held")[0]
     assert (change["source"], change["certificates"]) == ("endpoint-list", 4)
     assert {server.status_of(serial) for _, serial in made} == {"good"}
+    answer = renewed(0)  # by another serial number it would not be revoked with them
+    assert answer.status == 403 and b"to be decided" in answer.body
     graph.update(COLLECTION, entries[0], certificateRevokeStatus="none")
     eventually(lambda: server.control("sync-hold")["changes"][0]["certificates"] == 3, "its cause has ended")
+    assert renewed(0).status == 200
     server.control("sync-release", id=str(change["id"]))
     assert [server.status_of(serial) for _, serial in made] == ["good", "revoked", "revoked", "revoked"]
 
