@@ -63,17 +63,17 @@ rl_err ocsp_crl_entry(rl_buf *entries, const rl_cert_id *id, int64_t revoked_at,
     return rl_buf_append(entries, entry.p, entry.n);
 }
 
-/* §5.2.1: the key identifier that the issuer's certificate has. */
+/* §5.2.1: the key identifier that the issuer's certificate has, or would have (RFC 5280 §4.2.1.2, method 1). */
 static void put_authority_key(rl_der_writer *w, const rl_issuer *issuer)
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(issuer->cert);
-    if (!id)
-        return;
     rl_der_open(w, RL_DER_SEQUENCE);
     rl_der_put_oid(w, OID_AUTHORITY_KEY);
     rl_der_open(w, RL_DER_OCTET_STRING);
     rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_put(w, RL_DER_CONTEXT(0), (rl_span){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)});
+    rl_der_put(w, RL_DER_CONTEXT(0),
+               id ? rl_span_of(ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id))
+                  : rl_span_of(issuer->key_hash[RL_SHA1], rl_hash_size(RL_SHA1)));
     rl_der_close(w);
     rl_der_close(w);
     rl_der_close(w);

@@ -18,8 +18,9 @@ static void add_older(rl_scep *s, X509 *cert, const rl_signer *signer)
     last->older = next;
 }
 
-/* The CA or its registration authority; behind it those from before a rollover that are still valid, the RSA roots of
- * our own and the RA as they certified it: clients encrypt to the one they know, and take its answer only. */
+/* The CA or its registration authority; behind it an RSA CA that has one, for clients that take its certificate all the
+ * same, and those from before a rollover that are still valid, the RSA CAs of our own and the RA as they certified it:
+ * clients encrypt to the one they know, and take its answer only. */
 static void find_identities(rl_scep *s)
 {
     rl_signer *signer;
@@ -27,9 +28,9 @@ static void find_identities(rl_scep *s)
     rl_ca_scep_identity(s->ca, &s->self.cert, &signer);
     s->self.key = rl_signer_pkey(signer);
     s->self.allow_legacy = s->settings->scep.allow_legacy;
-    for (rl_issuer_id id = rl_ca_issuer(s->ca)->id - 1; id >= 1; id--) {
+    for (rl_issuer_id id = rl_ca_issuer(s->ca)->id; id >= 1; id--) {
         const rl_issuer *i = rl_ca_by_id(s->ca, id);
-        if (!i->signer || !rl_signer_is_rsa(i->signer) || end_of(i->cert) <= rl_wall_s())
+        if (i->cert == s->self.cert || !i->signer || !rl_signer_is_rsa(i->signer) || end_of(i->cert) <= rl_wall_s())
             continue;
         add_older(s, i->cert, i->signer);
     }
@@ -38,21 +39,10 @@ static void find_identities(rl_scep *s)
 }
 
 /* ---- GetCACert, RFC 8894 §4.2.1 ---- */
-static size_t find_chain(const rl_ca *ca, const rl_issuer *issuer, rl_span out[SCEP_CHAIN_MAX])
-{
-    size_t n = 0;
-    while (issuer && n < SCEP_CHAIN_MAX) {
-        const rl_issuer *above = rl_ca_signer_of(ca, issuer->cert);
-        out[n++] = issuer->der;
-        issuer = above == issuer ? NULL : above;
-    }
-    return n;
-}
-
-size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[SCEP_CHAIN_MAX])
+size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[RL_CA_CHAIN_MAX])
 {
     if (issuer != rl_ca_issuer(s->ca)->id)
-        return find_chain(s->ca, rl_ca_by_id(s->ca, issuer), out);
+        return rl_ca_chain(s->ca, rl_ca_by_id(s->ca, issuer), out);
     memcpy(out, s->chain, s->chain_n * sizeof(*out));
     return s->chain_n;
 }
@@ -61,10 +51,10 @@ size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[SCEP_CHAIN_
 static rl_err write_ca_cert(rl_scep *s, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(s->ca);
-    rl_span certs[1 + SCEP_CHAIN_MAX];
+    rl_span certs[1 + RL_CA_CHAIN_MAX];
     uint8_t *ra = NULL;
     size_t ra_n = 0, n = 0;
-    s->chain_n = find_chain(s->ca, issuer, s->chain);
+    s->chain_n = rl_ca_chain(s->ca, issuer, s->chain);
     if (s->self.cert != issuer->cert) {
         RL_TRY(rl_x509_to_der(s->self.cert, &ra, &ra_n, e));
         certs[n++] = rl_span_of(ra, ra_n);

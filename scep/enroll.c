@@ -124,7 +124,7 @@ static void answer_failed(const scep_profile *p, const scep_request *r, rl_err e
 /* The new certificate and its CA's, RFC 8894 §3.3.2.1. */
 static rl_err answer_issued(const rl_scep *s, const scep_request *r, const rl_issued *issued, rl_buf *out, rl_error *e)
 {
-    rl_span certs[1 + SCEP_CHAIN_MAX] = {rl_span_of(issued->der, issued->der_n)};
+    rl_span certs[1 + RL_CA_CHAIN_MAX] = {rl_span_of(issued->der, issued->der_n)};
     rl_buf degenerate = {0};
     size_t n = scep_chain(s, issued->id.issuer, certs + 1);
     rl_err err = scep_certs_only(certs, 1 + n, &degenerate, e);

@@ -311,7 +311,7 @@ static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_
  * this one and back. */
 static void ca_certificates(rl_http_request *req, const rl_est *est)
 {
-    rl_span certs[SCEP_CHAIN_MAX + RL_CA_LINKS_MAX];
+    rl_span certs[RL_CA_CHAIN_MAX + RL_CA_LINKS_MAX];
     rl_buf der = {0}, text = {0};
     rl_error e = {0};
     size_t n = scep_chain(est->scep, rl_ca_issuer(est->scep->ca)->id, certs);

@@ -135,7 +135,7 @@ static rl_err cert_poll(const rl_scep *s, const scep_profile *p, const scep_requ
     if (err == RL_OK && !best.der.n)
         err = unknown(why);
     if (err == RL_OK) {
-        rl_span certs[1 + SCEP_CHAIN_MAX] = {rl_buf_span(&best.der)};
+        rl_span certs[1 + RL_CA_CHAIN_MAX] = {rl_buf_span(&best.der)};
         n = scep_chain(s, best.issuer, certs + 1);
         err = scep_certs_only(certs, 1 + n, out, e);
     }

@@ -35,8 +35,6 @@ typedef struct scep_endpoint {
 
 #define SCEP_KEY_WAS_STOLEN "the key's certificate was revoked for its compromise: make another key"
 
-enum { SCEP_CHAIN_MAX = 8 }; /* CA certificates from an issuer to its root */
-
 /* Immutable after opening; used by all HTTP workers and the pool's threads. */
 struct rl_scep {
     rl_ca *ca;
@@ -45,7 +43,7 @@ struct rl_scep {
     const rl_settings *settings;
     scep_identity self, older[2 * RL_CA_ISSUERS_MAX];
     size_t older_n;
-    rl_span chain[SCEP_CHAIN_MAX]; /* of the issuing CA */
+    rl_span chain[RL_CA_CHAIN_MAX]; /* of the issuing CA */
     size_t chain_n;
     rl_buf ca_cert; /* GetCACert's body */
     bool ca_cert_alone;
@@ -90,9 +88,9 @@ bool scep_challenge_holds(const rl_profile_rules *rules, const char *given);
 /* ---- authority.c: what is told of the CA ---- */
 /* Who decrypts and signs, and the ready bodies. */
 rl_err scep_authority_open(rl_scep *s, rl_error *e);
-/* The certificates (DER) from an issuer to its root as far as they are known; returns how many of SCEP_CHAIN_MAX.
+/* The certificates (DER) from an issuer to its root as far as they are known; returns how many of RL_CA_CHAIN_MAX.
  * Borrowed. */
-size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[SCEP_CHAIN_MAX]);
+size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[RL_CA_CHAIN_MAX]);
 /* GetCACaps of a profile now, RFC 8894 §3.5.2. */
 rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out);
 bool scep_has_next_ca(const rl_scep *s);

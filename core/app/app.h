@@ -52,6 +52,8 @@ rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl
 rl_err rl_command_import(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_import_crl(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_import_index(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+/* A certificate that is base64 of DER. RL_EBADMSG. */
+rl_err rl_command_read_cert(const json_t *value, X509 **out, rl_error *e);
 rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
 
@@ -117,6 +119,8 @@ void rl_app_tls_close(rl_app *app); /* after the HTTP server */
 /* ---- serve.c ---- */
 /* Opens store and CA as `revline serve` does, making the CA on first start when `create`. */
 rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e);
+/* The store alone; with `create` the data folder is made. rl_app_close, too. */
+rl_err rl_app_open_store(rl_app *app, const rl_settings *s, bool create, rl_error *e);
 void rl_app_close(rl_app *app);
 /* Serves until SIGTERM or SIGINT; `banner` prints the URLs on stdout. The process's exit code. */
 int rl_serve(const rl_settings *s, bool banner);

@@ -132,7 +132,7 @@ int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *ca
     return code;
 }
 
-/* ---- serve, config, init ---- */
+/* ---- serve, config ---- */
 int cli_serve(cli_call *call)
 {
     return rl_serve(call->settings, json_object_get(call->options, "banner") != NULL);
@@ -154,68 +154,6 @@ int cli_config(cli_call *call)
         explicit_bzero(out.p, out.n);
     rl_buf_free(&out);
     return err == RL_OK ? 0 : 1;
-}
-
-static int print_ca(const cli_call *call, const json_t *reply)
-{
-    (void)call;
-    printf("subject      %s\nfingerprint  %s (SHA-256)\n%s", rl_json_str(reply, "subject"),
-           rl_json_str(reply, "fingerprint"), rl_json_str(reply, "certificate"));
-    return 0;
-}
-
-static bool take_key_type(const char *text, rl_key_type *type)
-{
-    static const rl_key_type all[] = {RL_KEY_RSA2048, RL_KEY_RSA3072, RL_KEY_RSA4096, RL_KEY_EC_P256, RL_KEY_EC_P384};
-    for (size_t i = 0; text && i < sizeof(all) / sizeof(all[0]); i++) {
-        if (strcmp(text, rl_key_type_name(all[i])) == 0) {
-            *type = all[i];
-            return true;
-        }
-    }
-    return text == NULL;
-}
-
-int cli_init(cli_call *call)
-{
-    rl_app app = {0};
-    rl_error e = {0};
-    rl_settings *s = call->settings;
-    char *subject = option(call, "subject") ? strdup(option(call, "subject")) : NULL;
-    if (subject) {
-        free(s->ca.subject);
-        s->ca.subject = subject;
-    }
-    if (!take_key_type(option(call, "key"), &s->ca.key)) {
-        fprintf(stderr, "revline init: '%s' is no key type: rsa2048 rsa3072 rsa4096 ec-p256 ec-p384\n",
-                option(call, "key"));
-        return 2;
-    }
-    bool roll_over = json_object_get(call->options, "rollover") != NULL;
-    rl_err err = rl_app_open(&app, s, false, &e);
-    if (err == RL_OK) {
-        err = roll_over ? rl_ca_roll_over(app.store, s, option(call, "subject"), &e)
-                        : rl_fail(&e, RL_EEXISTS, "init", "there is a CA in %s already: --rollover gives it a new key",
-                                  s->data_dir);
-        rl_app_close(&app);
-        if (err != RL_OK)
-            return cli_fail(call, &e);
-    } else if (roll_over) {
-        if (err == RL_EBUSY)
-            rl_fail(&e, err, "init", "a server is running on %s: stop it first, it takes a new key up when it starts",
-                    s->data_dir);
-        return cli_fail(call, &e);
-    }
-    e = (rl_error){0};
-    if ((err = rl_app_open(&app, s, !roll_over, &e)) != RL_OK)
-        return cli_fail(call, &e);
-    json_t *reply = NULL, *request = json_pack("{s:s}", "command", "ca");
-    err = rl_command_run(&app, request, &reply, &e);
-    rl_app_close(&app);
-    int code = err != RL_OK ? cli_fail(call, &e) : call->json ? cli_print_json(reply) : print_ca(call, reply);
-    json_decref(reply);
-    json_decref(request);
-    return code;
 }
 
 /* ---- certificates ---- */
@@ -379,6 +317,18 @@ int cli_sign(cli_call *call)
     return code;
 }
 
+bool cli_take_key_type(const char *text, rl_key_type *type)
+{
+    static const rl_key_type all[] = {RL_KEY_RSA2048, RL_KEY_RSA3072, RL_KEY_RSA4096, RL_KEY_EC_P256, RL_KEY_EC_P384};
+    for (size_t i = 0; text && i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strcmp(text, rl_key_type_name(all[i])) == 0) {
+            *type = all[i];
+            return true;
+        }
+    }
+    return text == NULL;
+}
+
 int cli_issue(cli_call *call)
 {
     rl_error e = {0};
@@ -386,7 +336,7 @@ int cli_issue(cli_call *call)
     char *csr = NULL;
     rl_signer *key = NULL;
     const char *key_out = option(call, "key-out");
-    if (!option(call, "cn") || !key_out || !take_key_type(option(call, "key"), &type)) {
+    if (!option(call, "cn") || !key_out || !cli_take_key_type(option(call, "key"), &type)) {
         fprintf(stderr, "revline issue: --cn and --key-out are needed, and a known --key; see revline issue --help\n");
         return 2;
     }

@@ -38,6 +38,8 @@ int cli_run(const cli_command *c, cli_call *call);
 /* Says what went wrong; the exit code. */
 int cli_fail(const cli_call *call, const rl_error *e);
 int cli_print_json(const json_t *value);
+/* Takes the name of a key type; false when it is none, and NULL leaves *type as it is. */
+bool cli_take_key_type(const char *text, rl_key_type *type);
 /* Asks the running server; when there is none, opens the database here. */
 rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e);
 /* {"command": …} with the call's options in it. The caller decrefs. */

@@ -303,9 +303,11 @@ static rl_err cmd_ca(rl_app *app, const json_t *request, json_t **reply, rl_erro
     (void)request;
     rl_issuer_fingerprint(issuer, fingerprint);
     char *subject = rl_name_text(X509_get_subject_name(issuer->cert));
-    *reply = json_pack("{s:s?,s:s,s:o}", "subject", subject, "fingerprint", fingerprint, "certificate",
-                       pem_json("CERTIFICATE", issuer->der));
+    char *above = rl_name_text(X509_get_issuer_name(issuer->cert));
+    *reply = json_pack("{s:s?,s:s?,s:s,s:o}", "subject", subject, "issuer", above, "fingerprint", fingerprint,
+                       "certificate", pem_json("CERTIFICATE", issuer->der));
     free(subject);
+    free(above);
     return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ca", "out of memory");
 }
 

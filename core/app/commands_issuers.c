@@ -69,7 +69,7 @@ rl_err rl_command_issuers(rl_app *app, const json_t *request, json_t **reply, rl
 }
 
 /* ---- certificates from outside ---- */
-static rl_err read_cert(const json_t *value, X509 **out, rl_error *e)
+rl_err rl_command_read_cert(const json_t *value, X509 **out, rl_error *e)
 {
     const char *text = json_string_value(value);
     size_t n = text ? strlen(text) : 0;
@@ -86,7 +86,7 @@ static rl_err read_cert(const json_t *value, X509 **out, rl_error *e)
 static rl_err read_certs(const json_t *list, X509 **certs, size_t n, rl_error *e)
 {
     for (size_t i = 0; i < n; i++)
-        RL_TRY(read_cert(json_array_get(list, i), &certs[i], e));
+        RL_TRY(rl_command_read_cert(json_array_get(list, i), &certs[i], e));
     return RL_OK;
 }
 
@@ -161,7 +161,7 @@ rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **repl
 {
     X509 *cert = NULL;
     const rl_issuer *issuer;
-    RL_TRY(read_cert(json_object_get(request, "certificate"), &cert, e));
+    RL_TRY(rl_command_read_cert(json_object_get(request, "certificate"), &cert, e));
     rl_err err = rl_ca_delegate_install(app->ca, cert, rl_wall_s(), &issuer, e);
     if (err == RL_OK && app->ocsp)
         err = rl_ocsp_take_delegate(app->ocsp, issuer, e);

@@ -8,13 +8,23 @@ static const cli_option no_options[] = {{0}};
 static const cli_option serve_options[] = {
     {"banner", NULL, "print the URLs, the fingerprint and a generated challenge on standard output"}, {0}};
 static const cli_option init_options[] = {
-    {"subject", "NAME", "subject of the root CA (default: REVLINE_CA_SUBJECT)"},
+    {"subject", "NAME", "subject of the CA (default: REVLINE_CA_SUBJECT; of a new key, the present one's)"},
     {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
     {"rollover", NULL, "give a CA that exists a new key and certificate, with the same subject"},
+    {"intermediate", NULL, "no root CA, but one below another: print the request for its certificate"},
+    {"chain", "FILE", "with --intermediate: take that certificate, and those of the CAs above it (PEM)"},
     {NULL, NULL,
+     "An intermediate CA begins with a request (PKCS#10, PEM), which the other CA signs as a CA's (CA:TRUE,\n"
+     "keyCertSign); its key is made here and stays here. No root CA is made as long as the request waits, and asking\n"
+     "again prints it again. Then --chain takes the certificate with those above it up to the root, in any order,\n"
+     "from a file or - (standard input):\n\n"
+     "  revline init --intermediate --subject 'CN=Example Issuing CA' > ca.csr\n"
+     "  revline init --intermediate --chain chain.pem\n\n"
      "After a rollover new certificates come from the new key. Those of the old one stay valid, and are answered for\n"
      "by OCSP as before; clients that trust one root are led to the other. A root whose key was stolen is to be\n"
-     "revoked before, so that the new one does not vouch for it. The server has to be stopped meanwhile.\n"}};
+     "revoked before, so that the new one does not vouch for it. The server has to be stopped meanwhile. An\n"
+     "intermediate CA's new key, or a root's successor below another CA, is asked for with both words:\n"
+     "--intermediate --rollover.\n"}};
 static const cli_option config_options[] = {
     {"check", NULL, "validate only: exits 1 with every error at once"}, {"markdown", NULL, "write the reference"}, {0}};
 #define PROFILES "server, client (default), subca, or one of enrollment: static, static-aad, jamf, dc, intune, …"
@@ -153,7 +163,7 @@ static const cli_option ocsp_options[] = {
 
 static const cli_command commands[] = {
     {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},
-    {"init", "", 0, 0, "make the root CA, or give it a new key", init_options, cli_init},
+    {"init", "", 0, 0, "make the CA, a root or below another one, or give it a new key", init_options, cli_init},
     {"config", "", 0, 0, "every setting: value, default, range, where it came from, meaning", config_options,
      cli_config},
     {"status", "", 0, 0, "the state of every part", no_options, cli_status},

@@ -19,7 +19,7 @@
 
 enum { ROUTES_MAX = 128 };
 
-rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
+rl_err rl_app_open_store(rl_app *app, const rl_settings *s, bool create, rl_error *e)
 {
     struct stat st;
     app->settings = s;
@@ -28,7 +28,12 @@ rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
     if (stat(s->data_dir, &st) != 0)
         return rl_fail(e, RL_ENOTFOUND, "data",
                        "there is no data folder '%s': run 'revline init' or 'revline serve' first", s->data_dir);
-    RL_TRY(rl_store_open(s->data_dir, &app->store, e));
+    return rl_store_open(s->data_dir, &app->store, e);
+}
+
+rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
+{
+    RL_TRY(rl_app_open_store(app, s, create, e));
     rl_err err = rl_ca_open(app->store, s, &app->ca, e);
     if (err == RL_ENOTFOUND && create) {
         log_info("ca.init", "key", rl_key_type_name(s->ca.key), "subject", s->ca.subject);

@@ -225,19 +225,26 @@ static rl_err replace_file(const char *folder, const char *path, const char *dat
     return err;
 }
 
-/* Behind it the issuer when that is no root, and after a rollover what leads clients that know only the root before to
- * the new one. */
+static bool write_der(rl_span der, bool with_root, BIO *bio)
+{
+    X509 *cert = NULL;
+    bool ok = rl_x509_from_der(der, &cert, NULL) == RL_OK;
+    bool is_root = ok && X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
+    ok = ok && ((is_root && !with_root) || PEM_write_bio_X509(bio, cert) == 1);
+    X509_free(cert);
+    return ok;
+}
+
+/* Behind it the CAs up to the root, and after a rollover what leads clients that know only the root before to the new
+ * one. */
 static bool write_chain(const rl_app *app, BIO *bio)
 {
-    X509 *issuer = rl_ca_issuer(app->ca)->cert;
-    rl_span links[RL_CA_LINKS_MAX];
-    bool is_root = X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(issuer)) == 0;
-    bool ok = is_root || PEM_write_bio_X509(bio, issuer) == 1;
-    for (size_t i = 0, n = rl_ca_links(app->ca, false, links); ok && i < n; i++) {
-        X509 *link = NULL;
-        ok = rl_x509_from_der(links[i], &link, NULL) == RL_OK && PEM_write_bio_X509(bio, link) == 1;
-        X509_free(link);
-    }
+    rl_span certs[RL_CA_LINKS_MAX];
+    bool ok = true;
+    for (size_t i = 0, n = rl_ca_chain(app->ca, rl_ca_issuer(app->ca), certs); ok && i < n; i++)
+        ok = write_der(certs[i], false, bio);
+    for (size_t i = 0, n = rl_ca_links(app->ca, false, certs); ok && i < n; i++)
+        ok = write_der(certs[i], true, bio);
     return ok;
 }
 

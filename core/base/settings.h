@@ -126,6 +126,8 @@ enum {
     RL_ENROLL_MAX = RL_ENROLL_NAMED + RL_ENROLL_NAMED_MAX
 };
 
+#define RL_CA_SUBJECT_DEFAULT "CN=Revline Root CA"
+
 typedef struct rl_settings {
     char *data_dir;
     struct {

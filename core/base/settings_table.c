@@ -168,9 +168,10 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Form of a log line."},
 
     {"REVLINE_CA_KEY", RL_T_ENUM, AT(ca.key), "rsa4096", .choices = key_types, .group = "Certificate authority",
-     .help = "Key of the root CA, made on first start."},
-    {"REVLINE_CA_SUBJECT", RL_T_STRING, AT(ca.subject), "CN=Revline Root CA", .min = "4", .max = "512",
-     .group = "Certificate authority", .help = "Subject of the root CA, made on first start."},
+     .help = "Key of the CA, made on first start or by revline init."},
+    {"REVLINE_CA_SUBJECT", RL_T_STRING, AT(ca.subject), RL_CA_SUBJECT_DEFAULT, .min = "4", .max = "512",
+     .group = "Certificate authority",
+     .help = "Subject of the root CA, made on first start; another than the default also that of an intermediate CA."},
     {"REVLINE_CA_VALIDITY", RL_T_DURATION, AT(ca.validity), "3650d", .min = "1d", .max = "36500d",
      .group = "Certificate authority", .help = "How long the root CA is valid."},
     {"REVLINE_CERT_VALIDITY", RL_T_DURATION, AT(ca.cert_validity), "730d", .min = "1m", .max = "36500d",

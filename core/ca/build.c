@@ -84,16 +84,14 @@ static void put_ski(rl_der_writer *w, rl_key *key)
     ca_extension_close(w);
 }
 
+/* The identifier that the issuer's certificate has; another CA may have made it without: then by method 1, too. */
 static void put_aki(rl_der_writer *w, const rl_issuer *issuer)
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(issuer->cert);
-    if (!id) {
-        w->err = RL_EINVAL;
-        return;
-    }
     ca_extension_open(w, RL_SPAN_LIT("\x55\x1d\x23"), false);
     rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_put(w, RL_DER_CONTEXT(0), ca_span_of(id));
+    rl_der_put(w, RL_DER_CONTEXT(0),
+               id ? ca_span_of(id) : rl_span_of(issuer->key_hash[RL_SHA1], rl_hash_size(RL_SHA1)));
     rl_der_close(w);
     ca_extension_close(w);
 }

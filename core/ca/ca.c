@@ -12,6 +12,11 @@
 #include "base/log.h"
 #include "crypto/key.h"
 
+bool ca_is_self_issued(const X509 *cert)
+{
+    return X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
+}
+
 rl_cert_id ca_cert_id(rl_issuer_id issuer, const rl_serial *serial)
 {
     rl_cert_id id = {.issuer = issuer, .serial_n = serial->n};
@@ -112,34 +117,27 @@ static rl_err add_root(rl_store *store, const rl_settings *s, rl_issuer_id id, c
     return err;
 }
 
-/* What is stored of the issuers: how many, and the subject of the newest of our own. */
-struct stored {
-    rl_issuer_id last;
-    X509_NAME *subject;
-};
-
 static bool see_stored(rl_issuer_id id, const rl_issuer_record *r, void *ctx)
 {
-    struct stored *stored = ctx;
+    ca_stored *stored = ctx;
     X509 *cert = NULL;
     stored->last = id;
     if (r->key_ref && r->key_ref[0] && rl_x509_from_der(rl_span_of(r->cert, r->cert_n), &cert, NULL) == RL_OK) {
         X509_NAME_free(stored->subject);
         stored->subject = X509_NAME_dup(X509_get_subject_name(cert));
+        stored->is_root = ca_is_self_issued(cert);
     }
     X509_free(cert);
     return true;
 }
 
-static rl_err read_stored(rl_store *store, struct stored *stored, rl_error *e)
+rl_err ca_read_stored(rl_store *store, ca_stored *out, rl_error *e)
 {
-    rl_err err = rl_store_each_issuer(store, see_stored, stored);
-    return err == RL_OK ? RL_OK : rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
-}
-
-static rl_err check_room(const struct stored *stored, rl_error *e)
-{
-    return stored->last < RL_CA_ISSUERS_MAX
+    *out = (ca_stored){0};
+    rl_err err = rl_store_each_issuer(store, see_stored, out);
+    if (err != RL_OK)
+        return rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
+    return out->last < RL_CA_ISSUERS_MAX
                ? RL_OK
                : rl_fail(e, RL_ERANGE, "ca", "there are %d issuers already, and no more are possible",
                          RL_CA_ISSUERS_MAX);
@@ -147,13 +145,13 @@ static rl_err check_room(const struct stored *stored, rl_error *e)
 
 rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
 {
-    struct stored stored = {0};
+    ca_stored stored;
     X509_NAME *subject = NULL;
-    rl_err err = read_stored(store, &stored, e);
-    if (err == RL_OK && stored.subject)
+    rl_err err = ca_read_stored(store, &stored, e);
+    if (stored.subject)
         err = rl_fail(e, RL_EEXISTS, "ca", "there is a CA already in '%s'", s->data_dir);
     if (err == RL_OK)
-        err = check_room(&stored, e);
+        err = ca_no_request_waits(s, e);
     if (err == RL_OK)
         err = rl_name_parse(s->ca.subject, &subject, e);
     if (err == RL_OK)
@@ -165,13 +163,17 @@ rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e)
 
 rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subject, rl_error *e)
 {
-    struct stored stored = {0};
+    ca_stored stored;
     X509_NAME *other = NULL;
-    rl_err err = read_stored(store, &stored, e);
+    rl_err err = ca_read_stored(store, &stored, e);
     if (err == RL_OK && !stored.subject)
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
+    if (err == RL_OK && !stored.is_root)
+        err = rl_fail(e, RL_EINVAL, "ca",
+                      "the CA is an intermediate one, whose new key has to be certified, too: "
+                      "'revline init --intermediate --rollover' asks for it");
     if (err == RL_OK)
-        err = check_room(&stored, e);
+        err = ca_no_request_waits(s, e);
     if (err == RL_OK && subject)
         err = rl_name_parse(subject, &other, e);
     if (err == RL_OK)
@@ -254,7 +256,7 @@ static rl_err load_issuer(rl_ca *ca, rl_issuer_id id, const rl_issuer_record *r,
     X509_check_purpose(i->cert, -1, 0);
     i->key = rl_key_of(X509_get0_pubkey(i->cert));
     if (i->signer)
-        ca->own = i; /* while opening only: a running CA gets no issuer of its own */
+        ca->own = i; /* while nobody else has the CA: a running one gets no issuer of its own */
     atomic_store_explicit(&ca->issuers_n, n + 1, memory_order_release);
     return RL_OK;
 }
@@ -284,7 +286,7 @@ rl_err ca_grow(rl_ca *ca, rl_issuer_id last, rl_error *e)
     return err;
 }
 
-rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e)
+rl_err ca_open_issuers(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e)
 {
     rl_ca *ca = calloc(1, sizeof(*ca));
     struct opening o = {.ca = ca, .e = e};
@@ -298,7 +300,19 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
         rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));
     else
         err = o.err;
-    if (err == RL_OK && !ca->own)
+    if (err == RL_OK)
+        *out = ca;
+    else
+        rl_ca_close(ca);
+    return err;
+}
+
+rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e)
+{
+    rl_ca *ca;
+    rl_err err = RL_OK;
+    RL_TRY(ca_open_issuers(store, s, &ca, e));
+    if (!ca->own)
         err = rl_fail(e, RL_ENOTFOUND, "ca", "there is no CA in '%s' yet", s->data_dir);
     if (err == RL_OK)
         err = ca_ra_open(ca, e);
@@ -376,6 +390,17 @@ const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert)
     }
     ERR_clear_error();
     return NULL;
+}
+
+size_t rl_ca_chain(const rl_ca *ca, const rl_issuer *issuer, rl_span out[RL_CA_CHAIN_MAX])
+{
+    size_t n = 0;
+    while (issuer && n < RL_CA_CHAIN_MAX) {
+        const rl_issuer *above = rl_ca_signer_of(ca, issuer->cert);
+        out[n++] = issuer->der;
+        issuer = above == issuer ? NULL : above;
+    }
+    return n;
 }
 
 static bool has_cn(const rl_issuer *i, const char *text)

@@ -36,9 +36,26 @@ rl_err rl_ca_init(rl_store *store, const rl_settings *s, rl_error *e);
 /* A new key (`data_dir`/ca-ID.key) and root for a CA that exists, which issues from the next opening on. The subject is
  * the present one's, or `subject`; the rest is as the settings say. Not while an rl_ca is open. */
 rl_err rl_ca_roll_over(rl_store *store, const rl_settings *s, const char *subject, rl_error *e);
-/* Loads issuers and keys. RL_ENOTFOUND when there is none yet (call rl_ca_init). An EC CA also has an RSA recipient
- * (registration authority) certificate for SCEP envelopes, valid as long as the CA: made at the first opening, key
- * file scep-ra.key. `s` is borrowed. */
+/* ---- intermediate.c: the CA as one below another, instead of a root ----
+ * Its key is made here and certified elsewhere. Not while an rl_ca is open. */
+typedef struct rl_ca_ask {
+    const char *subject; /* NULL: the present CA's, or as the settings say */
+    rl_key_type key;     /* RL_KEY_AUTO: as the settings say */
+    bool roll_over;      /* the CA that is there gets a new key so; else there is none yet */
+} rl_ca_ask;
+/* A PKCS#10 request in PEM (malloced) for a CA certificate, kept beside its key (`data_dir`/ca-ID.csr, ca-ID.key; 0600)
+ * until the certificate is there. Meanwhile no root is made, and asking again is about the same key. RL_EEXISTS: there
+ * is a CA already, or a key of another kind; RL_ENOTFOUND: there is none to roll over. */
+rl_err rl_ca_ask_for(rl_store *store, const rl_settings *s, const rl_ca_ask *ask, char **pem, rl_error *e);
+/* The CA of the certificate for that key, which issues from the next opening on; those above it become foreign issuers.
+ * `certs` come in any order: ours and its signers, up to a self-signed one or as far as they are there, but at least
+ * one; others are left out. RL_ENOTFOUND: no request waits; RL_EINVAL, RL_ERANGE: they are no chain that a client would
+ * believe; and those of rl_ca_import. */
+rl_err rl_ca_take_chain(rl_store *store, const rl_settings *s, X509 *const *certs, size_t n, rl_error *e);
+
+/* Loads issuers and keys. RL_ENOTFOUND when there is none yet (call rl_ca_init). A CA that cannot receive SCEP
+ * envelopes, being EC or by its key usage, also has an RSA recipient (registration authority) certificate, valid as
+ * long as the CA: made at the first opening, key file scep-ra.key. `s` is borrowed. */
 rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e);
 void rl_ca_close(rl_ca *ca);
 
@@ -59,7 +76,11 @@ void rl_issuer_fingerprint(const rl_issuer *i, char out[3 * 32]);
 rl_err rl_ca_lookup(const rl_ca *ca, const char *text, const rl_issuer **out, rl_error *e);
 /* Whose signature is on `cert`: the issuer with that name whose key verifies it, NULL when it is not known. */
 const rl_issuer *rl_ca_signer_of(const rl_ca *ca, X509 *cert);
-/* Who decrypts and signs SCEP messages: the CA itself when its key is RSA, else the RA. Borrowed. */
+/* The certificates (DER, borrowed) from an issuer to its root as far as they are known; returns how many. */
+enum { RL_CA_CHAIN_MAX = 8 };
+size_t rl_ca_chain(const rl_ca *ca, const rl_issuer *issuer, rl_span out[RL_CA_CHAIN_MAX]);
+/* Who decrypts and signs SCEP messages: the CA itself when its key is RSA and its certificate allows it, else the RA.
+ * Borrowed. */
 void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
 /* The RA as it was certified before a rollover, which clients may still hold: the newest first, false when there are no
  * more. Borrowed. */

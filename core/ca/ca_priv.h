@@ -58,8 +58,37 @@ void ca_ra_free(rl_ca *ca);
 rl_err ca_grow(rl_ca *ca, rl_issuer_id last, rl_error *e);
 /* The key in a file of the data folder; made as `type` when there is none, RL_ENOTFOUND for RL_KEY_AUTO. */
 rl_err ca_key_file(const rl_settings *s, const char *name, rl_key_type type, rl_signer **out, rl_error *e);
+bool ca_is_self_issued(const X509 *cert);
+/* What is stored of the issuers: how many, and of the newest of our own its subject (NULL: there is none) and whether
+ * it is a root. The caller frees the subject, after an error, too. RL_ERANGE: there is no room for one more. */
+typedef struct ca_stored {
+    rl_issuer_id last;
+    X509_NAME *subject;
+    bool is_root;
+} ca_stored;
+rl_err ca_read_stored(rl_store *store, ca_stored *out, rl_error *e);
+/* An rl_ca that has its issuers and nothing else, perhaps none of our own: to be imported into, and closed. */
+rl_err ca_open_issuers(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *e);
 /* Name and key hashes of a CA certificate. */
 rl_err ca_hash_issuer(const X509 *cert, rl_issuer_record *r);
+
+/* ---- request.c ---- */
+bool ca_push_extension(STACK_OF(X509_EXTENSION) * *exts, int nid, void *value, bool critical);
+/* A PKCS#10 request (RFC 2986) in PEM for a key of ours; malloced. */
+rl_err ca_request(const rl_signer *key, const X509_NAME *subject, const STACK_OF(X509_EXTENSION) * exts, char **pem,
+                  rl_error *e);
+
+/* ---- intermediate.c ---- */
+/* RL_EEXISTS: a request for an intermediate CA waits for its certificate, and no root is made meanwhile. */
+rl_err ca_no_request_waits(const rl_settings *s, rl_error *e);
+
+/* ---- takeover.c ---- */
+/* What was made, renamed or deleted in it is durable. RL_EIO. */
+rl_err ca_sync_folder(const char *path, rl_error *e);
+
+/* ---- import.c ---- */
+/* rl_ca_import; with a `key_ref` the first certificate is one of our own issuers', whose key that names. */
+rl_err ca_import(rl_ca *ca, X509 *const *certs, size_t n, const char *key_ref, rl_ca_imported *out, rl_error *e);
 
 /* What a certificate is built from; nothing here is owned. */
 typedef struct ca_template {

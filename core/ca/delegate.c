@@ -3,7 +3,6 @@
 #include "ca/ca_priv.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 
 /* ---- the key ---- */
@@ -21,32 +20,25 @@ static rl_err delegate_key(const rl_ca *ca, const rl_issuer *issuer, bool make, 
 }
 
 /* ---- the request ---- */
-static bool push_extension(STACK_OF(X509_EXTENSION) * *exts, int nid, void *value, bool critical)
-{
-    return value && X509V3_add1_i2d(exts, nid, value, critical, X509V3_ADD_DEFAULT) == 1;
-}
-
 /* What the certificate should say. CAs that take nothing over from a request have to be told otherwise. */
-static bool ask_for_extensions(const rl_ca *ca, X509_REQ *csr)
+static bool ask_for_extensions(const rl_ca *ca, STACK_OF(X509_EXTENSION) * *exts)
 {
     rl_profile profile;
     rl_profile_get(ca->settings, RL_PROFILE_OCSP, &profile);
-    STACK_OF(X509_EXTENSION) *exts = NULL;
     EXTENDED_KEY_USAGE *eku = ca_eku_list(&profile.rules->eku);
     ASN1_BIT_STRING *usage = ASN1_BIT_STRING_new();
     ASN1_NULL *nocheck = ASN1_NULL_new();
-    bool ok =
-        usage && ASN1_BIT_STRING_set_bit(usage, 0, 1) == 1 && /* digitalSignature */
-        push_extension(&exts, NID_key_usage, usage, true) && push_extension(&exts, NID_ext_key_usage, eku, false) &&
-        push_extension(&exts, NID_id_pkix_OCSP_noCheck, nocheck, false) && X509_REQ_add_extensions(csr, exts) == 1;
-    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    bool ok = usage && ASN1_BIT_STRING_set_bit(usage, 0, 1) == 1 && /* digitalSignature */
+              ca_push_extension(exts, NID_key_usage, usage, true) &&
+              ca_push_extension(exts, NID_ext_key_usage, eku, false) &&
+              ca_push_extension(exts, NID_id_pkix_OCSP_noCheck, nocheck, false);
     ASN1_NULL_free(nocheck);
     ASN1_BIT_STRING_free(usage);
     ca_eku_free(eku);
     return ok;
 }
 
-static bool set_subject(X509_REQ *csr, const rl_issuer *issuer)
+static bool set_subject(X509_NAME *name, const rl_issuer *issuer)
 {
     enum { CN_MAX = 64 }; /* RFC 5280 A.1: ub-common-name, in characters */
     char cn[CN_MAX + 1];
@@ -56,30 +48,23 @@ static bool set_subject(X509_REQ *csr, const rl_issuer *issuer)
     if (n < 0 || n > CN_MAX)
         snprintf(cn, sizeof(cn), "Revline OCSP for issuer %u", issuer->id);
     rl_identity_free(&identity);
-    return X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1,
-                                      0) == 1;
+    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1, 0) == 1;
 }
 
 rl_err rl_ca_delegate_request(const rl_ca *ca, const rl_issuer *issuer, char **pem, rl_error *e)
 {
     rl_signer *key;
-    char *text;
-    long n = 0;
     if (issuer->signer)
         return rl_fail(e, RL_EINVAL, "delegate", "issuer %u is our own: its responder certificate makes itself",
                        issuer->id);
     RL_TRY(delegate_key(ca, issuer, true, &key, e));
-    X509_REQ *csr = X509_REQ_new();
-    BIO *bio = BIO_new(BIO_s_mem());
-    EVP_PKEY *pkey = rl_signer_pkey(key);
-    bool ok = csr && bio && set_subject(csr, issuer) && X509_REQ_set_pubkey(csr, pkey) == 1 &&
-              ask_for_extensions(ca, csr) &&
-              X509_REQ_sign(csr, pkey, EVP_get_digestbyname(rl_hash_name(rl_signer_hash(key)))) > 0 &&
-              PEM_write_bio_X509_REQ(bio, csr) == 1 && (n = BIO_get_mem_data(bio, &text)) > 0 &&
-              (*pem = strndup(text, (size_t)n)) != NULL;
-    rl_err err = ok ? RL_OK : rl_fail_openssl(e, "delegate", "the request cannot be made");
-    BIO_free(bio);
-    X509_REQ_free(csr);
+    X509_NAME *subject = X509_NAME_new();
+    STACK_OF(X509_EXTENSION) *exts = NULL;
+    rl_err err = subject && set_subject(subject, issuer) && ask_for_extensions(ca, &exts)
+                     ? ca_request(key, subject, exts, pem, e)
+                     : rl_fail_openssl(e, "delegate", "the request cannot be made");
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    X509_NAME_free(subject);
     rl_signer_free(key);
     return err;
 }

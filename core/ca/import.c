@@ -13,7 +13,8 @@
 struct item {
     X509 *cert;
     bool is_ca;
-    rl_issuer_record issuer; /* of a CA certificate: its hashes */
+    const char *key_ref;     /* of a CA certificate: "" unless the key is ours */
+    rl_issuer_record issuer; /* likewise: its hashes */
     uint8_t *der;
     size_t der_n;
     rl_issuer_id id;              /* the issuer that a CA certificate is; 0: none yet */
@@ -65,6 +66,8 @@ static rl_err classify(const rl_ca *ca, struct item *i, rl_error *e)
         return rl_fail_openssl(e, "import", "an issuer's hashes cannot be made");
     const rl_issuer *known = rl_ca_find(ca, RL_SHA256, rl_span_of(i->issuer.hashes[RL_SHA256].name, 32),
                                         rl_span_of(i->issuer.hashes[RL_SHA256].key, 32));
+    if (known && i->key_ref[0] && !known->signer)
+        return refuse(i, RL_EEXISTS, "has been imported as another CA's already", e);
     i->id = known ? known->id : 0;
     return RL_OK;
 }
@@ -119,7 +122,6 @@ static rl_err find_issuer(rl_store_txn *t, const struct item *i, rl_issuer_id *i
 static rl_err add_issuer(rl_store_txn *t, struct item *i, rl_error *e)
 {
     bool found;
-    static char foreign[] = "";
     rl_issuer_record r = i->issuer;
     char fingerprint[2 * 32 + 1] = "";
     uint8_t digest[RL_HASH_MAX];
@@ -131,12 +133,13 @@ static rl_err add_issuer(rl_store_txn *t, struct item *i, rl_error *e)
                        RL_CA_ISSUERS_MAX);
     r.cert = i->der;
     r.cert_n = i->der_n;
-    r.key_ref = foreign;
+    r.key_ref = (char *)(uintptr_t)i->key_ref; /* borrowed: it is only written */
     if (err == RL_OK)
         err = rl_txn_put_issuer(t, i->id, &r);
     if (err == RL_OK && rl_hash_digest(RL_SHA256, rl_span_of(i->der, i->der_n), digest) == RL_OK &&
         rl_hex(rl_span_of(digest, 32), fingerprint, sizeof(fingerprint)) == RL_OK)
-        err = rl_txn_audit(t, "import", "issuer.import", fingerprint);
+        err = i->key_ref[0] ? rl_txn_audit(t, "init", "ca.init", fingerprint)
+                            : rl_txn_audit(t, "import", "issuer.import", fingerprint);
     i->new_issuer = err == RL_OK;
     return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "an issuer cannot be stored: %s", rl_err_name(err));
 }
@@ -212,12 +215,13 @@ static void report(const struct import *im, rl_ca_imported *out)
     log_info("ca.import", "certificates", im->n, "new_issuers", issuers, "new_certificates", certs);
 }
 
-rl_err rl_ca_import(rl_ca *ca, X509 *const *certs, size_t n, rl_ca_imported *out, rl_error *e)
+rl_err ca_import(rl_ca *ca, X509 *const *certs, size_t n, const char *key_ref, rl_ca_imported *out, rl_error *e)
 {
     struct import im = {.ca = ca, .items = calloc(n ? n : 1, sizeof(struct item)), .n = n};
     rl_err err = im.items ? RL_OK : rl_fail(e, RL_ENOMEM, "import", "out of memory");
     for (size_t k = 0; err == RL_OK && k < n; k++) {
         im.items[k].cert = certs[k];
+        im.items[k].key_ref = k == 0 && key_ref ? key_ref : "";
         err = classify(ca, &im.items[k], e);
     }
     for (size_t k = 0; err == RL_OK && k < n; k++)
@@ -234,4 +238,9 @@ rl_err rl_ca_import(rl_ca *ca, X509 *const *certs, size_t n, rl_ca_imported *out
     }
     free(im.items);
     return err;
+}
+
+rl_err rl_ca_import(rl_ca *ca, X509 *const *certs, size_t n, rl_ca_imported *out, rl_error *e)
+{
+    return ca_import(ca, certs, n, NULL, out, e);
 }

@@ -111,7 +111,8 @@ rl_err ca_links_open(rl_ca *ca, rl_error *e)
             continue;
         ca->old_roots_n++;
         RL_TRY(find_or_make(ca, ca->own, old, &r->new_with_old, e));
-        RL_TRY(find_or_make(ca, old, ca->own, &r->old_with_new, e));
+        if (ca_is_self_issued(ca->own->cert)) /* an intermediate CA vouches for no root */
+            RL_TRY(find_or_make(ca, old, ca->own, &r->old_with_new, e));
     }
     return RL_OK;
 }

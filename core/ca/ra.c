@@ -1,4 +1,5 @@
-/* The registration authority of an EC CA, which receives SCEP envelopes: an RSA key in a file, certified by the CA.
+/* The registration authority, which receives SCEP envelopes for a CA that cannot, since its key is EC or its
+ * certificate does not say that it may (RFC 8894 §2.1.2): an RSA key in a file, certified by the CA.
  *
  * A rollover certifies the key anew. The certificates from before stay: clients that hold one still encrypt to it, and
  * take an answer from nobody else (RFC 8894 §2.1.2), also when the CA's new key is RSA and receives envelopes itself.
@@ -97,7 +98,8 @@ static void keep_old(rl_ca *ca, const rl_cert_id *id)
 
 rl_err ca_ra_open(rl_ca *ca, rl_error *e)
 {
-    const bool needed = !rl_signer_is_rsa(ca->own->signer);
+    const uint32_t recipient = KU_KEY_ENCIPHERMENT | KU_DIGITAL_SIGNATURE, may = X509_get_key_usage(ca->own->cert);
+    const bool needed = !rl_signer_is_rsa(ca->own->signer) || (may & recipient) != recipient;
     struct ra ra = {0};
     rl_cert_id stored[RL_CA_ISSUERS_MAX];
     size_t n;

@@ -254,14 +254,14 @@ rl_err rl_ca_takeover_begin(const rl_settings *s, rl_ca_takeover **out, rl_error
     return err;
 }
 
-static rl_err sync_folder(const char *path, rl_error *e)
+rl_err ca_sync_folder(const char *path, rl_error *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool synced = fd >= 0 && fsync(fd) == 0;
     int cause = errno;
     if (fd >= 0)
         close(fd);
-    return synced ? RL_OK : rl_fail(e, RL_EIO, "import", "%s cannot be synced: %s", path, strerror(cause));
+    return synced ? RL_OK : rl_fail(e, RL_EIO, "ca", "%s cannot be synced: %s", path, strerror(cause));
 }
 
 rl_err rl_ca_takeover_finish(rl_ca_takeover *t, rl_ca_taken *out, rl_error *e)
@@ -274,7 +274,7 @@ rl_err rl_ca_takeover_finish(rl_ca_takeover *t, rl_ca_taken *out, rl_error *e)
     if (rename(t->aside_db, t->db) != 0)
         return rl_fail(e, RL_EIO, "import", "%s cannot be put in its place: %s", t->db, strerror(errno));
     rmdir(t->aside);
-    RL_TRY(sync_folder(t->settings->data_dir, e));
+    RL_TRY(ca_sync_folder(t->settings->data_dir, e));
     *out = t->taken;
     log_info("ca.takeover", "issuers", t->taken.issuers, "certificates", t->taken.certificates, "without_key",
              t->taken.without_key_n);
