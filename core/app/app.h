@@ -41,6 +41,9 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
 
 void rl_app_serial_text(const rl_cert_id *id, char out[2 * RL_SERIAL_MAX + 1]);
 
+/* ---- commands_status.c ---- */
+rl_err rl_command_status(rl_app *app, const json_t *request, json_t **reply, rl_error *e);
+
 /* ---- commands_subca.c ---- */
 /* What the request says about a subordinate CA, when one is wanted, else RL_EINVAL if it says anything. Borrows the
  * request's texts. To be cleared after an error, too. */

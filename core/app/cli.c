@@ -76,6 +76,22 @@ static const char *option(const cli_call *call, const char *name)
     return rl_json_str(call->options, name);
 }
 
+/* A line for each setting that is wrong. */
+static void tell_settings_errors(const cli_call *call, const rl_buf *errors)
+{
+    const char *line = (const char *)errors->p, *behind = errors->n ? line + errors->n : line, *end;
+    fprintf(stderr, "%.*s", (int)errors->n, errors->p ? line : "out of memory\n");
+    if (!call->json)
+        return;
+    json_t *list = json_array();
+    for (; line < behind && (end = memchr(line, '\n', (size_t)(behind - line))) != NULL; line = end + 1)
+        json_array_append_new(list, json_stringn(line, (size_t)(end - line)));
+    json_t *out = json_pack("{s:s,s:s,s:o}", "error", rl_err_name(RL_EINVAL), "message", "the settings are not valid",
+                            "errors", list);
+    cli_print_json(out);
+    json_decref(out);
+}
+
 int cli_run(const cli_command *c, cli_call *call)
 {
     rl_settings settings;
@@ -86,7 +102,7 @@ int cli_run(const cli_command *c, cli_call *call)
     if (reference || (strcmp(c->name, "ocsp") == 0 && !cli_ocsp_manages(call)))
         return c->run(call); /* the reference and an OCSP client need no environment */
     if (rl_settings_load(&settings, environ, &errors) != RL_OK) {
-        fprintf(stderr, "%.*s", (int)errors.n, errors.p ? (const char *)errors.p : "out of memory\n");
+        tell_settings_errors(call, &errors);
     } else {
         rl_log_configure(settings.log.level, settings.log.format);
         code = c->run(call);
@@ -145,7 +161,7 @@ int cli_config(cli_call *call)
     if (json_object_get(call->options, "markdown"))
         err = rl_settings_print_markdown(&out);
     else if (json_object_get(call->options, "check"))
-        err = rl_buf_printf(&out, "the settings are valid\n");
+        err = rl_buf_printf(&out, call->json ? "{\"valid\": true}\n" : "the settings are valid\n");
     else
         err = call->json ? rl_settings_print_json(call->settings, &out) : rl_settings_print(call->settings, &out);
     if (err == RL_OK)
@@ -379,8 +395,9 @@ static void print_source(const char *name, const json_t *s)
 static void print_part(const char *name, const json_t *part)
 {
     printf("  %-19s %s", name, rl_json_str(part, "status"));
-    if (json_object_get(part, "certificates"))
-        printf(", about %lld certificates", (long long)rl_json_int(part, "certificates", 0));
+    if (json_object_get(part, "loops"))
+        printf(", %lld loops, %lld connections", (long long)rl_json_int(part, "loops", 0),
+               (long long)rl_json_int(part, "connections", 0));
     if (json_object_get(part, "cacheEntries"))
         printf(", %lld answers in memory (%lld KiB), %lld hits, %lld misses, %lld signatures",
                (long long)rl_json_int(part, "cacheEntries", 0), (long long)rl_json_int(part, "cacheBytes", 0) / 1024,
@@ -396,6 +413,11 @@ static int print_status(const cli_call *call, const json_t *reply)
     (void)call;
     printf("revline %s: %s, up %llds\n", rl_json_str(reply, "version"), rl_json_str(reply, "status"),
            (long long)rl_json_int(reply, "uptimeSeconds", 0));
+    const json_t *c = json_object_get(reply, "certificates");
+    if (json_is_object(c))
+        printf("  %-14s %s%lld good, %lld on hold, %lld revoked\n", "certificates",
+               rl_json_bool(c, "exact", true) ? "" : "about ", (long long)rl_json_int(c, "good", 0),
+               (long long)rl_json_int(c, "hold", 0), (long long)rl_json_int(c, "revoked", 0));
     json_object_foreach(json_object_get(reply, "parts"), part, value)
     {
         if (strcmp(part, "sync") != 0) {
@@ -416,5 +438,5 @@ int cli_events(cli_call *call)
 
 int cli_status(cli_call *call)
 {
-    return cli_ask_and(call, cli_request(call), print_status);
+    return cli_ask_and(call, json_pack("{s:s,s:b}", "command", "status", "count", 1), print_status);
 }

@@ -274,7 +274,7 @@ static rl_err cmd_sign(rl_app *app, const json_t *request, json_t **reply, rl_er
     return err;
 }
 
-/* ---- sync rules, status, ca ---- */
+/* ---- sync rules, ca ---- */
 /* The status rules as they apply under the present settings. */
 static rl_err cmd_sync_rules(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
@@ -286,14 +286,6 @@ static rl_err cmd_sync_rules(rl_app *app, const json_t *request, json_t **reply,
                                               "effect", row.effect, "reason", row.reason, "setting", row.setting));
     *reply = json_pack("{s:o}", "rules", rows);
     return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "sync", "out of memory");
-}
-
-static rl_err cmd_status(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
-{
-    int http;
-    (void)request;
-    *reply = rl_web_health(app, &http);
-    return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "status", "out of memory");
 }
 
 static rl_err cmd_ca(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
@@ -350,7 +342,7 @@ rl_err rl_command_run(rl_app *app, const json_t *request, json_t **reply, rl_err
                     {"sync-hold", rl_command_sync_hold},
                     {"sync-release", rl_command_sync_release},
                     {"sync-drop", rl_command_sync_drop},
-                    {"status", cmd_status},
+                    {"status", rl_command_status},
                     {"ca", cmd_ca},
                     {"crl", crl},
                     {"issuers", rl_command_issuers},

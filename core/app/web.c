@@ -33,6 +33,14 @@ static json_t *store_health(rl_app *app, bool *failed)
                      (json_int_t)f.groups, "commits", (json_int_t)f.commits, "error", e.message);
 }
 
+static json_t *http_health(const rl_app *app)
+{
+    if (!app->http)
+        return json_pack("{s:s}", "status", "off");
+    return json_pack("{s:s,s:I,s:I}", "status", "ok", "loops", (json_int_t)app->settings->http.workers, "connections",
+                     (json_int_t)rl_http_server_connections(app->http));
+}
+
 json_t *rl_web_health(rl_app *app, int *http)
 {
     bool failed = false, degraded = false;
@@ -43,6 +51,7 @@ json_t *rl_web_health(rl_app *app, int *http)
     failed |= ca_expired;
     json_object_set_new(parts, "ca", json_pack("{s:s}", "status", ca_expired ? "failed" : "ok"));
     json_object_set_new(parts, "ocsp", ocsp_health(app, &failed));
+    json_object_set_new(parts, "http", http_health(app));
     json_object_set_new(parts, "sync", rl_app_sync_json(app, &degraded));
     /* A failing upstream leaves the probe green: this server still answers from what it has. */
     *http = failed ? 503 : 200;

@@ -245,6 +245,11 @@ unsigned rl_http_server_est_port(const rl_http_server *s)
     return s->ports[HTTP_TLS_ASKING];
 }
 
+int64_t rl_http_server_connections(const rl_http_server *s)
+{
+    return rl_metric_value(s->open);
+}
+
 /* ---- stop ---- */
 
 static void tell_workers(struct rl_http_server *s, int level)
