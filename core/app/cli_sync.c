@@ -243,6 +243,8 @@ static int usage(const char *what, const char *word)
 
 int cli_sync(cli_call *call)
 {
+    if (!call->operands_n && json_object_size(call->options) > 0)
+        call->operands[call->operands_n++] = "all"; /* "sync --full" is no question */
     const char *word = call->operands_n ? call->operands[0] : "";
     bool decides = strcmp(word, "release") == 0 || strcmp(word, "drop") == 0;
     bool lists = !word[0] || strcmp(word, "hold") == 0 || strcmp(word, "rules") == 0;
