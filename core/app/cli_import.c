@@ -61,6 +61,31 @@ static rl_err push_der(rl_span der, json_t *out, rl_error *e)
     return err;
 }
 
+/* A bundle of certificates (PKCS #7, RFC 2315), as Windows hands out a chain, in DER or PEM, where it may be called a
+ * certificate; NULL: it is none. */
+static PKCS7 *read_bundle(rl_span text)
+{
+    BIO *bio = BIO_new_mem_buf(text.p, (int)text.n);
+    PKCS7 *bundle = !bio || text.n == 0 ? NULL
+                    : text.p[0] == 0x30 ? d2i_PKCS7_bio(bio, NULL)
+                                        : PEM_read_bio_PKCS7(bio, NULL, NULL, (void *)"");
+    if (bundle && !(PKCS7_type_is_signed(bundle) && bundle->d.sign)) {
+        PKCS7_free(bundle);
+        bundle = NULL;
+    }
+    ERR_clear_error();
+    BIO_free(bio);
+    return bundle;
+}
+
+static rl_err push_bundle(const PKCS7 *bundle, json_t *out, rl_error *e)
+{
+    const STACK_OF(X509) *certs = bundle->d.sign->cert;
+    for (int i = 0; i < sk_X509_num(certs); i++)
+        RL_TRY(push_cert(sk_X509_value(certs, i), out, e));
+    return RL_OK;
+}
+
 /* ---- what the server reads itself ---- */
 static rl_err set_data(json_t *request, const char *command, rl_span data, rl_error *e)
 {
@@ -96,11 +121,14 @@ static bool is_index(rl_span text)
     return text.n > 2 && strchr("VRE", text.p[0]) && text.p[1] == '\t';
 }
 
-static rl_err read_certificates(rl_span text, json_t *request, rl_error *e)
+/* `bundle` is NULL when there is none. */
+static rl_err read_certificates(rl_span text, const PKCS7 *bundle, json_t *request, rl_error *e)
 {
     json_t *certs = json_array();
     json_object_set_new(request, "certificates", certs);
-    if (text.n && text.p[0] == 0x30) /* a DER SEQUENCE */
+    if (bundle)
+        RL_TRY(push_bundle(bundle, certs, e));
+    else if (text.n && text.p[0] == 0x30) /* a DER SEQUENCE */
         RL_TRY(push_der(text, certs, e));
     else
         RL_TRY(push_pem(text, certs, e));
@@ -114,7 +142,11 @@ static rl_err read_content(rl_span text, json_t *request, rl_error *e)
         return rl_fail(e, RL_EINVAL, "import", "an index.txt does not say whose it is: --issuer does");
     if (is_index(text))
         return set_data(request, "import-index", text, e);
-    return is_list(text) ? set_data(request, "import-crl", text, e) : read_certificates(text, request, e);
+    PKCS7 *bundle = read_bundle(text);
+    rl_err err = !bundle && is_list(text) ? set_data(request, "import-crl", text, e)
+                                          : read_certificates(text, bundle, request, e);
+    PKCS7_free(bundle);
+    return err;
 }
 
 static rl_err read_request(FILE *f, const char *path, json_t *request, rl_error *e)

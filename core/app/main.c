@@ -12,12 +12,12 @@ static const cli_option init_options[] = {
     {"key", "TYPE", "rsa2048 rsa3072 rsa4096 ec-p256 ec-p384 (default: REVLINE_CA_KEY)"},
     {"rollover", NULL, "give a CA that exists a new key and certificate, with the same subject"},
     {"intermediate", NULL, "no root CA, but one below another: print the request for its certificate"},
-    {"chain", "FILE", "with --intermediate: take that certificate, and those of the CAs above it (PEM)"},
+    {"chain", "FILE", "with --intermediate: take that certificate, and those of the CAs above it"},
     {NULL, NULL,
      "An intermediate CA begins with a request (PKCS#10, PEM), which the other CA signs as a CA's (CA:TRUE,\n"
      "keyCertSign); its key is made here and stays here. No root CA is made as long as the request waits, and asking\n"
-     "again prints it again. Then --chain takes the certificate with those above it up to the root, in any order,\n"
-     "from a file or - (standard input):\n\n"
+     "again prints it again. Then --chain takes the certificate with those above it up to the root, in any order, PEM\n"
+     "or PKCS #7, from a file or - (standard input):\n\n"
      "  revline init --intermediate --subject 'CN=Example Issuing CA' > ca.csr\n"
      "  revline init --intermediate --chain chain.pem\n\n"
      "After a rollover new certificates come from the new key. Those of the old one stay valid, and are answered for\n"
@@ -70,9 +70,10 @@ static const cli_option import_options[] = {
      "responder: revline ocsp csr. Any other certificate is taken in below its issuer, which must be known or come\n"
      "along, and is good until it is revoked. Of each file all certificates are taken or none, and what is known\n"
      "already stays as it is.\n\n"
-     "A revocation list (PEM or DER) is applied to the certificates of the known CA that signed it, as a polled one\n"
-     "is: REVLINE_SYNC_CRL_URLS. An index.txt of OpenSSL's ca command makes known what that CA has issued, and\n"
-     "revokes what it has revoked.\n\n"
+     "Certificates are PEM, DER, or a PKCS #7 bundle. A revocation list (PEM or DER) is applied to the certificates "
+     "of\n"
+     "the known CA that signed it, as a polled one is: REVLINE_SYNC_CRL_URLS. An index.txt of OpenSSL's ca command\n"
+     "makes known what that CA has issued, and revokes what it has revoked.\n\n"
      "What revline export wrote becomes the database of a data folder that has none: issuers, certificates with all\n"
      "that is known of their status, what they are bound to, held changes, and the directories' objects; each source\n"
      "then begins with a full round. The history (delta, audit) is not taken over. Private keys are in no export: "

@@ -146,11 +146,12 @@ def test_est_and_tls_lead_to_the_root(intermediate, above):
     assert names == {"CN=Revline Intermediate CA", "CN=Policy", "CN=Root"}
 
 
-def test_a_chain_from_standard_input(make_server, above):
+def test_a_bundle_from_standard_input(make_server, above):
     server = make_server(start=False, fresh=True, **SETTINGS)
     chain = above.certify(server.cli("init", "--intermediate").stdout)
-    with open(chain) as text:
-        done = subprocess.run([server.binary, "init", "--intermediate", "--chain", "-"], stdin=text, env=server.environment, cwd=server.data_dir.parent,
+    openssl("crl2pkcs7", "-nocrl", "-certfile", chain, "-outform", "DER", "-out", above("chain.p7b"))
+    with open(above("chain.p7b"), "rb") as bundle:
+        done = subprocess.run([server.binary, "init", "--intermediate", "--chain", "-"], stdin=bundle, env=server.environment, cwd=server.data_dir.parent,
                               capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and re.search(r"^issuer +CN=Policy$", done.stdout, re.M), done.stderr
 

@@ -111,6 +111,20 @@ def test_an_import_that_comes_twice_changes_nothing(server, tmp_path):
     assert (server.all_certificates(), issuers(server)) == before
 
 
+@pytest.mark.parametrize("form", ["DER", "PEM", "PEM called a certificate"])
+def test_a_bundle_as_windows_makes_it(server, tmp_path, form):
+    """PKCS #7; the web pages of AD CS put it between lines that say CERTIFICATE."""
+    other = OtherCa(tmp_path)
+    bundle = tmp_path / "certnew.p7b"
+    openssl("crl2pkcs7", "-nocrl", "-certfile", other.leaf(LEAF), "-certfile", other.ca, "-outform", form[:3], "-out", str(bundle))
+    if "called" in form:
+        bundle.write_text(bundle.read_text().replace("PKCS7", "CERTIFICATE"))
+    assert import_counts(server, str(bundle)) == [(1, 2)]
+    assert import_counts(server, other.ca, other.path("leaf.pem")) == [(0, 0), (0, 0)]
+    openssl("crl2pkcs7", "-nocrl", "-out", str(bundle))
+    assert "no certificate" in server.cli("import", str(bundle), code=1).stderr
+
+
 def test_a_certificate_of_a_ca_that_is_not_known_is_refused(server, tmp_path):
     before = server.all_certificates()
     assert "import its CA first" in server.cli("import", OtherCa(tmp_path).leaf(LEAF), code=1).stderr
