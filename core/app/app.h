@@ -107,6 +107,7 @@ size_t rl_web_routes(rl_app *app, rl_http_route *routes, size_t cap);
 /* The state of every part, as /probe and `revline status` show it. The caller decrefs. `http` is the status to answer
  * with. */
 json_t *rl_web_health(rl_app *app, int *http);
+int64_t rl_web_ca_end(const rl_app *app); /* when the CA that issues now expires; Unix seconds */
 
 /* ---- tls.c: the server certificate. Main thread ---- */
 /* Loads it, or lets the own CA issue it; nothing to do when the settings have no TLS listener. RL_EIO, RL_EBADMSG and

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -395,6 +396,11 @@ static void print_source(const char *name, const json_t *s)
 static void print_part(const char *name, const json_t *part)
 {
     printf("  %-19s %s", name, rl_json_str(part, "status"));
+    if (json_object_get(part, "notAfter")) {
+        char end[RL_TIME_TEXT];
+        rl_time_rfc3339(rl_json_int(part, "notAfter", 0), end);
+        printf(", until %s", end);
+    }
     if (json_object_get(part, "loops"))
         printf(", %lld loops, %lld connections", (long long)rl_json_int(part, "loops", 0),
                (long long)rl_json_int(part, "connections", 0));

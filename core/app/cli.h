@@ -53,8 +53,8 @@ void cli_close(FILE *f);
 rl_err cli_read_file(const char *path, size_t max, rl_buf *out, rl_error *e);
 
 /* ---- cli_import.c ---- */
-/* The certificates of a file, PEM (any number), DER (one) or PKCS #7, as base64 of DER. RL_EBADMSG when it holds none, or one
- * that cannot be read. */
+/* The certificates of a file, PEM (any number), DER (one) or PKCS #7, as base64 of DER. RL_EBADMSG when it holds none,
+ * or one that cannot be read. */
 rl_err cli_read_certs(const char *path, json_t **out, rl_error *e);
 
 /* cli_export.c: an export becomes the data folder's database; what it tells, in *reply. `path` is for messages. */

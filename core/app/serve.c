@@ -184,6 +184,11 @@ static int64_t store_figure(void *ctx)
     return (int64_t)f.certs_estimate;
 }
 
+static int64_t ca_figure(void *ctx)
+{
+    return rl_web_ca_end(ctx);
+}
+
 /* The signal that ends the server. */
 static int wait_for_end(rl_app *app, const sigset_t *signals)
 {
@@ -227,6 +232,8 @@ int rl_serve(const rl_settings *s, bool banner)
         return 1;
     }
     rl_gauge_fn("revline_store_certificates", "", "Certificates in the database (RocksDB's estimate).", store_figure,
+                &app);
+    rl_gauge_fn("revline_ca_not_after_seconds", "", "End of the CA certificate that issues now, Unix time.", ca_figure,
                 &app);
     log_info("serve.ready", "http_port", rl_http_server_port(app.http), "https_port",
              rl_http_server_https_port(app.http), "est_port", rl_http_server_est_port(app.http), "workers",

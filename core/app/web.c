@@ -33,6 +33,20 @@ static json_t *store_health(rl_app *app, bool *failed)
                      (json_int_t)f.groups, "commits", (json_int_t)f.commits, "error", e.message);
 }
 
+int64_t rl_web_ca_end(const rl_app *app)
+{
+    int64_t end;
+    return rl_x509_time(X509_get0_notAfter(rl_ca_issuer(app->ca)->cert), &end) == RL_OK ? end : 0;
+}
+
+static json_t *ca_health(const rl_app *app, bool *failed)
+{
+    int64_t end = rl_web_ca_end(app);
+    bool expired = end <= rl_wall_s();
+    *failed |= expired;
+    return json_pack("{s:s,s:I}", "status", expired ? "failed" : "ok", "notAfter", (json_int_t)end);
+}
+
 static json_t *http_health(const rl_app *app)
 {
     if (!app->http)
@@ -46,10 +60,7 @@ json_t *rl_web_health(rl_app *app, int *http)
     bool failed = false, degraded = false;
     json_t *parts = json_object();
     json_object_set_new(parts, "store", store_health(app, &failed));
-    const ASN1_TIME *end = X509_get0_notAfter(rl_ca_issuer(app->ca)->cert);
-    bool ca_expired = X509_cmp_current_time(end) <= 0;
-    failed |= ca_expired;
-    json_object_set_new(parts, "ca", json_pack("{s:s}", "status", ca_expired ? "failed" : "ok"));
+    json_object_set_new(parts, "ca", ca_health(app, &failed));
     json_object_set_new(parts, "ocsp", ocsp_health(app, &failed));
     json_object_set_new(parts, "http", http_health(app));
     json_object_set_new(parts, "sync", rl_app_sync_json(app, &degraded));

@@ -1,5 +1,6 @@
 """/probe, /probe/live, /probe/ready and /metrics."""
 
+import datetime
 import json
 
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +25,13 @@ def test_every_part_is_named(synced, graph):
         assert {name: s["status"] for name, s in sources.items()} == dict.fromkeys({"reweigh", "guard", "entra-device", "entra-user"} | off, "ok")
         assert {name for name, s in sources.items() if s["state"] == "off"} == off
     assert probe(server, "/probe/live") == (200, {"status": "ok"})
+
+
+def test_when_the_ca_ends_is_told(make_server):
+    server = make_server()
+    end = server.ca.not_valid_after.replace(tzinfo=datetime.timezone.utc)
+    assert server.metrics()["revline_ca_not_after_seconds"] == probe(server)[1]["parts"]["ca"]["notAfter"] == end.timestamp()
+    assert "ok, until %s" % end.strftime("%Y-%m-%dT%H:%M:%SZ") in server.cli("status").stdout
 
 
 def test_a_dead_upstream_is_degraded_but_200(synced, graph):
