@@ -66,8 +66,6 @@ static rl_err classify(const rl_ca *ca, struct item *i, rl_error *e)
         return rl_fail_openssl(e, "import", "an issuer's hashes cannot be made");
     const rl_issuer *known = rl_ca_find(ca, RL_SHA256, rl_span_of(i->issuer.hashes[RL_SHA256].name, 32),
                                         rl_span_of(i->issuer.hashes[RL_SHA256].key, 32));
-    if (known && i->key_ref[0] && !known->signer)
-        return refuse(i, RL_EEXISTS, "has been imported as another CA's already", e);
     i->id = known ? known->id : 0;
     return RL_OK;
 }
@@ -144,6 +142,20 @@ static rl_err add_issuer(rl_store_txn *t, struct item *i, rl_error *e)
     return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "an issuer cannot be stored: %s", rl_err_name(err));
 }
 
+/* It is one of our own, though it may have been imported as another CA's before its chain was taken. */
+static rl_err adopt_issuer(rl_store_txn *t, const struct item *i, rl_error *e)
+{
+    rl_issuer_record r = {0};
+    rl_err err = rl_txn_issuer(t, i->id, &r);
+    if (err == RL_OK && !(r.key_ref && r.key_ref[0])) {
+        free(r.key_ref);
+        r.key_ref = strdup(i->key_ref);
+        err = r.key_ref ? rl_txn_put_issuer(t, i->id, &r) : RL_ENOMEM;
+    }
+    rl_issuer_clear(&r);
+    return err == RL_OK ? RL_OK : rl_fail(e, err, "import", "an issuer cannot be stored: %s", rl_err_name(err));
+}
+
 /* A certificate that was known by its serial number alone: the rest of it, under the status it has. */
 static rl_err complete(rl_store_txn *t, struct item *i, const rl_cert_id *id)
 {
@@ -191,6 +203,8 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
     for (size_t k = 0; k < im->n; k++) {
         if (im->items[k].is_ca && !im->items[k].id)
             RL_TRY(add_issuer(t, &im->items[k], e));
+        if (im->items[k].key_ref[0])
+            RL_TRY(adopt_issuer(t, &im->items[k], e));
         if (im->items[k].id > im->last)
             im->last = im->items[k].id;
     }

@@ -363,6 +363,34 @@ static void an_intermediate_ca_gets_a_new_key_from_above(void **state)
     fixture_close(&f);
 }
 
+/* By mistake, while the request waits: it does not stay another CA's. */
+static void a_certificate_that_was_imported_becomes_our_own(void **state)
+{
+    (void)state;
+    fixture f;
+    rl_ca_imported got;
+    fixture_prepare(&f, RL_KEY_EC_P256);
+    rl_clock_set(NULL);
+    make_foreign_ca(&f, "Top");
+    assert_ok(rl_ca_init(f.store, &f.settings, &f.e), &f.e);
+    assert_ok(ask_again(&f, "CN=Issuing"), &f.e);
+    sign(&f, CA_EXTENSIONS);
+    open_ca(&f);
+    assert_ok(import_one(&f, "Top.pem", &got), &f.e);
+    assert_ok(import_one(&f, "int.pem", &got), &f.e);
+    rl_ca_close(f.ca);
+    f.ca = NULL;
+    assert_ok(TAKE(&f, "int.pem", "Top.pem"), &f.e);
+    open_ca(&f);
+    assert_int_equal(rl_ca_issuers(f.ca), 3);
+    assert_int_equal(rl_ca_issuer(f.ca)->id, 3);
+    X509 *host = a_host(&f);
+    write_pem(&f, "host.pem", host);
+    run(&f, "openssl verify -CAfile Top.pem -untrusted int.pem host.pem");
+    X509_free(host);
+    fixture_close(&f);
+}
+
 static void a_root_is_followed_by_an_intermediate_ca(void **state)
 {
     (void)state;
@@ -409,6 +437,7 @@ int main(void)
         cmocka_unit_test(a_chain_that_no_client_would_believe_is_refused),
         cmocka_unit_test(a_chain_that_was_taken_is_taken_again),
         cmocka_unit_test(an_intermediate_ca_gets_a_new_key_from_above),
+        cmocka_unit_test(a_certificate_that_was_imported_becomes_our_own),
         cmocka_unit_test(a_root_is_followed_by_an_intermediate_ca),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
