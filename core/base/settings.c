@@ -328,6 +328,25 @@ static void check_tokens(struct load *l)
     }
 }
 
+/* One that has blanks in it would come to be several here, and they would be short. */
+static void check_old_challenges(struct load *l)
+{
+    enum { LEAST = 8 }; /* characters, as of the challenges themselves */
+    const rl_settings *s = l->s;
+    for (size_t i = 0; i < s->priv->n; i++)
+        for (size_t k = 0; k < RL_ENROLL_MAX; k++) {
+            const char *at = s->scep.profiles[k].old_challenges;
+            if (!at || s->priv->rows[i].offset != offsetof(rl_settings, scep.profiles) + k * sizeof(rl_profile_rules) +
+                                                      offsetof(rl_profile_rules, old_challenges))
+                continue;
+            for (at += strspn(at, " "); strcspn(at, " ") >= LEAST; at += strspn(at, " "))
+                at += strcspn(at, " ");
+            if (*at)
+                complain(l, s->priv->rows[i].name, NULL,
+                         "a challenge in it has less than 8 characters, or blanks, which divide it");
+        }
+}
+
 static void derive_base_url(struct load *l)
 {
     rl_settings *s = l->s;
@@ -462,6 +481,7 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
     take_generated_challenge(&l);
     check_tls(&l);
     check_tokens(&l);
+    check_old_challenges(&l);
     derive_base_url(&l);
     derive_cloud(&l);
     return l.err;

@@ -62,8 +62,8 @@ static const char *const cert_kinds[] = {"DomainController",
      .help = "Challenge password of " path "; empty turns the profile off, but for EST by Entra ID's tokens."},         \
     {prefix "_OLD_CHALLENGES", RL_T_STRING, RULE(i, old_challenges), "", .max = "4096", .secret = true,                \
      .group = of,                                                                                                      \
-     .help = "Challenge passwords with blanks between them that are accepted as well, while clients move to "          \
-             "another one."},                                                                                          \
+     .help = "Challenge passwords of 8 characters at least, with blanks between them, that are accepted as well, "     \
+             "while clients move to another one. One that has blanks itself cannot be here."},                         \
     {prefix "_ENTRA_TOKENS", RL_T_BOOL, RULE(i, entra_tokens), "false", .group = of,                                   \
      .help = "EST enrolls who has a token of Entra ID for REVLINE_ENTRA_AUDIENCE: applications with the role "         \
              "CSR.Request.Db; where certificates are bound to Entra, users with CSR.SelfService for themselves."}

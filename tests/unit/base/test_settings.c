@@ -438,6 +438,31 @@ static void a_secret_is_neither_in_an_error_nor_in_the_printout(void **state)
     unload(&l);
 }
 
+/* Blanks divide them: a challenge of some words would let in who knows one of the words. */
+static void old_challenges_are_as_long_as_others(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool good;
+    } all[] = {{"last-years-word", true}, {" last-years-word  8-before ", true}, {" ", true},
+               {"short", false},          {"last-years-word 7-befor", false},    {"winter is coming-2024", false}};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        char one[96], other[96];
+        snprintf(one, sizeof(one), "REVLINE_JAMF_OLD_CHALLENGES=%s", all[i].text);
+        snprintf(other, sizeof(other), "REVLINE_SCEP_WIFI_OLD_CHALLENGES=%s", all[i].text);
+        struct loaded l = load(one, other, "REVLINE_SCEP_PROFILES=wifi");
+        assert_int_equal(l.err, all[i].good ? RL_OK : RL_EINVAL);
+        assert_int_equal(lines(ERRORS(&l)), all[i].good ? 0 : 2);
+        if (!all[i].good) {
+            assert_non_null(strstr(ERRORS(&l), "REVLINE_JAMF_OLD_CHALLENGES: "));
+            assert_non_null(strstr(ERRORS(&l), "REVLINE_SCEP_WIFI_OLD_CHALLENGES: "));
+            assert_null(strstr(ERRORS(&l), all[i].text)); /* a secret */
+        }
+        unload(&l);
+    }
+}
+
 static void the_generated_challenge_fills_what_is_not_set_and_is_shown(void **state)
 {
     (void)state;
@@ -596,6 +621,7 @@ int main(void)
         cmocka_unit_test(our_name_wins_over_scepmans),
         cmocka_unit_test(scepmans_other_names_are_ignored_and_listed),
         cmocka_unit_test(a_secret_is_neither_in_an_error_nor_in_the_printout),
+        cmocka_unit_test(old_challenges_are_as_long_as_others),
         cmocka_unit_test(the_generated_challenge_fills_what_is_not_set_and_is_shown),
         cmocka_unit_test(the_base_url_follows_from_the_listener),
         cmocka_unit_test(json_has_every_setting_with_its_origin),
