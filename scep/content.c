@@ -51,7 +51,7 @@ static rl_err read_sender(scep_request *out, scep_refusal *why)
                : scep_refuse(why, SCEP_BAD_REQUEST, "the signer's certificate cannot be read");
 }
 
-static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
+static rl_err read_csr(rl_span der, bool padded, scep_request *out, scep_refusal *why)
 {
     if (der.n > SCEP_CSR_MAX || rl_csr_from_der(der, &out->csr, NULL) != RL_OK)
         return scep_not_opened(out, why);
@@ -59,7 +59,7 @@ static rl_err read_csr(rl_span der, scep_request *out, scep_refusal *why)
     out->key = same ? out->signer_key : rl_key_in(X509_REQ_get_X509_PUBKEY(out->csr));
     /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
      * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
-    if (!out->key || rl_key_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key))
+    if (!out->key || rl_key_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key) || !padded)
         return scep_not_opened(out, why);
     /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
      * encrypted for it, so another's request cannot be sent under one's own certificate. */
@@ -131,19 +131,45 @@ rl_err scep_issuer_and_serial(rl_span der, X509_NAME **issuer, rl_serial *serial
     return drop_names(read_serial(der, issuer, serial), issuer, NULL);
 }
 
+/* ---- the padding, RFC 5652 §6.3 ---- */
+/* What is encrypted is one element, so that its end is known without the padding. That is looked at when all else is
+ * right: at first, the time that an answer takes would tell of it, and so, octet by octet, what somebody else's
+ * ciphertext says (S. Vaudenay, Security Flaws Induced by CBC Padding). */
+static rl_span take_element(rl_span *plain)
+{
+    const unsigned char *p = plain->p;
+    rl_span element = *plain;
+    long n = 0;
+    int tag, class, kind = ASN1_get_object(&p, &n, &tag, &class, (long)plain->n);
+    if ((kind & 0x81) == 0) /* neither malformed nor of indefinite length */
+        (void)rl_span_take(plain, (size_t)(p - plain->p) + (size_t)n, &element);
+    ERR_clear_error();
+    return element;
+}
+
+static bool is_padding(rl_span rest, size_t block)
+{
+    unsigned wrong = rest.n == 0 || rest.n > block;
+    for (size_t i = 0; i < rest.n && i < block; i++)
+        wrong |= rest.p[i] ^ (unsigned)rest.n;
+    return wrong == 0;
+}
+
 rl_err scep_read_content(rl_span plain, scep_request *out, scep_refusal *why)
 {
     rl_err err;
+    const rl_span element = take_element(&plain);
+    const bool padded = is_padding(plain, (size_t)EVP_CIPHER_get_block_size(out->cipher));
     switch (out->type) {
     case SCEP_CERT_POLL:
-        err = scep_issuer_and_subject(plain, &out->issuer, &out->subject);
+        err = scep_issuer_and_subject(element, &out->issuer, &out->subject);
         break;
     case SCEP_GET_CERT:
     case SCEP_GET_CRL:
-        err = scep_issuer_and_serial(plain, &out->issuer, &out->serial);
+        err = scep_issuer_and_serial(element, &out->issuer, &out->serial);
         break;
     default:
-        return read_csr(plain, out, why);
+        return read_csr(element, padded, out, why);
     }
-    return err == RL_OK ? RL_OK : scep_not_opened(out, why);
+    return err == RL_OK && padded ? RL_OK : scep_not_opened(out, why);
 }

@@ -254,6 +254,7 @@ static void open_key(const scep_request *r, const struct recipient *to, uint8_t 
 }
 
 /* ---- the whole ---- */
+/* The padding stays on: content.c looks at it last. */
 static rl_err decrypt(const EVP_CIPHER *cipher, const uint8_t *key, const struct enveloped *env, rl_buf *plain)
 {
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -264,7 +265,7 @@ static rl_err decrypt(const EVP_CIPHER *cipher, const uint8_t *key, const struct
         return RL_ENOMEM;
     }
     plain->cap = env->content.n + EVP_MAX_BLOCK_LENGTH;
-    bool ok = EVP_DecryptInit_ex(ctx, cipher, NULL, key, env->iv.p) == 1 &&
+    bool ok = EVP_DecryptInit_ex(ctx, cipher, NULL, key, env->iv.p) == 1 && EVP_CIPHER_CTX_set_padding(ctx, 0) == 1 &&
               EVP_DecryptUpdate(ctx, plain->p, &n, env->content.p, (int)env->content.n) == 1 &&
               EVP_DecryptFinal_ex(ctx, plain->p + n, &last) == 1;
     plain->n = ok ? (size_t)n + (size_t)last : 0;

@@ -55,12 +55,12 @@ bool scep_is_self_issued(const scep_cert *cert);
 bool scep_cert_holds(const scep_cert *cert, rl_key *key);
 
 /* ---- envelope.c ---- */
-/* Decrypts the pkcsPKIEnvelope into `plain`, which the caller wipes; sets cipher, key transport and self. RL_EDENIED,
- * RL_ENOMEM. */
+/* Decrypts the pkcsPKIEnvelope into `plain`, with its padding, which the caller wipes; sets cipher, key transport and
+ * self. RL_EDENIED, RL_ENOMEM. */
 rl_err scep_open_envelope(rl_span der, const scep_identity *self, scep_request *out, rl_buf *plain, scep_refusal *why);
 
 /* ---- content.c ---- */
-/* The messageData of the request's type. RL_EDENIED, RL_ENOMEM. */
+/* The messageData of the request's type, with its padding. RL_EDENIED, RL_ENOMEM. */
 rl_err scep_read_content(rl_span plain, scep_request *out, scep_refusal *why);
 
 #endif

@@ -205,6 +205,11 @@ static void cut(client_bytes *csr)
 {
     csr->n -= 1;
 }
+static void lengthen(client_bytes *csr)
+{
+    csr->p = OPENSSL_realloc(csr->p, csr->n + 1);
+    csr->p[csr->n++] = 0;
+}
 static void nonsense(client_bytes *csr)
 {
     memset(csr->p, 'x', csr->n);
@@ -218,12 +223,32 @@ static void test_every_failure_to_open_is_the_same_refusal(void **state)
 {
     (void)state;
     void (*envelopes[])(client_bytes *) = {spoil_last_block, spoil_padding, spoil_middle, spoil_key};
-    void (*csrs[])(client_bytes *) = {spoil_proof, cut, nonsense, empty};
+    void (*csrs[])(client_bytes *) = {spoil_proof, cut, lengthen, nonsense, empty};
     for (size_t i = 0; i < sizeof(envelopes) / sizeof(envelopes[0]); i++)
         expect_recipe(false, (recipe){.spoil_envelope = envelopes[i]}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
     for (size_t i = 0; i < sizeof(csrs) / sizeof(csrs[0]); i++)
         expect_recipe(false, (recipe){.spoil_csr = csrs[i]}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
     expect_recipe(false, (recipe){.recipient = &client}, RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+}
+
+#define CN_A "\x30\x0c\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01" /* and one character */
+
+/* A last block that is padding and nothing else: its content is whole, and the padding is looked at nevertheless. */
+static void test_what_is_right_but_for_its_padding_does_not_open(void **state)
+{
+    (void)state;
+    for (size_t n = 8; n < 8 + 16; n++) /* one of them makes whole blocks */
+        expect_recipe(false,
+                      (recipe){.challenge = &"a-challenge-that-is-longer"[26 - n], .spoil_envelope = spoil_last_block},
+                      RL_EDENIED, SCEP_BAD_MESSAGE_CHECK, NOT_OPENED);
+    unsigned char question[] = "\x30\x1e" CN_A "a\x02\x0e\x01serial number";
+    client_attributes get_cert = usual;
+    get_cert.type = "21";
+    recipe r = {.attributes = &get_cert, .content = {question, sizeof(question) - 1}};
+    assert_int_equal(r.content.n, 32);
+    expect_recipe(false, r, RL_OK, 0, NULL);
+    r.spoil_envelope = spoil_last_block;
+    expect_recipe(false, r, RL_EDENIED, SCEP_BAD_CERT_ID, UNKNOWN);
 }
 
 /* The envelope's key is opened to its padding, `how` changes that, and it is encrypted again. */
@@ -508,7 +533,6 @@ static void test_signing_time_is_read(void **state)
 }
 
 /* ---- what CertPoll, GetCert and GetCRL ask by ---- */
-#define CN_A "\x30\x0c\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01" /* and one character */
 
 static rl_err read_pair(const char *der, size_t n)
 {
@@ -732,6 +756,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_request_is_refused),
         cmocka_unit_test(test_the_signers_certificate_is_in_the_message),
         cmocka_unit_test(test_the_signed_attributes_are_of_the_content),
+        cmocka_unit_test(test_what_is_right_but_for_its_padding_does_not_open),
         cmocka_unit_test(test_padding_that_is_not_right_does_not_open),
         cmocka_unit_test(test_a_pss_signature_is_read),
         cmocka_unit_test(test_recipients_are_limited),
