@@ -13,9 +13,9 @@
 
 enum {
     SCEP_TRANSACTION_MAX = 255,
-    SCEP_NONCE_SIZE = 16, /* RFC 8894 §3.2.1.5: what we send */
-    SCEP_NONCE_MAX = 64,  /* what we echo */
-    SCEP_CHALLENGE_MAX = 4096,
+    SCEP_NONCE_SIZE = 16,           /* RFC 8894 §3.2.1.5: what we send */
+    SCEP_NONCE_MAX = 64,            /* what we echo */
+    SCEP_CHALLENGE_MAX = 32 * 1024, /* Intune's are signed and encrypted texts of some thousand characters */
     SCEP_CSR_MAX = 64 * 1024,
     SCEP_CERTS_MAX = 8,      /* certificates in the outer SignedData */
     SCEP_RECIPIENTS_MAX = 4, /* of the envelope */

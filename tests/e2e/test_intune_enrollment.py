@@ -73,6 +73,15 @@ def test_a_validated_request_gets_its_certificate_and_intune_knows(world, graph,
     assert certificate.not_valid_after - certificate.not_valid_before < datetime.timedelta(days=367)
 
 
+def test_a_challenge_may_be_as_long_as_intune_makes_it(world, graph, signer):
+    server, device = world()
+    long = WORD * 700  # 20 kB
+    csr = scep_client.make_csr(signer.key, device["deviceId"], long)
+    assert enroll(server, device, signer, csr=csr).pki_status == "SUCCESS"
+    (asked,) = said(graph, "validateRequest")
+    assert base64.b64decode(asked["certificateRequest"]) == csr
+
+
 def test_alternative_names_are_intunes_to_judge(world, graph, signer):
     """Also a security identifier, which Intune writes there itself; an extension of the request's own it does not look at."""
     server, device = world()
