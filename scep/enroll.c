@@ -189,24 +189,23 @@ static rl_err authorise(const rl_scep *s, const scep_profile *p, const scep_requ
                         const rl_cert_id **renews, rl_challenge_use *once, scep_refusal *why)
 {
     char key[SCEP_TRANSACTION_KEY + 1];
+    rl_err err = RL_OK;
     bool given = r->challenge && r->challenge[0], holds = scep_challenge_holds(p->certificate.rules, r->challenge);
     if (p->id == RL_PROFILE_INTUNE && given)
         return RL_OK; /* Intune judges the whole request */
-    if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
-        *renews = old;
-        rl_err err = scep_renewal_check(s, p, r, holds, old, why);
-        why->guessed = err == RL_EDENIED && given && !holds;
-        return err;
-    }
     if (!holds && given && scep_transaction_key(p, r, NULL, key) == RL_OK) {
         holds = rl_challenge_holds(s->store, &p->certificate, r->challenge, r->csr, key, once);
         once->name[0] = holds ? once->name[0] : 0;
     }
-    if (holds)
-        return RL_OK;
-    *why = (scep_refusal){
-        .info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing", .guessed = given};
-    return RL_EDENIED;
+    if (r->type == SCEP_RENEWAL_REQ || (!given && scep_signer_is_ours(s, r))) {
+        *renews = old;
+        err = scep_renewal_check(s, p, r, holds, old, why);
+    } else if (!holds) {
+        *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the challenge password is wrong or missing"};
+        err = RL_EDENIED;
+    }
+    why->guessed = err == RL_EDENIED && given && !holds;
+    return err;
 }
 
 static void certify(const rl_scep *s, const scep_profile *p, const scep_request *r, scep_refusal *why, const char *peer,

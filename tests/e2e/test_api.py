@@ -82,6 +82,19 @@ def test_a_challenge_is_good_once(make_server, signer):
     assert word not in server.log()
 
 
+def test_it_is_a_renewals_challenge_too(make_server, signer):
+    """Where a certificate alone renews nothing; as good once as for an enrolment."""
+    server = make_server(**API, REVLINE_STATIC_RENEWALS="false")
+    old = scep_client.Signer(signer.key, enroll(server, CHALLENGE, signer).certificate)
+    word = challenge(server, subject="CN=one-time")
+    renew = lambda transaction: scep_client.renew(server.url + "/static", old, "one-time", challenge=word, transaction_id=transaction)
+    first = renew("renewal")
+    assert first.pki_status == "SUCCESS" and first.certificate != old.certificate
+    assert renew("renewal").certificate == first.certificate
+    assert renew("another").fail_info == "badRequest"
+    assert server.metrics()['revline_wrong_secrets_total{kind="scep"}'] == 1
+
+
 def test_it_was_used_after_a_kill_too(make_server, signer):
     server = make_server(**API)
     used, unused = challenge(server), challenge(server)
