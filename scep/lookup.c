@@ -119,7 +119,8 @@ static rl_err consider(const rl_scep *s, const scep_request *r, const rl_cert_id
 }
 
 /* The newest certificate of the transaction, before all one for the key that signs the poll: others may have chosen the
- * same transactionID and subject. */
+ * same transactionID and subject. None of those that wait for Intune's word: whether it has come only the whole request
+ * can tell. */
 static rl_err cert_poll(const rl_scep *s, const scep_profile *p, const scep_request *r, rl_buf *out, scep_refusal *why,
                         rl_error *e)
 {
@@ -127,6 +128,8 @@ static rl_err cert_poll(const rl_scep *s, const scep_profile *p, const scep_requ
     rl_cert_id found[CANDIDATES_MAX];
     struct choice best = {0};
     size_t n = 0;
+    if (p->id == RL_PROFILE_INTUNE && s->settings->scep.intune_wait)
+        return unknown(why);
     RL_TRY(scep_transaction_front(p, r, r->subject, front));
     rl_err err = rl_store_bindings_named(s->store, RL_SOURCE_TRANSACTION, front, SCEP_TRANSACTION_KEY, found,
                                          CANDIDATES_MAX, &n);

@@ -181,6 +181,30 @@ def test_a_certificate_that_intune_refuses_afterwards_is_never_handed_out(world,
     assert enroll(server, device, signer, transaction_id="another").pki_status == "SUCCESS"
 
 
+def poll(server, device, signer, transaction):
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, device["deviceId"])])
+    return scep_client.cert_poll(server.url + PATH, signer, transaction, server.ca.subject, subject)
+
+
+def test_a_poll_gets_nothing_that_waits_for_intunes_word(world, graph, signer):
+    server, device = world()
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    assert enroll(server, device, signer, transaction_id="early").pki_status == "FAILURE"
+    assert len(issued(server)) == 1
+    result = poll(server, device, signer, "early")
+    assert (result.pki_status, result.fail_info, result.certificates) == ("FAILURE", "badCertId", None)
+    graph.switch("scep_code", "BadUserIdInChallenge", on=SUCCESS)
+    graph.clear("scep_answer")
+    eventually(lambda: issued(server)[0]["status"] == "revoked", "Intune has refused it")
+    assert poll(server, device, signer, "early").pki_status == "FAILURE"
+
+
+def test_a_poll_gets_what_waits_for_nobody(world, graph, signer):
+    server, device = world(REVLINE_INTUNE_WAIT="false")
+    made = enroll(server, device, signer, transaction_id="at once")
+    assert poll(server, device, signer, "at once").certificates[0] == made.certificate
+
+
 def test_intune_is_told_again_until_it_knows(world, graph, signer):
     server, device = world()
     graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
