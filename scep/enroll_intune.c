@@ -137,28 +137,29 @@ static rl_err issue(job *j, const scep_profile *p, rl_issued *issued, rl_error *
     return err;
 }
 
-/* Of a transaction that Intune refused afterwards. */
-static bool is_revoked(const rl_scep *s, const rl_cert_id *id)
+/* Of a transaction that was here before Intune may have refused the certificate, or could not be told of it. Looked at
+ * last: it is revoked when the queue has nothing to tell any more. */
+static rl_err check_status(const job *j, const rl_issued *issued, scep_refusal *why)
 {
-    rl_cert_status status;
-    return rl_store_cert_status(s->store, id, &status) == RL_OK && status.status == RL_STATUS_REVOKED;
+    rl_cert_status cert;
+    RL_TRY(rl_store_cert_status(j->s->store, &issued->id, &cert));
+    if (cert.status == RL_STATUS_REVOKED || cert.not_after <= rl_wall_s())
+        return refuse(why, "this transaction's certificate was revoked or has ended: begin another");
+    return RL_OK;
 }
 
 static rl_err tell(const job *j, const rl_issued *issued, scep_refusal *why)
 {
     char text[SCEP_INTUNE_WHY];
-    if (issued->repeated && is_revoked(j->s, &issued->id))
-        return refuse(why, "this transaction's certificate was revoked: begin another");
-    if (!j->s->settings->scep.intune_wait) {
-        if (!issued->repeated)
-            scep_intune_tell_later(j->s->intune, j->name);
-        return RL_OK;
-    }
-    switch (scep_intune_tell(j->s->intune, j->name, issued->repeated, text)) {
+    scep_intune_verdict verdict = SCEP_INTUNE_YES;
+    if (j->s->settings->scep.intune_wait)
+        verdict = scep_intune_tell(j->s->intune, j->name, issued->repeated, text);
+    else if (!issued->repeated)
+        scep_intune_tell_later(j->s->intune, j->name);
+    switch (verdict) {
     case SCEP_INTUNE_YES:
-        return RL_OK;
+        return check_status(j, issued, why);
     case SCEP_INTUNE_NO:
-        tell_failure(j, text, false);
         return refuse(why, text);
     default:
         return refuse(why, "Intune cannot be told now: try again later");

@@ -105,10 +105,12 @@ static int64_t pieces_queued(void *ctx)
 
 /* ---- what follows from a verdict ---- */
 struct settling {
-    const char *name;
-    scep_intune_entry entry;
-    bool revoke;
-    rl_buf was; /* what is taken out; empty: somebody else has done it */
+    const char *name, *why;
+    bool withdraws; /* what Intune does not know of, nobody may get */
+    bool success;   /* what is taken out was one */
+    rl_buf was;     /* that; empty: somebody else has done it */
+    char failure_name[ENTRY_NAME_MAX];
+    rl_buf failure; /* what takes its place; empty: nothing */
 };
 
 /* Nobody has got it: so this is no loss to anybody. */
@@ -127,38 +129,62 @@ static rl_err withdraw(rl_store_txn *t, const rl_cert_id *id)
     return err;
 }
 
+/* An earlier request of the transaction may have left one: it says the same. */
+static rl_err put_failure(rl_store_txn *t, struct settling *s)
+{
+    rl_buf there = {0};
+    rl_err err = rl_txn_queued(t, s->failure_name, &there);
+    rl_buf_free(&there);
+    if (err != RL_ENOTFOUND)
+        return err;
+    RL_TRY(scep_intune_failed(rl_buf_span(&s->was), s->why, rl_wall_s(), &s->failure));
+    return rl_txn_queue_put(t, s->failure_name, rl_buf_span(&s->failure));
+}
+
+static rl_err take_out(rl_store_txn *t, struct settling *s)
+{
+    scep_intune_entry entry;
+    rl_err err = rl_txn_queued(t, s->name, &s->was);
+    if (err != RL_OK)
+        return err == RL_ENOTFOUND ? RL_OK : err;
+    RL_TRY(scep_intune_entry_read(rl_buf_span(&s->was), &entry));
+    rl_buf_free(&entry.body);
+    s->success = entry.success;
+    RL_TRY(rl_txn_queue_delete(t, s->name));
+    if (!s->withdraws || !entry.success)
+        return RL_OK;
+    RL_TRY(withdraw(t, &entry.cert));
+    return put_failure(t, s);
+}
+
 static rl_err settle_in(rl_store_txn *t, void *arg, rl_error *e)
 {
     struct settling *s = arg;
-    s->was.n = 0;
-    rl_err err = rl_txn_queued(t, s->name, &s->was);
-    if (err == RL_OK || err == RL_ENOTFOUND)
-        err = rl_txn_queue_delete(t, s->name);
-    if (err == RL_OK && s->revoke)
-        err = withdraw(t, &s->entry.cert);
+    rl_err err = take_out(t, s);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "intune", "the answer cannot be stored: %s", rl_err_name(err));
 }
 
-/* Takes the entry out of the queue. */
+/* Takes the entry out of the queue. SCEP_INTUNE_AWAY: nobody tries to tell it any more. */
 static rl_err settle(scep_intune *i, const char *name, scep_intune_verdict verdict, const char *why)
 {
-    struct settling s = {.name = name};
-    rl_buf value = {0};
+    struct settling s = {
+        .name = name, .why = why, .withdraws = verdict != SCEP_INTUNE_YES && i->settings->scep.intune_wait};
     rl_error e = {0};
-    if (rl_store_queued(i->store, name, &value) == RL_OK)
-        scep_intune_entry_read(rl_buf_span(&value), &s.entry);
-    s.revoke = verdict == SCEP_INTUNE_NO && s.entry.success && i->settings->scep.intune_wait;
+    snprintf(s.failure_name, sizeof(s.failure_name), SCEP_INTUNE_FAILURE "%s", name);
     rl_err err = rl_store_run(i->store, settle_in, &s, &e);
     if (err != RL_OK)
         log_error("scep.intune", "error", e.message);
-    else if (verdict == SCEP_INTUNE_NO)
-        log_warn("scep.intune_refused", "what", s.entry.success ? "successNotification" : "failureNotification",
-                 "reason", why, "revoked", s.revoke);
+    else if (verdict == SCEP_INTUNE_NO && s.was.n > 0)
+        log_warn("scep.intune_refused", "what", s.success ? "successNotification" : "failureNotification", "reason",
+                 why, "revoked", s.withdraws && s.success);
     if (err == RL_OK && s.was.n > 0)
         count_queued(i, name, -(1 + (int64_t)(s.was.n / PIECE)));
+    if (err == RL_OK && s.failure.n > 0) {
+        scep_intune_queued(i, s.failure_name, s.failure.n);
+        scep_intune_tell_later(i, s.failure_name);
+    }
+    rl_buf_free(&s.failure);
     rl_buf_free(&s.was);
-    rl_buf_free(&s.entry.body);
-    rl_buf_free(&value);
     return err;
 }
 
@@ -248,28 +274,30 @@ static void begin(ask *a)
     end(a);
 }
 
-/* Whether the entry is still there to be told; fills what to say. */
-static bool load(scep_intune *i, ask *a, const char *name)
+/* Fills what to say. RL_ENOTFOUND: the entry is no longer there to be told. */
+static rl_err load(scep_intune *i, ask *a, const char *name)
 {
-    scep_intune_entry entry;
+    scep_intune_entry entry = {.at = 0};
     rl_buf value = {0};
-    bool is = rl_store_queued(i->store, name, &value) == RL_OK;
-    if (is && scep_intune_entry_read(rl_buf_span(&value), &entry) != RL_OK)
-        is = false;
+    rl_err err = rl_store_queued(i->store, name, &value);
+    if (err == RL_OK)
+        err = scep_intune_entry_read(rl_buf_span(&value), &entry);
     rl_buf_free(&value);
-    if (!is)
-        return false;
-    if (entry.at < rl_wall_s() - FORGET_AFTER) {
-        log_warn("scep.intune_forgotten", "action", entry.action, "reason", "Intune could not be told for a week");
+    if (err == RL_OK && entry.at < rl_wall_s() - FORGET_AFTER) {
+        const char *why = "Intune could not be told for a week";
+        log_warn("scep.intune_forgotten", "action", entry.action, "reason", why);
+        err = settle(i, name, SCEP_INTUNE_AWAY, why);
+        err = err == RL_OK ? RL_ENOTFOUND : err;
+    }
+    if (err != RL_OK) {
         rl_buf_free(&entry.body);
-        settle(i, name, SCEP_INTUNE_YES, "");
-        return false;
+        return err;
     }
     a->owner = i;
     a->action = entry.action;
     a->body = entry.body;
     snprintf(a->name, sizeof(a->name), "%s", name);
-    return true;
+    return RL_OK;
 }
 
 static void tell_next(scep_intune *i)
@@ -282,7 +310,7 @@ static void tell_next(scep_intune *i)
         i->first = l->next;
         i->last = i->first ? i->last : &i->first;
         i->waiting--;
-        i->telling = load(i, a, l->name);
+        i->telling = load(i, a, l->name) == RL_OK;
         free(l);
         if (i->telling)
             begin(a);
@@ -468,9 +496,10 @@ void scep_intune_tell_later(scep_intune *i, const char *name)
 scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool again, char why[SCEP_INTUNE_WHY])
 {
     ask a = {.again = again};
-    why[0] = 0;
-    if (!load(i, &a, name))
-        return SCEP_INTUNE_YES; /* told already */
+    rl_err err = load(i, &a, name);
+    snprintf(why, SCEP_INTUNE_WHY, "%s", err == RL_OK || err == RL_ENOTFOUND ? "" : "the queue cannot be read");
+    if (err != RL_OK)
+        return err == RL_ENOTFOUND ? SCEP_INTUNE_YES : SCEP_INTUNE_AWAY; /* told already; who knows */
     scep_intune_verdict verdict = ask_and_wait(i, &a, why);
     if (verdict != SCEP_INTUNE_AWAY && settle(i, name, verdict, why) != RL_OK) {
         verdict = SCEP_INTUNE_AWAY;

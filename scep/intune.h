@@ -38,7 +38,8 @@ scep_intune_verdict scep_intune_validate(scep_intune *i, const char *transaction
 /* Tells what is queued under this name, some time. */
 void scep_intune_tell_later(scep_intune *i, const char *name);
 /* … and blocks for the verdict, after which, but for AWAY, it is in the queue no more; else that happens later. A
- * refusal of a certificate that nobody has got yet revokes it. `again`: it was to be told before, and will be again. */
+ * refusal of a certificate that nobody has got yet revokes it, and Intune is told of the failure. `again`: it was to be
+ * told before, and will be again. */
 scep_intune_verdict scep_intune_tell(scep_intune *i, const char *name, bool again, char why[SCEP_INTUNE_WHY]);
 
 #define SCEP_INTUNE_FAILURE "failure-" /* in front of a refused transaction's name in the queue */
@@ -51,6 +52,8 @@ rl_err scep_intune_request(const char *transaction, rl_span csr, rl_buf *out);
 rl_err scep_intune_success(const char *transaction, rl_span csr, const rl_cert_id *id, rl_span der,
                            const char *authority, int64_t now, rl_buf *out);
 rl_err scep_intune_failure(const char *transaction, rl_span csr, const char *why, int64_t now, rl_buf *out);
+/* What a success (an entry) becomes when nobody may have the certificate. RL_ECORRUPT. */
+rl_err scep_intune_failed(rl_span success, const char *why, int64_t now, rl_buf *out);
 
 typedef struct scep_intune_entry {
     const char *action; /* static: "ScepActions/successNotification" */

@@ -103,20 +103,39 @@ rl_err scep_intune_success(const char *transaction, rl_span csr, const rl_cert_i
                   out);
 }
 
-rl_err scep_intune_failure(const char *transaction, rl_span csr, const char *why, int64_t now, rl_buf *out)
+/* `csr` in base64. */
+static rl_err write_failure(const char *transaction, const char *csr, const char *why, int64_t now, rl_buf *out)
 {
-    char *text = base64(csr);
     char description[DESCRIPTION_MAX + 1];
     snprintf(description, sizeof(description), "%s", why[0] ? why : "refused");
-    json_t *what =
-        text ? json_pack("{s:s,s:s,s:I,s:s,s:s}", "transactionId", transaction, "certificateRequest", text, "hResult",
-                         (json_int_t)ACCESS_DENIED, "errorDescription", description, "callerInfo", CALLER)
-             : NULL;
-    free(text);
+    json_t *what = transaction && csr ? json_pack("{s:s,s:s,s:I,s:s,s:s}", "transactionId", transaction,
+                                                  "certificateRequest", csr, "hResult", (json_int_t)ACCESS_DENIED,
+                                                  "errorDescription", description, "callerInfo", CALLER)
+                                      : NULL;
     if (!what)
         return RL_ENOMEM;
     return append(
         json_pack("{s:s,s:I,s:{s:o}}", "action", "failure", "at", (json_int_t)now, "body", "notification", what), out);
+}
+
+rl_err scep_intune_failure(const char *transaction, rl_span csr, const char *why, int64_t now, rl_buf *out)
+{
+    char *text = base64(csr);
+    rl_err err = write_failure(transaction, text, why, now, out);
+    free(text);
+    return err;
+}
+
+rl_err scep_intune_failed(rl_span success, const char *why, int64_t now, rl_buf *out)
+{
+    json_t *root = NULL;
+    if (rl_json_parse(success, ANSWER_MAX, &root, NULL) != RL_OK)
+        return RL_ECORRUPT;
+    const json_t *what = json_object_get(json_object_get(root, "body"), "notification");
+    rl_err err =
+        write_failure(rl_json_str(what, "transactionId"), rl_json_str(what, "certificateRequest"), why, now, out);
+    json_decref(root);
+    return err;
 }
 
 static rl_err read_entry(const json_t *root, scep_intune_entry *out)

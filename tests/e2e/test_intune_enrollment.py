@@ -181,6 +181,22 @@ def test_a_certificate_that_intune_refuses_afterwards_is_never_handed_out(world,
     assert enroll(server, device, signer, transaction_id="another").pki_status == "SUCCESS"
 
 
+def test_a_refusal_that_comes_when_the_client_is_gone_is_a_failure_too(world, graph, signer):
+    server, device = world()
+    csr = scep_client.make_csr(signer.key, device["deviceId"], WORD)
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    assert "try again" in enroll(server, device, signer, csr=csr, transaction_id="gone").fail_text
+    graph.switch("scep_code", "BadDeviceIdInChallenge", on=SUCCESS)
+    graph.clear("scep_answer")
+    (told,) = eventually(lambda: said(graph, "failureNotification"), "Intune is told")
+    assert told["transactionId"] == "gone" and base64.b64decode(told["certificateRequest"]) == csr
+    assert "BadDeviceIdInChallenge" in told["errorDescription"] and told["hResult"] == 0x80070005
+    eventually(lambda: waiting(server) == 0, "that was all")
+    assert [c["status"] for c in issued(server)] == ["revoked"]
+    assert "begin another" in enroll(server, device, signer, csr=csr, transaction_id="gone").fail_text
+    assert len(said(graph, "failureNotification")) == 1
+
+
 def poll(server, device, signer, transaction):
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, device["deviceId"])])
     return scep_client.cert_poll(server.url + PATH, signer, transaction, server.ca.subject, subject)
@@ -329,6 +345,18 @@ def csr_with(signer, cn, octets):
             .sign(key, hashes.SHA256()).public_bytes(DER))
 
 
+def move(server, change):
+    """The database goes into another folder as JSON lines, of which `change` may make others; the server is stopped."""
+    server.stop()
+    export = "".join(json.dumps(change(json.loads(line))) + "\n" for line in server.cli("export").stdout.splitlines())
+    old = server.data_dir.rename(server.data_dir.with_name("exported"))
+    server.data_dir.mkdir(0o700)
+    for key in old.glob("*.key"):
+        shutil.copy(key, server.data_dir)
+    (old / "export.jsonl").write_text(export)
+    server.cli("import", str(old / "export.jsonl"))
+
+
 def test_the_largest_requests(world, graph, signer):
     """All that can wait can be exported and imported; what is larger is not begun."""
     server, device = world(REVLINE_INTUNE_WAIT="false")
@@ -340,19 +368,43 @@ def test_the_largest_requests(world, graph, signer):
     assert waiting(server) > 40 / 4
     (entry,) = [line for line in map(json.loads, server.cli("export").stdout.splitlines()) if line["type"] == "queue"]
     assert len(base64.b64decode(entry["value"])) > 40 * 1024
-    server.stop()
-    export = server.cli("export").stdout
-    old = server.data_dir.rename(server.data_dir.with_name("exported"))
-    server.data_dir.mkdir(0o700)
-    for key in old.glob("*.key"):
-        shutil.copy(key, server.data_dir)
-    (old / "export.jsonl").write_text(export)
-    server.cli("import", str(old / "export.jsonl"))
+    move(server, lambda line: line)
     graph.clear("scep_answer")
     server.start()
     (told,) = eventually(lambda: said(graph, "successNotification"), "Intune is told by the server that has imported it")
     assert base64.b64decode(told["certificateRequest"]) == large and told["transactionId"] == "a" * 255
     eventually(lambda: waiting(server) == 0, "it is told")
+
+
+def a_week_older(line):
+    if line["type"] == "queue":
+        entry = json.loads(base64.b64decode(line["value"]))
+        entry["at"] -= 7 * 24 * 3600 + 60
+        line["value"] = base64.b64encode(json.dumps(entry).encode()).decode()
+    return line
+
+
+@pytest.mark.parametrize("wait", ["true", "false"])
+def test_what_could_not_be_told_for_a_week_is_forgotten(world, graph, signer, wait):
+    """And what nobody has got then is got by nobody: Intune does not know of it."""
+    server, device = world(REVLINE_INTUNE_WAIT=wait)
+    graph.switch("scep_answer", {"status": 503}, on=SUCCESS)
+    first = enroll(server, device, signer, transaction_id="old")
+    assert first.pki_status == ("FAILURE" if wait == "true" else "SUCCESS")
+    move(server, a_week_older)
+    graph.clear("scep_answer")
+    server.start()
+    eventually(lambda: "scep.intune_forgotten" in server.log() and waiting(server) == 0, "it is forgotten")
+    (certificate,) = issued(server)
+    assert said(graph, "successNotification") == []
+    assert [t["transactionId"] for t in said(graph, "failureNotification")] == (["old"] if wait == "true" else [])
+    if wait == "true":
+        assert (certificate["status"], certificate["reason"]) == ("revoked", "cessationOfOperation")
+        assert "begin another" in enroll(server, device, signer, transaction_id="old").fail_text
+    else:
+        assert certificate["status"] == "good"
+        assert enroll(server, device, signer, transaction_id="old").certificate == first.certificate
+    assert enroll(server, device, signer, transaction_id="new").pki_status == "SUCCESS"
 
 
 # ---- around it ----
