@@ -108,6 +108,7 @@ static rl_err write_failure(const char *transaction, const char *csr, const char
 {
     char description[DESCRIPTION_MAX + 1];
     snprintf(description, sizeof(description), "%s", why[0] ? why : "refused");
+    rl_text_clean(description); /* a name in it may have been cut in the middle of a character */
     json_t *what = transaction && csr ? json_pack("{s:s,s:s,s:I,s:s,s:s}", "transactionId", transaction,
                                                   "certificateRequest", csr, "hResult", (json_int_t)ACCESS_DENIED,
                                                   "errorDescription", description, "callerInfo", CALLER)
