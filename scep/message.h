@@ -53,7 +53,7 @@ typedef struct scep_identity {
 /* Why a message is refused: what the client is told. `text` is ASCII, static or in `room`. */
 typedef struct scep_refusal {
     scep_fail_info info;
-    bool guessed; /* for its challenge */
+    bool guessed; /* for its challenge, or for what our key does not open */
     const char *text;
     char room[RL_ERROR_MESSAGE_MAX];
 } scep_refusal;

@@ -27,15 +27,18 @@ static rl_err unreadable(scep_refusal *why, const char *text)
 void scep_refuse_unknown(scep_refusal *why)
 {
     scep_refuse(why, SCEP_BAD_CERT_ID, "no certificate of this CA is what the request names");
+    why->guessed = true;
 }
 
 rl_err scep_not_opened(const scep_request *r, scep_refusal *why)
 {
-    if (r->type == SCEP_PKCS_REQ || r->type == SCEP_RENEWAL_REQ)
-        return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK,
-                           "the envelope does not open to a certificate request with a valid signature");
-    scep_refuse_unknown(why);
-    return RL_EDENIED;
+    if (r->type != SCEP_PKCS_REQ && r->type != SCEP_RENEWAL_REQ) {
+        scep_refuse_unknown(why);
+        return RL_EDENIED;
+    }
+    why->guessed = true;
+    return scep_refuse(why, SCEP_BAD_MESSAGE_CHECK,
+                       "the envelope does not open to a certificate request with a valid signature");
 }
 
 /* ---- transaction attributes, RFC 8894 §3.2.1 ---- */

@@ -65,7 +65,7 @@ typedef struct scep_outcome {
     scep_result result;
     rl_buf body;
     const char *text;
-    bool guessed; /* what was refused had a wrong challenge */
+    bool guessed; /* for what was refused the client's address is slowed */
 } scep_outcome;
 
 /* ---- enroll.c ---- */

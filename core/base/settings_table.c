@@ -147,9 +147,8 @@ const rl_setting_row rl_setting_rows[] = {
      .max = "1000000", .group = "Server",
      .help = "Connections from one client address, but for REVLINE_TRUSTED_PROXIES; 0 is no limit."},
     {"REVLINE_GUESS_LIMIT", RL_T_INT, AT(http.guess_limit), "60", .min = "0", .max = "10000", .group = "Server",
-     .help =
-         "Wrong challenges, passwords and tokens from one client address within REVLINE_GUESS_WINDOW; above it that "
-         "address is told 429 at SCEP, EST and API. 0 is no limit."},
+     .help = "Wrong challenges, passwords and tokens, and SCEP messages that do not open, from one client address "
+             "within REVLINE_GUESS_WINDOW; above it that address is told 429 at SCEP, EST and API. 0 is no limit."},
     {"REVLINE_GUESS_WINDOW", RL_T_DURATION, AT(http.guess_window), "1m", .min = "1s", .max = "1h", .group = "Server",
      .help = "The time in which REVLINE_GUESS_LIMIT wrong ones are forgotten, one after the other."},
     {"REVLINE_TRUSTED_PROXIES", RL_T_NETWORK_LIST, AT(http.trusted_proxies), "", .max = "64", .group = "Server",

@@ -43,8 +43,9 @@ rl_err rl_guesses_new(int64_t limit, rl_duration window_ms, rl_guesses **out, rl
     if (getrandom(&g->seed, sizeof g->seed, 0) != (ssize_t)sizeof g->seed)
         g->seed = (uint64_t)(uintptr_t)g;
     for (unsigned i = 0; i < RL_GUESS_KINDS; i++) {
-        g->wrong[i] = rl_counter("revline_wrong_secrets_total", kinds[i],
-                                 "Wrong challenges, passwords, client certificates and tokens.");
+        g->wrong[i] =
+            rl_counter("revline_wrong_secrets_total", kinds[i],
+                       "Wrong challenges, passwords, client certificates and tokens, and what does not open.");
         g->refused[i] = rl_counter("revline_wrong_secrets_refused_total", kinds[i],
                                    "Requests that were told 429 since their address was wrong too often.");
     }

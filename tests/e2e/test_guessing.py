@@ -175,6 +175,23 @@ def test_a_one_time_challenge_that_was_used_is_a_guess(make_server, signer):
     waits(server, signer)
 
 
+def nobodys_poll(server, signer):
+    return scep_client.cert_poll(server.url + "/static", signer, "none", server.ca.subject, signer.certificate.subject)
+
+
+@pytest.mark.parametrize("ask", [lambda server, signer: scep(server, signer, CHALLENGE, tamper="padding"),
+                                 lambda server, signer: scep(server, signer, CHALLENGE, tamper="key"),
+                                 lambda server, signer: scep(server, signer, CHALLENGE, message_type=scep_client.CERT_POLL),
+                                 nobodys_poll], ids=["padding", "key", "request as poll", "poll"])
+def test_what_the_servers_key_does_not_open_is_slowed(make_server, signer, ask):
+    """By many messages around somebody else's ciphertext one may learn of it; and what is not found is as what does not open."""
+    server = make_server(**SLOW)
+    for _ in range(LIMIT):
+        assert ask(server, signer).fail_info in ("badMessageCheck", "badCertId")
+    waits(server, signer)
+    assert server.metrics()['revline_wrong_secrets_total{kind="scep"}'] == LIMIT
+
+
 def test_other_refusals_are_no_guesses(make_server, signer):
     server = make_server(**SLOW, REVLINE_STATIC_KEYS="rsa4096")
     weak = csr_der(client_key(), "guess")
@@ -182,7 +199,6 @@ def test_other_refusals_are_no_guesses(make_server, signer):
         assert scep(server, signer, CHALLENGE).pki_status == "FAILURE"  # a key that the profile does not take
         assert scep(server, signer, None).pki_status == "FAILURE"  # no challenge
         assert server.http("POST", "/static?operation=PKIOperation", weak)[0] == 400
-        assert scep_client.cert_poll(server.url + "/static", signer, "none", server.ca.subject, signer.certificate.subject).pki_status == "FAILURE"
     assert server.metrics()['revline_wrong_secrets_total{kind="scep"}'] == 0
 
 
