@@ -29,6 +29,14 @@ int cli_fail(const cli_call *call, const rl_error *e)
     return e->code == RL_EUSAGE ? 2 : 1;
 }
 
+int cli_usage(const cli_call *call, const char *what, const char *arg)
+{
+    rl_error e = {0};
+    rl_fail(&e, RL_EUSAGE, "usage", "%s%s%s; see revline %s --help", what, arg ? ": " : "", arg ? arg : "",
+            call->command);
+    return cli_fail(call, &e);
+}
+
 int cli_print_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(2));
@@ -353,10 +361,8 @@ int cli_issue(cli_call *call)
     char *csr = NULL;
     rl_signer *key = NULL;
     const char *key_out = option(call, "key-out");
-    if (!option(call, "cn") || !key_out || !cli_take_key_type(option(call, "key"), &type)) {
-        fprintf(stderr, "revline issue: --cn and --key-out are needed, and a known --key; see revline issue --help\n");
-        return 2;
-    }
+    if (!option(call, "cn") || !key_out || !cli_take_key_type(option(call, "key"), &type))
+        return cli_usage(call, "--cn and --key-out are needed, and a known --key", NULL);
     /* The key is made here and only its request goes to the server: it exists in one place. */
     rl_err err = rl_signer_generate(type, &key, &e);
     if (err == RL_OK)

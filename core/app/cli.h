@@ -37,6 +37,8 @@ int cli_run(const cli_command *c, cli_call *call);
 /* ---- cli.c: for the commands in files of their own ---- */
 /* Says what went wrong; the exit code. */
 int cli_fail(const cli_call *call, const rl_error *e);
+/* Says what is wrong with how the command was called, "what: arg" or, without arg, "what"; the exit code. */
+int cli_usage(const cli_call *call, const char *what, const char *arg);
 int cli_print_json(const json_t *value);
 /* Takes the name of a key type; false when it is none, and NULL leaves *type as it is. */
 bool cli_take_key_type(const char *text, rl_key_type *type);

@@ -6,12 +6,6 @@
 #include "app/cli.h"
 #include "base/json.h"
 
-static int wrong_usage(const char *what)
-{
-    fprintf(stderr, "revline init: %s; see revline init --help\n", what);
-    return 2;
-}
-
 static const char *option(const cli_call *call, const char *name)
 {
     return rl_json_str(call->options, name);
@@ -147,15 +141,12 @@ static int make_root(cli_call *call)
 int cli_init(cli_call *call)
 {
     rl_key_type key = RL_KEY_AUTO;
-    if (!cli_take_key_type(option(call, "key"), &key)) {
-        fprintf(stderr, "revline init: '%s' is no key type: rsa2048 rsa3072 rsa4096 ec-p256 ec-p384\n",
-                option(call, "key"));
-        return 2;
-    }
+    if (!cli_take_key_type(option(call, "key"), &key))
+        return cli_usage(call, "--key is rsa2048, rsa3072, rsa4096, ec-p256 or ec-p384", option(call, "key"));
     if (is_given(call, "chain"))
-        return !is_given(call, "intermediate") ? wrong_usage("--chain goes with --intermediate")
+        return !is_given(call, "intermediate") ? cli_usage(call, "--chain goes with --intermediate", NULL)
                : is_given(call, "subject") || is_given(call, "key")
-                   ? wrong_usage("--subject and --key belong to the request, which the chain answers")
+                   ? cli_usage(call, "--subject and --key belong to the request, which the chain answers", NULL)
                    : take_chain(call);
     if (is_given(call, "intermediate"))
         return ask(call, key);

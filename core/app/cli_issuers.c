@@ -88,11 +88,9 @@ static int install(cli_call *call)
 int cli_ocsp_manage(cli_call *call)
 {
     bool csr = is_word(call, "csr");
-    if (call->operands_n != 2 || json_object_size(call->options) > 0) {
-        fprintf(stderr, "revline ocsp: %s and no option is wanted; see revline ocsp --help\n",
-                csr ? "csr ISSUER" : "install CERT");
-        return 2;
-    }
+    if (call->operands_n != 2 || json_object_size(call->options) > 0)
+        return cli_usage(call, csr ? "csr ISSUER and no option is wanted" : "install CERT and no option is wanted",
+                         NULL);
     if (!csr)
         return install(call);
     return cli_ask_and(call, json_pack("{s:s,s:s}", "command", "ocsp-csr", "issuer", call->operands[1]), print_csr);

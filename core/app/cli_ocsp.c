@@ -28,12 +28,6 @@ enum {
 };
 
 /* ---- wrong usage ---- */
-static int usage(const char *what, const char *arg)
-{
-    fprintf(stderr, "revline ocsp: %s%s%s; see revline ocsp --help\n", what, arg ? ": " : "", arg ? arg : "");
-    return 2;
-}
-
 static bool given(const cli_call *call, const char *option)
 {
     return json_object_get(call->options, option) != NULL;
@@ -49,19 +43,19 @@ static int check_usage(const cli_call *call)
     static const char *const asking[] = {"hash", "nonce", "no-nonce", "get", "timeout"};
     const char *operand = call->operands_n ? call->operands[0] : NULL;
     if (call->operands_n > 1)
-        return usage("too many operands", call->operands[1]);
+        return cli_usage(call, "too many operands", call->operands[1]);
     if (given(call, "nonce") && given(call, "no-nonce"))
-        return usage("--nonce and --no-nonce exclude each other", NULL);
+        return cli_usage(call, "--nonce and --no-nonce exclude each other", NULL);
     if (given(call, "trust") && !given(call, "issuer"))
-        return usage("--trust needs --issuer", NULL);
+        return cli_usage(call, "--trust needs --issuer", NULL);
     if (operand && !is_url(operand)) {
         if (strstr(operand, "://"))
-            return usage("a responder's URL begins with http:// or https://", operand);
+            return cli_usage(call, "a responder's URL begins with http:// or https://", operand);
         for (size_t i = 0; i < sizeof(asking) / sizeof(asking[0]); i++)
             if (given(call, asking[i]))
-                return usage("this option is for asking a responder, not for a stored answer", asking[i]);
+                return cli_usage(call, "this option is for asking a responder, not for a stored answer", asking[i]);
     } else if (!given(call, "cert") || !given(call, "issuer")) {
-        return usage("asking a responder needs --cert and --issuer", NULL);
+        return cli_usage(call, "asking a responder needs --cert and --issuer", NULL);
     }
     return 0;
 }
@@ -410,9 +404,9 @@ static int check_call(const cli_call *call, rl_duration *timeout)
     if (wrong)
         return wrong;
     if (!known)
-        return usage("--hash is sha1, sha224, sha256, sha384 or sha512", hash);
+        return cli_usage(call, "--hash is sha1, sha224, sha256, sha384 or sha512", hash);
     if (time && (rl_parse_duration(rl_span_str(time), timeout) != RL_OK || *timeout < 1 || *timeout > TIMEOUT_MAX_MS))
-        return usage("--timeout is a time such as 5s, from 1ms to 10m", time);
+        return cli_usage(call, "--timeout is a time such as 5s, from 1ms to 10m", time);
     return 0;
 }
 

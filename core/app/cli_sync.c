@@ -235,12 +235,6 @@ static int print_rules(const cli_call *call, const json_t *reply)
     return 0;
 }
 
-static int usage(const char *what, const char *word)
-{
-    fprintf(stderr, "revline sync: %s%s; see revline sync --help\n", what, word);
-    return 2;
-}
-
 int cli_sync(cli_call *call)
 {
     if (!call->operands_n && json_object_size(call->options) > 0)
@@ -249,11 +243,11 @@ int cli_sync(cli_call *call)
     bool decides = strcmp(word, "release") == 0 || strcmp(word, "drop") == 0;
     bool lists = !word[0] || strcmp(word, "hold") == 0 || strcmp(word, "rules") == 0;
     if (decides && call->operands_n < 2)
-        return usage("an operand is missing: ID of ", word);
+        return cli_usage(call, "an ID is missing behind", word);
     if (!decides && call->operands_n > 1)
-        return usage("too many operands behind ", word);
+        return cli_usage(call, "too many operands behind", word);
     if ((decides || lists) && json_object_size(call->options) > 0)
-        return usage("--full and --no-wait go with a source, or all", "");
+        return cli_usage(call, "--full and --no-wait go with a source, or all", NULL);
     json_t *request = cli_request(call);
     if (decides)
         return cli_sync_decide(call, request);

@@ -215,13 +215,6 @@ static void print_command(const cli_command *c)
         printf("\n%s", o->help);
 }
 
-static int usage(const cli_command *c, const char *what, const char *arg)
-{
-    fprintf(stderr, "revline %s: %s%s%s; see revline %s --help\n", c->name, what, arg ? ": " : "", arg ? arg : "",
-            c->name);
-    return 2;
-}
-
 static const cli_option *find_option(const cli_command *c, const char *name, size_t n)
 {
     for (const cli_option *o = c->options; o->name; o++)
@@ -246,33 +239,33 @@ static void add_option(json_t *options, const char *name, json_t *value)
 /* Fills the call; 0, or the exit code when it ends here (2 wrong usage, -1 after --help). */
 static int parse(const cli_command *c, int argc, char **argv, cli_call *call)
 {
+    for (int i = 0; i < argc; i++)
+        call->json |= strcmp(argv[i], "--json") == 0;
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i];
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
             print_command(c);
             return -1;
         }
-        if (strcmp(arg, "--json") == 0) {
-            call->json = true;
+        if (strcmp(arg, "--json") == 0)
             continue;
-        }
         if (arg[0] != '-' || !arg[1]) {
             if (call->operands_n == c->operands_max)
-                return usage(c, "too many operands", arg);
+                return cli_usage(call, "too many operands", arg);
             call->operands[call->operands_n++] = arg;
             continue;
         }
         size_t n = strcspn(arg, "=");
         const cli_option *o = n > 2 && arg[1] == '-' ? find_option(c, arg + 2, n - 2) : NULL;
         if (!o || (!o->value && arg[n]))
-            return usage(c, "unknown option", arg);
+            return cli_usage(call, "unknown option", arg);
         if (o->value && !arg[n] && i + 1 == argc)
-            return usage(c, "an option needs a value", arg);
+            return cli_usage(call, "an option needs a value", arg);
         if (json_object_get(call->options, o->name) && !(o->value && strstr(o->value, "...")))
-            return usage(c, "an option is given twice", o->name);
+            return cli_usage(call, "an option is given twice", o->name);
         add_option(call->options, o->name, o->value ? json_string(arg[n] ? arg + n + 1 : argv[++i]) : json_true());
     }
-    return call->operands_n < c->operands_min ? usage(c, "an operand is missing", c->operands) : 0;
+    return call->operands_n < c->operands_min ? cli_usage(call, "an operand is missing", c->operands) : 0;
 }
 
 int main(int argc, char **argv)

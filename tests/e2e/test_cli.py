@@ -127,6 +127,8 @@ def test_a_wrong_reason_is_refused(any_server, tmp_path):
                                        ["revoke", "1", "--reason", "keyCompromise", "--reason", "superseded"]])
 def test_wrong_usage_exits_2(module_server, arguments):
     assert module_server.cli(*arguments, code=2).stderr
+    if arguments != ["nonsense"]:
+        assert module_server.cli_json(*arguments, code=2)["error"] == "wrong usage"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
