@@ -427,7 +427,7 @@ static int print_status(const cli_call *call, const json_t *reply)
            (long long)rl_json_int(reply, "uptimeSeconds", 0));
     const json_t *c = json_object_get(reply, "certificates");
     if (json_is_object(c))
-        printf("  %-14s %s%lld good, %lld on hold, %lld revoked\n", "certificates",
+        printf("  %-19s %s%lld good, %lld on hold, %lld revoked\n", "certificates",
                rl_json_bool(c, "exact", true) ? "" : "about ", (long long)rl_json_int(c, "good", 0),
                (long long)rl_json_int(c, "hold", 0), (long long)rl_json_int(c, "revoked", 0));
     json_object_foreach(json_object_get(reply, "parts"), part, value)

@@ -257,7 +257,7 @@ def test_status_and_sync(make_server):
     certificate, _ = server.sign("host.example")
     assert [server.ocsp(certificate) for _ in range(3)] == ["good"] * 3
     said = server.cli("status").stdout
-    assert "http           ok, 2 loops, " in said
+    assert re.search(r"http +ok, 2 loops, ", said)
     assert "ok, 1 answers in memory (" in said and " KiB), 2 hits, 1 misses, 1 signatures" in said
     assert server.cli("sync", "no-such-source", code=1).stderr
     server.stop()
