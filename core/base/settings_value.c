@@ -256,7 +256,7 @@ static rl_err check_domain(rl_span *text)
 static rl_err check_profile_name(rl_span text)
 {
     static const char *const taken[] = {"static", "static-aad", "jamf",    "dc", "intune",   "server", "client",
-                                        "sub-ca", "ocsp",       "scep-ra", "ca", "imported", "index",  "crl"};
+                                        "subca",  "ocsp",       "scep-ra", "ca", "imported", "index",  "crl"};
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
         if (rl_span_eq(text, rl_span_str(taken[i])))
             return RL_EINVAL;

@@ -418,6 +418,25 @@ static void test_a_domain_controller_gets_its_usages(void **state)
     X509_REQ_free(csr);
 }
 
+/* Else what one of them has issued would be renewed by the other. */
+static void test_no_named_profile_has_the_name_of_another(void **state)
+{
+    fixture *f = *state;
+    for (unsigned id = 0; id < RL_PROFILE_COUNT; id++) {
+        rl_profile p;
+        if (!rl_profile_get(&f->settings, (rl_profile_id)id, &p))
+            continue;
+        char name[64], *env[] = {name, NULL};
+        rl_settings s;
+        rl_buf errors = {0};
+        snprintf(name, sizeof(name), "REVLINE_SCEP_PROFILES=%s", p.name);
+        if (rl_settings_load(&s, env, &errors) != RL_EINVAL)
+            fail_msg("%s is allowed", name);
+        rl_settings_free(&s);
+        rl_buf_free(&errors);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +458,7 @@ int main(void)
         WITH(test_a_profile_says_which_usages),
         WITH(test_a_key_gets_no_usage_that_it_cannot_have),
         WITH(test_a_domain_controller_gets_its_usages),
+        WITH(test_no_named_profile_has_the_name_of_another),
     };
     return cmocka_run_group_tests(tests, make_keys, free_keys);
 }
