@@ -36,10 +36,11 @@ rl_err rl_app_open(rl_app *app, const rl_settings *s, bool create, rl_error *e)
     RL_TRY(rl_app_open_store(app, s, create, e));
     rl_err err = rl_ca_open(app->store, s, &app->ca, e);
     if (err == RL_ENOTFOUND && create) {
-        log_info("ca.init", "key", rl_key_type_name(s->ca.key), "subject", s->ca.subject);
         err = rl_ca_init(app->store, s, e);
-        if (err == RL_OK)
+        if (err == RL_OK) {
+            log_info("ca.init", "key", rl_key_type_name(s->ca.key), "subject", s->ca.subject);
             err = rl_ca_open(app->store, s, &app->ca, e);
+        }
     }
     if (err == RL_OK)
         rl_ca_on_issue(app->ca, rl_weigh_new, s);
