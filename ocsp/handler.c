@@ -165,13 +165,20 @@ static void start_job(rl_http_request *req, rl_ocsp *o, ocsp_job *job)
         reply_error(req, o, err == RL_EBUSY ? OCSP_TRY_LATER : OCSP_INTERNAL_ERROR);
 }
 
+/* Its time may have ended while it was waited for: then it was joined, or signed in the last moment. */
+static bool has_ended(const ocsp_entry *entry)
+{
+    int64_t now = rl_wall_s();
+    return entry->this_update < now && entry->next_update <= now;
+}
+
 static void job_done(rl_http_request *req, void *arg)
 {
     ocsp_job *job = arg;
     rl_ocsp *o = ocsp_of(job);
     if (!job->entry) {
         reply_error(req, o, job->failure);
-    } else if (!ocsp_job_is_current(job)) {
+    } else if (!ocsp_job_is_current(job) || has_ended(job->entry)) {
         ocsp_entry_drop(job->entry);
         start_job(req, o, job);
     } else {
