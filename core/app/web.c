@@ -47,12 +47,13 @@ static json_t *ca_health(const rl_app *app, bool *failed)
     return json_pack("{s:s,s:I}", "status", expired ? "failed" : "ok", "notAfter", (json_int_t)end);
 }
 
+/* Nothing of app->http: the control socket is there before it and after it. */
 static json_t *http_health(const rl_app *app)
 {
-    if (!app->http)
+    if (!app->started)
         return json_pack("{s:s}", "status", "off");
     return json_pack("{s:s,s:I,s:I}", "status", "ok", "loops", (json_int_t)app->settings->http.workers, "connections",
-                     (json_int_t)rl_http_server_connections(app->http));
+                     (json_int_t)rl_http_connections());
 }
 
 json_t *rl_web_health(rl_app *app, int *http)

@@ -138,6 +138,11 @@ static void set_limits(struct rl_http_server *s, const rl_settings *settings)
     l->tick_ms = least < TICK_MIN_MS ? TICK_MIN_MS : least > TICK_MAX_MS ? TICK_MAX_MS : least;
 }
 
+static rl_metric *open_connections(void)
+{
+    return rl_gauge("revline_http_connections", "", "Open client connections.");
+}
+
 static void make_metrics(struct rl_http_server *s)
 {
     for (int i = 1; i < HTTP_STATUS_CLASSES; i++) {
@@ -145,7 +150,7 @@ static void make_metrics(struct rl_http_server *s)
         snprintf(label, sizeof label, "code=\"%dxx\"", i);
         s->answers[i] = rl_counter("revline_http_requests_total", label, "Requests answered, by class of status code.");
     }
-    s->open = rl_gauge("revline_http_connections", "", "Open client connections.");
+    s->open = open_connections();
     s->refused = rl_counter("revline_http_connections_refused_total", "", "Connections above a limit.");
     s->duration = rl_histogram("revline_http_request_duration_seconds", "", "From a request's head until its answer.");
 }
@@ -245,9 +250,9 @@ unsigned rl_http_server_est_port(const rl_http_server *s)
     return s->ports[HTTP_TLS_ASKING];
 }
 
-int64_t rl_http_server_connections(const rl_http_server *s)
+int64_t rl_http_connections(void)
 {
-    return rl_metric_value(s->open);
+    return rl_metric_value(open_connections());
 }
 
 /* ---- stop ---- */

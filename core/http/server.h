@@ -149,7 +149,7 @@ rl_err rl_http_server_start(const rl_settings *s, rl_http_tls *tls, const rl_htt
 unsigned rl_http_server_port(const rl_http_server *s);
 unsigned rl_http_server_https_port(const rl_http_server *s);
 unsigned rl_http_server_est_port(const rl_http_server *s);
-int64_t rl_http_server_connections(const rl_http_server *s); /* open ones of clients */
+int64_t rl_http_connections(void); /* open ones of clients, of this process; any thread, also before the start */
 /* Stops accepting, lets running requests finish, closes idle connections, joins the workers within `timeout_ms`; then
  * cuts. */
 void rl_http_server_stop(rl_http_server *s, rl_duration timeout_ms);
