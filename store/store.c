@@ -18,6 +18,7 @@
  * data, indexes and bloom filters alike, and all memtables together. On disk: the log that a start has to replay. */
 enum {
     BLOCK_CACHE = 96 << 20,
+    CACHE_PARTS_BITS = 3,
     MEMTABLES = 48 << 20,
     WAL_MAX = 24 << 20,
     MANIFEST_MAX = 16 << 20,
@@ -43,40 +44,59 @@ rl_err rl_store_fail(rl_error *e, rl_err code, const char *what, char *rocks)
 }
 
 /* ---- open ---- */
-/* Indexes and bloom filters are cut into blocks of their own, of which only a top level stays with an open table: a
- * look-up reads the few octets it needs through the block cache, and neither memory nor the time to open grows with
- * the number of certificates. */
+/* In fewer parts than RocksDB would make, since each must hold the largest filter and more. */
+static rocksdb_cache_t *block_cache(void)
+{
+    rocksdb_lru_cache_options_t *o = rocksdb_lru_cache_options_create();
+    rocksdb_lru_cache_options_set_capacity(o, BLOCK_CACHE);
+    rocksdb_lru_cache_options_set_num_shard_bits(o, CACHE_PARTS_BITS);
+    rocksdb_cache_t *cache = rocksdb_cache_create_lru_opts(o);
+    rocksdb_lru_cache_options_destroy(o);
+    return cache;
+}
+
+/* What is looked up record by record, for each request or each object of a directory. */
+static bool is_looked_up(rl_cf cf)
+{
+    return cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING;
+}
+
+/* Indexes are cut into blocks of their own, of which only a top level stays with an open table: a look-up reads the few
+ * octets it needs through the block cache, and neither memory nor the time to open grows with the number of
+ * certificates. So are bloom filters, but for those of what is looked up all the time: to find a piece of them costs
+ * more than all else that they do, and whole they take 10 bits for each record, a megabyte or less for each table. */
 static void set_table(rocksdb_options_t *o, rl_cf cf, rocksdb_cache_t *cache)
 {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, cache);
     rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
     rocksdb_block_based_options_set_index_type(table, rocksdb_block_based_table_index_type_two_level_index_search);
-    rocksdb_block_based_options_set_partition_filters(table, 1);
+    rocksdb_block_based_options_set_partition_filters(table, !is_looked_up(cf));
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
     rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
     rocksdb_block_based_options_set_metadata_block_size(table, METADATA_BLOCK);
-    /* Small records that are read one by one: unpacking would cost more than reading. */
-    if (cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING)
-        rocksdb_options_set_compression(o, rocksdb_no_compression);
     if (cf == CF_CERT) {
         /* Point look-ups: a hash index inside the data blocks. */
         rocksdb_block_based_options_set_data_block_index_type(
             table, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
         rocksdb_block_based_options_set_data_block_hash_ratio(table, HASH_RATIO);
     }
-    if (cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING) {
+    if (is_looked_up(cf)) {
+        /* Small records: unpacking would cost more than reading. */
+        rocksdb_options_set_compression(o, rocksdb_no_compression);
         /* Bloom filters on the memtable too: most of what is asked for is not there. */
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM);
-        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+        rocksdb_options_set_memtable_whole_key_filtering(o, cf != CF_BINDING);
         /* A sync writes keys that lie anywhere, so whatever is merged is merged with nearly all of the next level: it
          * is done half as often, and the bloom filters keep a look-up from the tables that wait for it. */
         rocksdb_options_set_level0_file_num_compaction_trigger(o, TABLES_WAIT);
     }
-    if (cf == CF_BINDING)
+    if (cf == CF_BINDING) { /* by what comes before the certificate, and never by the whole key */
         rocksdb_options_set_prefix_extractor(o, rl_key_binding_extractor());
+        rocksdb_block_based_options_set_whole_key_filtering(table, 0);
+    }
     rocksdb_options_set_block_based_table_factory(o, table);
     rocksdb_block_based_options_destroy(table);
 }
@@ -121,7 +141,7 @@ static rocksdb_options_t *cf_options(rl_cf cf, rocksdb_cache_t *cache, rocksdb_c
     set_table(o, cf, cache);
     if (cf == CF_RESPONSE)
         rocksdb_options_set_compaction_filter(o, filter);
-    return cf == CF_CERT || cf == CF_OBJECT || cf == CF_BINDING ? insert_with_hint(o, cf) : o;
+    return is_looked_up(cf) ? insert_with_hint(o, cf) : o;
 }
 
 static rl_err open_db(rl_store *s, bool to_write, rl_error *e)
@@ -278,7 +298,7 @@ static rl_store *create(const char *path)
         free(s);
         return NULL;
     }
-    s->cache = rocksdb_cache_create_lru(BLOCK_CACHE);
+    s->cache = block_cache();
     s->expired = rl_response_filter();
     for (int i = 0; i < CF_COUNT; i++)
         s->options[i] = cf_options((rl_cf)i, s->cache, s->expired);

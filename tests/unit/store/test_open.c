@@ -200,44 +200,48 @@ static char *read_whole(const char *path)
     return text;
 }
 
+static void assert_in_force(const char *text, const char *section, const char *option)
+{
+    const char *begin = strstr(text, section);
+    assert_non_null(begin);
+    const char *end = strstr(begin, "\n["), *found = strstr(begin, option);
+    if (!found || (end && found > end))
+        fail_msg("%s is not in force in %s", option, section);
+}
+
 /* RocksDB writes the options in force next to the data: none got lost between the calls that set them. */
 static void the_options_are_those_that_were_asked_for(void **state)
 {
     struct fixture *f = *state;
     char path[256];
+    static const struct {
+        const char *section, *option;
+    } wanted[] = {
+        {"[DBOptions]", "  paranoid_checks=true"},
+        {"[DBOptions]", "  wal_recovery_mode=kTolerateCorruptedTailRecords"},
+        {"[DBOptions]", "  max_total_wal_size=25165824"},
+        {"[DBOptions]", "  db_write_buffer_size=50331648"},
+        {"[DBOptions]", "  max_background_jobs=2"},
+        {"[DBOptions]", "  max_open_files=512"},
+        {"[CFOptions \"binding\"]", "  prefix_extractor=revline.binding"},
+        {"[CFOptions \"binding\"]", "  memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.1"},
+        {"[TableOptions/BlockBasedTable \"binding\"]", "  partition_filters=false"},
+        {"[TableOptions/BlockBasedTable \"binding\"]", "  whole_key_filtering=false"},
+        {"[CFOptions \"cert\"]", "  memtable_whole_key_filtering=true"},
+        {"[CFOptions \"cert\"]", "  compression=kNoCompression"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  data_block_index_type=kDataBlockBinaryAndHash"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  filter_policy=bloomfilter"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  index_type=kTwoLevelIndexSearch"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  partition_filters=false"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  whole_key_filtering=true"},
+        {"[TableOptions/BlockBasedTable \"cert\"]", "  cache_index_and_filter_blocks=true"},
+        {"[TableOptions/BlockBasedTable \"der\"]", "  partition_filters=true"},
+    };
     fixture_open(f);
     newest(f->dir, "OPTIONS-*", path);
-    char *text = read_whole(path);
-    static const char *const of_database[] = {
-        "paranoid_checks=true",        "wal_recovery_mode=kTolerateCorruptedTailRecords",
-        "max_total_wal_size=25165824", "db_write_buffer_size=50331648",
-        "max_background_jobs=2",       "max_open_files=512"};
-    for (size_t i = 0; i < sizeof(of_database) / sizeof(of_database[0]); i++)
-        if (!strstr(text, of_database[i]))
-            fail_msg("%s is not in force", of_database[i]);
-    static const char *const of_bindings[] = {"  prefix_extractor=revline.binding",
-                                              "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.1"};
-    char *bindings = strstr(text, "[CFOptions \"binding\"]");
-    assert_non_null(bindings);
-    for (size_t i = 0; i < 2; i++)
-        if (!strstr(bindings, of_bindings[i]))
-            fail_msg("%s is not in force", of_bindings[i]);
-    char *family = strstr(text, "[CFOptions \"cert\"]"),
-         *table = strstr(text, "[TableOptions/BlockBasedTable \"cert\"]");
-    assert_non_null(family);
-    assert_non_null(table);
-    assert_non_null(strstr(family, "memtable_whole_key_filtering=true")); /* the first after it: its own */
-    assert_true(strstr(family, "memtable_whole_key_filtering=true") < table);
-    assert_non_null(strstr(family, "compression=kNoCompression"));
-    char *end = strstr(table + 1, "\n[");
-    if (end)
-        *end = 0;
-    assert_non_null(strstr(table, "data_block_index_type=kDataBlockBinaryAndHash"));
-    assert_non_null(strstr(table, "filter_policy=bloomfilter"));
-    assert_non_null(strstr(table, "index_type=kTwoLevelIndexSearch"));
-    assert_non_null(strstr(table, "partition_filters=true"));
-    assert_non_null(strstr(table, "cache_index_and_filter_blocks=true"));
-    assert_non_null(strstr(table, "whole_key_filtering=true"));
+    const char *text = read_whole(path);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        assert_in_force(text, wanted[i].section, wanted[i].option);
 }
 
 static rl_err tell_priority(rl_store_txn *t, void *priority, rl_error *e)
