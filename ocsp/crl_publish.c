@@ -1,9 +1,10 @@
 /* The lists' thread, and how they are served.
  *
  * The store's events tell whose list is out of date, and wake the thread: it makes that list anew at once, but not
- * within REVLINE_CRL_INTERVAL of when it last looked, so that many changes make few lists; each list besides at half of
- * its validity. A list is one reference-counted piece of
- * memory; readers take a reference under the lock, which is never held while a list is made. */
+ * within REVLINE_CRL_INTERVAL of when it last looked, so that many changes make few lists. Each list besides at half of
+ * its validity, whatever the interval: the clock, which may be set, or go on while the machine sleeps, is looked at
+ * every second. A list is one reference-counted piece of memory; readers take a reference under the lock, which is
+ * never held while a list is made. */
 #include "ocsp/crl_publish.h"
 
 #include <pthread.h>
@@ -19,7 +20,7 @@
 #include "ocsp/crl_delta.h"
 #include "ocsp/ocsp_priv.h"
 
-enum { HEAD_MAX = 256, TAG_MAX = 48, LOOK_MS = 60 * 1000 };
+enum { HEAD_MAX = 256, TAG_MAX = 48, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000 };
 
 typedef struct published {
     atomic_uint refs;
@@ -303,9 +304,10 @@ static void on_change(const rl_store_event *events, size_t n, void *ctx)
     pthread_mutex_unlock(&c->lock);
 }
 
-static int64_t half_life(const published *p)
+/* At half of its validity, or from a time that is yet to come, since the clock was set back. */
+static bool is_old(const published *p, int64_t now)
 {
-    return p->this_update + (p->next_update - p->this_update) / 2;
+    return now < p->this_update || now >= p->this_update + (p->next_update - p->this_update + 1) / 2;
 }
 
 /* Takes the mark before the list is made: what changes meanwhile is for the next one. */
@@ -316,7 +318,7 @@ static bool take_due(rl_crls *c, rl_issuer_id issuer, int64_t now)
     bool due = c->due[issuer - 1];
     c->due[issuer - 1] = false;
     pthread_mutex_unlock(&c->lock);
-    return due || !p || c->failed[issuer - 1] || now < p->this_update || now >= half_life(p);
+    return due || !p || c->failed[issuer - 1] || is_old(p, now);
 }
 
 static void make_due(rl_crls *c)
@@ -340,29 +342,34 @@ static struct timespec in_ms(int64_t ms)
     return t;
 }
 
-/* Until a list is to be made anew though nothing has changed. One that failed is tried again after the interval. A look
- * at least every minute, since the clock may be set. */
-static int64_t longest_wait(const rl_crls *c)
+/* Whether a list is to be made anew at once, and whether one that could not be made waits for another try. */
+static bool any_is_old(const rl_crls *c, bool *failed)
 {
     const int64_t now = rl_wall_s();
-    int64_t ms = LOOK_MS;
+    bool old = false;
+    *failed = false;
     for (size_t i = 0; i < RL_CA_ISSUERS_MAX; i++) {
         const published *p = c->current[i]; /* only this thread writes it */
-        int64_t left = p ? 1000 * (half_life(p) - now) : LOOK_MS;
-        left = c->failed[i] || left < 0 ? 0 : left;
-        ms = left < ms ? left : ms;
+        *failed |= c->failed[i];
+        old |= p && !c->failed[i] && is_old(p, now);
     }
-    return ms;
+    return old;
 }
 
+/* False when stopping. A change waits for the interval, another try at most for RETRY_MAX_MS. */
 static bool wait_for_next_look(rl_crls *c)
 {
-    const struct timespec soonest = in_ms(c->settings->crl.interval), latest = in_ms(longest_wait(c));
+    const int64_t interval = c->settings->crl.interval, retry = interval < RETRY_MAX_MS ? interval : RETRY_MAX_MS;
+    const uint64_t began = rl_mono_ms();
+    bool failed;
     pthread_mutex_lock(&c->lock);
-    while (!c->stopping && pthread_cond_timedwait(&c->wake, &c->lock, &soonest) == 0)
-        ;
-    while (!c->stopping && !c->any_due && pthread_cond_timedwait(&c->wake, &c->lock, &latest) == 0)
-        ;
+    while (!c->stopping && !any_is_old(c, &failed)) {
+        const int64_t since = (int64_t)(rl_mono_ms() - began), left = (failed ? retry : interval) - since;
+        if (left <= 0 && (failed || c->any_due))
+            break;
+        const struct timespec until = in_ms(left > 0 && left < LOOK_MS ? left : LOOK_MS);
+        pthread_cond_timedwait(&c->wake, &c->lock, &until);
+    }
     bool go_on = !c->stopping;
     pthread_mutex_unlock(&c->lock);
     return go_on;

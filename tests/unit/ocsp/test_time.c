@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "ocsp/crl_publish.h"
 #include "ocsp/ocsp_priv.h"
 
 /* ---- a clock that the test sets ---- */
@@ -314,6 +315,50 @@ static void test_no_answer_outlives_the_responder_certificate(void **state)
     clock_back_to_normal();
 }
 
+/* ---- revocation lists, and a clock that jumps ---- */
+/* Made by now, and in the first half of its validity. */
+static bool has_list_of_now(rl_crls *lists)
+{
+    rl_buf der = {0};
+    rl_err err = rl_crls_current(lists, rl_ca_issuer(h.ca)->id, &der);
+    assert_true(err == RL_OK || err == RL_EBUSY);
+    const uint8_t *at = der.p;
+    X509_CRL *list = err == RL_OK ? d2i_X509_CRL(NULL, &at, (long)der.n) : NULL;
+    bool of_now = false;
+    if (list) {
+        int64_t now = rl_wall_s(), since = unix_time(X509_CRL_get0_lastUpdate(list)),
+                until = unix_time(X509_CRL_get0_nextUpdate(list));
+        of_now = since <= now && now < since + (until - since) / 2;
+    }
+    X509_CRL_free(list);
+    rl_buf_free(&der);
+    return of_now;
+}
+
+/* The interval is for changes; a list whose time is over does not wait for it. */
+static void test_lists_follow_the_clock(void **state)
+{
+    enum { DEADLINE_S = 30 };
+    static const int hours[] = {0, 14, 5 * 24, -12, 0}; /* the CA is valid from a day ago */
+    rl_settings s = h.settings;
+    rl_crls *lists;
+    (void)state;
+    s.crl.interval = s.crl.validity;
+    rl_clock_set(&shifted);
+    assert_ok(rl_crls_open(h.store, h.ca, &s, &lists, &h.e), &h.e);
+    for (size_t t = 0; t < sizeof(hours) / sizeof(hours[0]); t++) {
+        uint64_t end = rl_mono_ns() + DEADLINE_S * 1000000000ull;
+        atomic_store(&shift_ms, hours[t] * 3600000LL);
+        while (!has_list_of_now(lists)) {
+            if (rl_mono_ns() > end)
+                fail_msg("clock set to %+d hours: no list of that time", hours[t]);
+            sched_yield();
+        }
+    }
+    rl_crls_close(lists);
+    clock_back_to_normal();
+}
+
 int main(void)
 {
     static const char *short_lived[] = {"REVLINE_OCSP_RESPONDER_VALIDITY=5s", NULL};
@@ -323,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_the_responder_rolls_over_at_half_of_its_life),
         cmocka_unit_test(test_a_rollover_under_load_gives_no_wrong_answer),
         cmocka_unit_test(test_a_clock_set_back_and_forth_gives_no_wrong_answer),
+        cmocka_unit_test(test_lists_follow_the_clock),
     };
     const struct CMUnitTest settings[] = {
         cmocka_unit_test_prestate_setup_teardown(test_no_answer_outlives_the_responder_certificate, open_harness,
