@@ -22,7 +22,8 @@ rl_err ca_validity(const rl_ca *ca, const rl_issuer *issuer, int64_t now, rl_dur
         rl_x509_time(X509_get0_notAfter(issuer->cert), &last) != RL_OK)
         return rl_fail_openssl(e, "ca", "the CA certificate's validity cannot be read");
     if (last <= now)
-        return rl_fail(e, RL_EDENIED, "ca", "the CA certificate has expired");
+        return rl_fail(e, RL_EDENIED, "ca",
+                       "the CA certificate has expired: unless this machine's clock is wrong, revline init --rollover");
     if (validity < 1000)
         return rl_fail(e, RL_EINVAL, "ca", "a validity under one second makes no certificate");
     t->not_before = now - ca->settings->ca.clock_skew / 1000;

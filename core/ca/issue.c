@@ -276,6 +276,8 @@ static rl_err make(struct issue *i, rl_error *e)
         t.eku = i->sub.eku;
     }
     RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
+    if (t.not_before > i->now) /* the issuer's; it could end before it begins */
+        return rl_fail(e, RL_EBUSY, "ca", "the CA certificate is not valid yet: this machine's clock is behind");
     if (i->until && i->until < t.not_after)
         t.not_after = i->until;
     if (rl_serial_random(&t.serial) != RL_OK)

@@ -219,6 +219,16 @@ static void test_expired_root_issues_nothing(void **state)
     assert_has(f->e.message, "expired");
 }
 
+static void test_no_certificate_of_a_time_before_the_root(void **state)
+{
+    fixture *f = *state;
+    rl_issued issued;
+    csr_spec spec = {.key = ec, .cn = "early"};
+    standing_now = NOW - 2 * DAY;
+    assert_int_equal(issue(f, RL_PROFILE_CLIENT, &spec, &issued), RL_EBUSY);
+    assert_has(f->e.message, "not valid yet");
+}
+
 static void test_times_after_2049_are_generalized(void **state)
 {
     fixture *f = *state;
@@ -632,6 +642,7 @@ int main(void)
         WITH(test_serials_are_128_random_bits),
         WITH(test_validity_is_the_least_of_asked_profile_setting_and_issuer),
         WITH(test_expired_root_issues_nothing),
+        WITH(test_no_certificate_of_a_time_before_the_root),
         WITH(test_times_after_2049_are_generalized),
         WITH(test_profiles_of_the_ca_itself_are_not_for_requests),
         WITH(test_profiles_are_found_by_name),
