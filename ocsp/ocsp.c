@@ -145,5 +145,8 @@ void rl_ocsp_figures_read(rl_ocsp *o, rl_ocsp_figures *out)
     out->misses = (uint64_t)rl_metric_value(o->misses);
     out->evictions = ocsp_cache_evictions(o->context.cache);
     out->signatures = (uint64_t)rl_metric_value(o->context.signatures);
-    out->responder_not_after = rl_ocsp_delegate_not_after(o, rl_ca_issuer(o->context.ca));
+    ocsp_delegate *d = ocsp_responder_current(o->context.responder, rl_ca_issuer(o->context.ca)->id);
+    out->responder_not_before = d ? d->not_before : 0;
+    out->responder_not_after = d ? d->not_after : 0;
+    ocsp_delegate_drop(d);
 }

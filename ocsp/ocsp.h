@@ -34,7 +34,7 @@ size_t rl_ocsp_routes(rl_ocsp *o, rl_http_route *routes, size_t cap);
 /* The counts are the metrics': they go on over all responders of the process. */
 typedef struct rl_ocsp_figures {
     uint64_t entries, bytes, hits, misses, evictions, signatures;
-    int64_t responder_not_after; /* Unix seconds */
+    int64_t responder_not_before, responder_not_after; /* Unix seconds; 0: there is no responder */
 } rl_ocsp_figures;
 void rl_ocsp_figures_read(rl_ocsp *o, rl_ocsp_figures *out);
 

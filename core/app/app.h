@@ -32,7 +32,7 @@ typedef struct rl_app {
     rl_http_pool *api_pool; /* NULL: the API is off */
     rl_http_server *http;
     struct rl_app_tls *tls; /* NULL without a TLS listener */
-    int64_t started;        /* Unix seconds; 0: this process does not serve */
+    uint64_t started;       /* by rl_mono_ms; 0: this process does not serve */
 } rl_app;
 
 /* ---- commands.c: what the control socket and the command line can ask for ----

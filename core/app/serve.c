@@ -220,7 +220,7 @@ int rl_serve(const rl_settings *s, bool banner)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_DFL); /* nohup has it ignored, and then it would not be taken */
     protect_memory();
-    app.started = rl_wall_s();
+    app.started = rl_mono_ms();
     if (s->ignored)
         log_warn("settings.ignored", "names", s->ignored);
     rl_err err = rl_app_open(&app, s, true, &e);

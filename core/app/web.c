@@ -7,15 +7,22 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 
+/* Nor before its time: the clock may be behind. */
+static bool is_valid(int64_t not_before, int64_t not_after)
+{
+    int64_t now = rl_wall_s();
+    return not_before <= now && now < not_after;
+}
+
 static json_t *ocsp_health(rl_app *app, bool *failed)
 {
     rl_ocsp_figures f;
     if (!app->ocsp)
         return json_pack("{s:s}", "status", "off");
     rl_ocsp_figures_read(app->ocsp, &f);
-    bool expired = f.responder_not_after <= rl_wall_s();
-    *failed |= expired;
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "status", expired ? "failed" : "ok", "cacheEntries",
+    bool valid = is_valid(f.responder_not_before, f.responder_not_after);
+    *failed |= !valid;
+    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "status", valid ? "ok" : "failed", "cacheEntries",
                      (json_int_t)f.entries, "cacheBytes", (json_int_t)f.bytes, "hits", (json_int_t)f.hits, "misses",
                      (json_int_t)f.misses, "evictions", (json_int_t)f.evictions, "signatures", (json_int_t)f.signatures,
                      "responderNotAfter", (json_int_t)f.responder_not_after);
@@ -41,10 +48,11 @@ int64_t rl_web_ca_end(const rl_app *app)
 
 static json_t *ca_health(const rl_app *app, bool *failed)
 {
-    int64_t end = rl_web_ca_end(app);
-    bool expired = end <= rl_wall_s();
-    *failed |= expired;
-    return json_pack("{s:s,s:I}", "status", expired ? "failed" : "ok", "notAfter", (json_int_t)end);
+    int64_t first, end = rl_web_ca_end(app);
+    bool valid =
+        rl_x509_time(X509_get0_notBefore(rl_ca_issuer(app->ca)->cert), &first) == RL_OK && is_valid(first, end);
+    *failed |= !valid;
+    return json_pack("{s:s,s:I}", "status", valid ? "ok" : "failed", "notAfter", (json_int_t)end);
 }
 
 /* Nothing of app->http: the control socket is there before it and after it. */
@@ -72,7 +80,7 @@ json_t *rl_web_health(rl_app *app, int *http)
                      : degraded ? "degraded"
                                 : "ok",
                      "version", REVLINE_VERSION, "uptimeSeconds",
-                     (json_int_t)(app->started ? rl_wall_s() - app->started : 0), "parts", parts);
+                     (json_int_t)(app->started ? (rl_mono_ms() - app->started) / 1000 : 0), "parts", parts);
 }
 
 static void probe(rl_http_request *req, void *ctx)
