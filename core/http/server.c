@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "http/conn.h"
 
-enum { TICK_MIN_MS = 20, TICK_MAX_MS = 1000, FILES_BESIDE = 512 /* database, logs, upstreams */ };
+enum { TICK_MIN_MS = 20, TICK_MAX_MS = 1000, FILES_BESIDE = 1024 /* database, refused connections, upstreams */ };
 
 /* ---- listeners ---- */
 
@@ -155,16 +155,23 @@ static void make_metrics(struct rl_http_server *s)
     s->duration = rl_histogram("revline_http_request_duration_seconds", "", "From a request's head until its answer.");
 }
 
-/* A connection is a file: the soft limit that shells give (1024) is far below what the settings allow. */
-static void raise_file_limit(int64_t max_connections)
+/* A connection is a file: the soft limit that shells give (1024) is far below what the settings allow. Where the hard
+ * one is, too, fewer connections are let in: they must not take the database's and the commands' files. */
+static size_t connections_max(const rl_settings *settings)
 {
+    const size_t max = (size_t)settings->http.max_connections;
     struct rlimit r;
-    rlim_t want = (rlim_t)max_connections + FILES_BESIDE;
+    rlim_t want = (rlim_t)max + FILES_BESIDE;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= want)
-        return;
+        return max;
     r.rlim_cur = want < r.rlim_max ? want : r.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur < want)
-        log_warn("http.file_limit", "files", (uint64_t)r.rlim_cur, "wanted", (uint64_t)want);
+    (void)setrlimit(RLIMIT_NOFILE, &r);
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= want)
+        return max;
+    rlim_t left = r.rlim_cur > 2 * FILES_BESIDE ? r.rlim_cur - FILES_BESIDE : r.rlim_cur / 2;
+    size_t fewer = left < max ? (size_t)left : max;
+    log_warn("http.file_limit", "files", (uint64_t)r.rlim_cur, "wanted", (uint64_t)want, "connections", fewer);
+    return fewer;
 }
 
 static void server_free(struct rl_http_server *s)
@@ -212,7 +219,6 @@ rl_err rl_http_server_start(const rl_settings *settings, rl_http_tls *tls, const
     pthread_cond_init(&s->ended, NULL);
     set_limits(s, settings);
     make_metrics(s);
-    raise_file_limit(settings->http.max_connections);
     rl_err err = RL_OK;
     if (getrandom(&s->txn_prefix, sizeof s->txn_prefix, 0) != (ssize_t)sizeof s->txn_prefix)
         err = rl_fail(e, RL_EIO, "http", "no random numbers: %s", strerror(errno));
@@ -221,8 +227,8 @@ rl_err rl_http_server_start(const rl_settings *settings, rl_http_tls *tls, const
     if (err == RL_OK)
         err = http_proxies_new(&settings->http.trusted_proxies, &s->proxies, e);
     if (err == RL_OK)
-        err = http_peers_new((size_t)settings->http.max_connections, (size_t)settings->http.max_connections_per_address,
-                             &s->peers, e);
+        err =
+            http_peers_new(connections_max(settings), (size_t)settings->http.max_connections_per_address, &s->peers, e);
     if (err == RL_OK)
         err = open_listeners(s, settings, e);
     if (err == RL_OK)

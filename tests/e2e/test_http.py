@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from harness import eventually, ocsp_request
+from harness import BINARY, eventually, ocsp_request
 
 
 class Wire:
@@ -284,6 +284,20 @@ def test_connections_in_all(make_server):
             pass
     for w in wires:
         w.socket.close()
+
+
+def test_connections_do_not_take_the_files_of_database_and_commands(make_server, tmp_path):
+    few = tmp_path / "few-files"
+    few.write_text('#!/bin/sh\nulimit -n 700\nexec "%s" "$@"\n' % BINARY)
+    few.chmod(0o755)
+    server = make_server(binary=str(few), REVLINE_HTTP_MAX_CONNECTIONS_PER_ADDRESS="0", REVLINE_HTTP_HEADER_TIMEOUT="10m")
+    wires = [Wire(server) for _ in range(700)]
+    certificate, _ = server.sign("asked.example")
+    assert server.control("status")["parts"]["http"]["connections"] <= 700
+    for w in wires:
+        w.socket.close()
+    eventually(lambda: server.control("status")["parts"]["http"]["connections"] == 0, "they are gone")
+    assert server.ocsp(certificate) == "good"
 
 
 def test_many_connections_at_once(module_server):
