@@ -426,8 +426,11 @@ int cli_ocsp(cli_call *call)
     if (file)
         json_object_set_new(r.json, "file", cli_ocsp_text(file));
     rl_err err = read_question(call, &q, &e);
-    if (err == RL_OK)
+    if (err == RL_OK) {
         err = file ? cli_read_file(file, ANSWER_MAX, &answer, &e) : ask(call, &r, &q, timeout, &answer, &e);
+        if (err != RL_OK && file)
+            cli_ocsp_note(&r, "taken for a file, since a responder's URL begins with http:// or https://");
+    }
     if (err != RL_OK)
         cli_ocsp_problem(&r, err, "%s", e.message[0] ? e.message : rl_err_name(err));
     else if (r.error.code == RL_OK)

@@ -571,6 +571,7 @@ def test_stored_answers_that_are_none(world, tmp_path):
     for path, because in ((world.files[1], "no OCSP response"), (tmp_path / "missing", "cannot be read"), (tmp_path, "cannot be read"),
                           (tmp_path / "large", "larger than"), ("/dev/null", "no OCSP response: 0 octets")):
         refused(path, *world.files, because=because)
+    assert "begins with http://" in refused("localhost:8080/ocsp", *world.files, because="cannot be read")["notes"][0]
     (tmp_path / "answer").write_bytes(world.answer(nonce=None).der(None))
     refused(tmp_path / "answer", "--issuer", tmp_path / "missing", because="cannot be read")
     refused(tmp_path / "answer", "--issuer", "/etc/passwd", because="holds no certificate")
