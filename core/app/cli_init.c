@@ -48,7 +48,7 @@ static int open_and_show(cli_call *call, bool create)
 static int fail(const cli_call *call, rl_error *e)
 {
     if (e->code == RL_EBUSY)
-        rl_fail(e, RL_EBUSY, "init", "a server is running on %s: stop it first, it takes a new key up when it starts",
+        rl_fail(e, RL_EBUSY, "init", "a server is running on %s, with a CA: stop it before the CA gets a new key",
                 call->settings->data_dir);
     return cli_fail(call, e);
 }
@@ -131,7 +131,10 @@ static int make_root(cli_call *call)
         free(s->ca.subject);
         s->ca.subject = subject;
     }
-    if (rl_app_open(&app, s, false, &e) != RL_OK)
+    rl_err err = rl_app_open(&app, s, false, &e);
+    if (err == RL_EBUSY)
+        return fail(call, &e);
+    if (err != RL_OK)
         return open_and_show(call, true);
     rl_app_close(&app);
     rl_fail(&e, RL_EEXISTS, "init", "there is a CA in %s already: --rollover gives it a new key", s->data_dir);

@@ -196,7 +196,7 @@ static void print_commands(FILE *to)
     fprintf(to, "usage: revline [COMMAND] [OPTIONS]\n\nRevocation at line rate for managed fleets: a small CA and OCSP "
                 "responder.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-9s %-10s %s\n", commands[i].name, commands[i].operands, commands[i].help);
+        fprintf(to, "  %-9s %-12s %s\n", commands[i].name, commands[i].operands, commands[i].help);
     fprintf(to, "\nEvery command has --help and --json. Settings are environment variables: revline config.\n"
                 "Exit status: 0 success, 1 failure, 2 wrong usage; revline ocsp has more.\n");
 }

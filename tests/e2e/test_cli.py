@@ -181,11 +181,14 @@ def test_init_once(make_server):
     assert "already" in server.cli("init", code=1).stderr
     server.start()
     assert server.ca == ca
+    for more in ([], ["--rollover"], ["--intermediate", "--rollover"]):
+        assert "a server is running" in server.cli("init", *more, code=1).stderr
 
 
 def test_commands_before_init_say_what_to_do(make_server):
     server = make_server(start=False, fresh=True)
-    assert "revline init" in server.cli("list", code=1).stderr
+    said = server.cli("list", code=1).stderr
+    assert "revline init" in said and "REVLINE_DATA_DIR" in said
 
 
 # ---- config ----
