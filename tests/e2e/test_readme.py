@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from harness import BINARY, ROOT, Revline, eventually
 
-SECTIONS = ("A certificate and its status", "By SCEP", "With a directory")
+SECTIONS = ("A certificate and its status", "By SCEP", "A subordinate CA", "With a directory")
 
 
 def tour():
