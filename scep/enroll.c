@@ -15,16 +15,16 @@ enum {
 /* ---- issuing ---- */
 /* Whether the transaction's certificate is one that nobody can mean any more: it was revoked, or more than half of its
  * life has passed, counted from when it was issued: the notBefore of a short one lies far back by comparison. On hold
- * it is still the one. RL_EDENIED: there can be no other for its key. */
-static rl_err is_over(const rl_scep *s, const rl_issued *issued, bool renews, bool *over, rl_error *e)
+ * it is still the one. */
+static rl_err is_over(const rl_scep *s, const rl_issued *issued, bool renews, bool *over)
 {
     rl_cert_record cert;
     if (rl_store_cert(s->store, &issued->id, &cert) != RL_OK)
         return RL_ECORRUPT;
-    const bool revoked = cert.status == RL_STATUS_REVOKED, stolen = revoked && cert.reason == RL_REASON_KEY_COMPROMISE;
-    *over = revoked || (!renews && rl_wall_s() > cert.issued_at + (cert.not_after - cert.issued_at) / 2);
+    *over = cert.status == RL_STATUS_REVOKED ||
+            (!renews && rl_wall_s() > cert.issued_at + (cert.not_after - cert.issued_at) / 2);
     rl_cert_clear(&cert);
-    return stolen ? rl_fail(e, RL_EDENIED, "scep", SCEP_KEY_WAS_STOLEN) : RL_OK;
+    return RL_OK;
 }
 
 /* The transaction's certificate, which is the one it got before if it was here before. Some clients take their
@@ -50,7 +50,7 @@ static rl_err issue(const rl_scep *s, const scep_profile *p, const scep_request 
         RL_TRY(scep_transaction_key(p, r, i ? &after : renews, key));
         RL_TRY(rl_ca_issue(s->ca, &ask, issued, e));
         bool over = false;
-        rl_err err = issued->repeated ? is_over(s, issued, renews != NULL, &over, e) : RL_OK;
+        rl_err err = issued->repeated ? is_over(s, issued, renews != NULL, &over) : RL_OK;
         if (err == RL_OK && !over)
             return RL_OK;
         after = issued->id;

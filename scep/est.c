@@ -144,7 +144,7 @@ static rl_err certify(est_job *job, X509_REQ *asked, rl_issued *issued, rl_error
     char requester[sizeof("est:") + RL_GUID_SIZE], transaction[EST_TRANSACTION_SIZE] = "";
     X509_REQ *made = NULL;
     EVP_PKEY *key = NULL;
-    rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : est_transaction(job, asked, transaction, e);
+    rl_err err = keygen ? with_new_key(job, asked, &made, &key, e) : est_transaction(job, asked, transaction);
     snprintf(requester, sizeof(requester), "est%s%s", job->caller.id[0] ? ":" : "", job->caller.id);
     const rl_issue_request ask = {.profile = job->profile->id,
                                   .csr = keygen ? made : asked,

@@ -14,7 +14,7 @@
 enum { AGAIN_FOR = 600 }; /* seconds */
 
 /* Whether the transaction's certificate is given again; `there`: it has one. */
-static rl_err find(const est_job *job, const char *transaction, bool *there, bool *again, rl_error *e)
+static rl_err find(const est_job *job, const char *transaction, bool *there, bool *again)
 {
     rl_store *store = job->est->scep->store;
     rl_cert_id id;
@@ -24,15 +24,15 @@ static rl_err find(const est_job *job, const char *transaction, bool *there, boo
     if (err != RL_OK)
         return err == RL_ENOTFOUND ? RL_OK : err;
     RL_TRY(rl_store_cert(store, &id, &cert));
-    const bool revoked = cert.status == RL_STATUS_REVOKED, stolen = revoked && cert.reason == RL_REASON_KEY_COMPROMISE;
+    const bool revoked = cert.status == RL_STATUS_REVOKED;
     int64_t age = rl_wall_s() - cert.issued_at, life = cert.not_after - cert.issued_at;
     *there = true;
     *again = !revoked && !cert.bootstrap && age <= life / 2 && (job->once.name[0] || age <= AGAIN_FOR);
     rl_cert_clear(&cert);
-    return stolen ? rl_fail(e, RL_EDENIED, "est", SCEP_KEY_WAS_STOLEN) : RL_OK;
+    return RL_OK;
 }
 
-rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE], rl_error *e)
+rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE])
 {
     char wish[SCEP_TRANSACTION_FRONT + 1];
     const int64_t period = job->once.name[0] ? 0 : rl_wall_s() / AGAIN_FOR;
@@ -40,7 +40,7 @@ rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTI
     rl_err err = est_wish(job, csr, wish);
     for (int64_t p = period > 0 ? period - 1 : 0; err == RL_OK && !again && p <= period; p++) {
         snprintf(out, EST_TRANSACTION_SIZE, "est %s %lld", wish, (long long)p);
-        err = find(job, out, &there, &again, e);
+        err = find(job, out, &there, &again);
     }
     if (there && !again)
         out[0] = 0;

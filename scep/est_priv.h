@@ -44,9 +44,8 @@ void est_refuse_for(est_job *job, rl_err err, const rl_error *e);
 /* ---- est_again.c ---- */
 enum { EST_TRANSACTION_SIZE = SCEP_TRANSACTION_FRONT + 32 };
 /* The name of an enrollment in the store, by which the same request that comes again gets its certificate; "" when it
- * is to get another: the one that there is was revoked, or will end soon. RL_EDENIED: there can be none for this key.
- */
-rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE], rl_error *e);
+ * is to get another: the one that there is was revoked, or will end soon. */
+rl_err est_transaction(const est_job *job, X509_REQ *csr, char out[EST_TRANSACTION_SIZE]);
 
 /* ---- transaction.c ---- */
 /* What makes two requests the same: profile, caller, subject, key, extensions and what is renewed. */

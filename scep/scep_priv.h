@@ -33,8 +33,6 @@ typedef struct scep_endpoint {
     scep_profile profile;
 } scep_endpoint;
 
-#define SCEP_KEY_WAS_STOLEN "the key's certificate was revoked for its compromise: make another key"
-
 /* Immutable after opening; used by all HTTP workers and the pool's threads. */
 struct rl_scep {
     rl_ca *ca;

@@ -114,7 +114,7 @@ static uint32_t why_of(reader *r, const char *member)
 static rl_source source_of(reader *r, const char *member)
 {
     const char *text = text_of(r, member);
-    for (unsigned s = 1; s <= RL_SOURCE_TRANSACTION; s++)
+    for (unsigned s = 1; s <= RL_SOURCE_COMPROMISED_KEY; s++)
         if (strcmp(rl_source_name((rl_source)s), text) == 0 && strcmp(text, rl_source_name(RL_SOURCE_NONE)) != 0)
             return (rl_source)s;
     wrong(r, member);

@@ -86,6 +86,8 @@ const char *rl_source_name(rl_source s)
         return "jamf-user-name";
     case RL_SOURCE_TRANSACTION:
         return "transaction";
+    case RL_SOURCE_COMPROMISED_KEY:
+        return "compromised-key";
     case RL_SOURCE_NONE:
         break;
     }

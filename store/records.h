@@ -82,6 +82,9 @@ typedef enum {
     RL_SOURCE_JAMF_USER_NAME = 20, /* user name in Jamf Pro: UPN (or mail) in the SAN */
     /* In `binding`: a SCEP transaction to the certificate it got. */
     RL_SOURCE_TRANSACTION = 32,
+    /* In `binding`: a key that others have, by its name (rl_store_compromised), to a certificate that was revoked for
+     * that. */
+    RL_SOURCE_COMPROMISED_KEY = 33,
 } rl_source;
 const char *rl_source_name(rl_source s); /* "entra-device", … */
 

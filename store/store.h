@@ -185,6 +185,14 @@ rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_respo
 /* Who did what, for people: `who`, `what` ("cert.revoke"), `subject` free text. */
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject);
 
+/* ---- keys that others have ---- */
+/* A name for the key of a certificate that was revoked for `reason`, keyCompromise or cACompromise. False: others do
+ * not have the key, or it cannot be read. Writer thread. */
+typedef bool (*rl_store_compromised)(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 1]);
+/* From now on, whoever revokes such a certificate: the transaction binds it to RL_SOURCE_COMPROMISED_KEY of that name.
+ * Nothing takes that back. Before anything is revoked. */
+void rl_store_on_compromise(rl_store *s, rl_store_compromised fn);
+
 /* ---- trimming ---- */
 /* From now on records of the delta log, and of the audit, that are older than so many milliseconds are removed from
  * time to time; 0 keeps them for ever. Not called: all are kept. The newest of each stays in any case. Any thread. */

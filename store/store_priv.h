@@ -120,6 +120,8 @@ struct rl_store {
     } trim[RL_TRIMMED];
     uint64_t trim_at; /* under `lock`: monotonic ms; UINT64_MAX: never */
 
+    rl_store_compromised compromised; /* NULL: nobody knows keys */
+
     _Atomic uint64_t last_delta, groups, commits;
     _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
     _Atomic int fail_next; /* see fault.h */

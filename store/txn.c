@@ -265,6 +265,26 @@ static rl_err keep_revoked(rl_store_txn *t, const rl_key *k, const rl_cert_recor
     return put_encoded(t, CF_REVOKED, k, rl_revoked_encode(&revoked, &value), &value);
 }
 
+void rl_store_on_compromise(rl_store *s, rl_store_compromised fn)
+{
+    s->compromised = fn;
+}
+
+/* Whose DER is not known has no key here. */
+static rl_err note_compromise(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r)
+{
+    char name[RL_OBJECT_ID_MAX + 1];
+    rl_buf der = {0};
+    if (!t->store->compromised || r->status != RL_STATUS_REVOKED ||
+        (r->reason != RL_REASON_KEY_COMPROMISE && r->reason != RL_REASON_CA_COMPROMISE))
+        return RL_OK;
+    rl_err err = rl_txn_der(t, id, &der);
+    if (err == RL_OK && t->store->compromised(rl_buf_span(&der), r->reason, name))
+        err = rl_txn_put_binding(t, RL_SOURCE_COMPROMISED_KEY, name, id);
+    rl_buf_free(&der);
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
 rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_record *r, rl_span der, const char *origin)
 {
     rl_key k;
@@ -283,6 +303,7 @@ rl_err rl_txn_add_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_reco
         RL_TRY(rl_txn_put_binding(t, r->bindings[i].source, r->bindings[i].id, id));
     if (r->status != RL_STATUS_GOOD)
         RL_TRY(keep_revoked(t, &k, r));
+    RL_TRY(note_compromise(t, id, r));
     return note_change(t, id, true, RL_STATUS_GOOD, r, origin);
 }
 
@@ -328,6 +349,7 @@ rl_err rl_txn_replace_cert(rl_store_txn *t, const rl_cert_id *id, const rl_cert_
     if (!changed)
         return RL_OK;
     RL_TRY(keep_revoked(t, &k, r));
+    RL_TRY(note_compromise(t, id, r));
     delete (t, CF_RESPONSE, &k);
     return note_change(t, id, false, old->status, r, origin);
 }

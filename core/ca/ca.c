@@ -295,6 +295,7 @@ rl_err ca_open_issuers(rl_store *store, const rl_settings *s, rl_ca **out, rl_er
     ca->store = store;
     ca->settings = s;
     pthread_mutex_init(&ca->growing, NULL);
+    rl_store_on_compromise(store, ca_compromised);
     rl_err err = rl_store_each_issuer(store, load_one, &o);
     if (err != RL_OK)
         rl_fail(e, err, "ca", "the issuers cannot be read: %s", rl_err_name(err));

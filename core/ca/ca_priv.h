@@ -158,8 +158,16 @@ rl_err ca_subject_is_free(const rl_ca *ca, const X509_NAME *subject, rl_error *e
 
 /* ---- weak.c ---- */
 rl_err ca_weak_load(rl_ca *ca, rl_error *e); /* RL_EIO, RL_EINVAL with the line */
-/* RL_EINVAL: the key is listed, or a CA's. */
-rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e);
+/* A key's name in the store: SHA-256 of its SubjectPublicKeyInfo in lower-case hexadecimal. */
+enum { CA_KEY_NAME = 2 * 32 + 1 };
+/* RL_EINVAL: the key is listed, a CA's, or was compromised. Any thread. */
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, char name[CA_KEY_NAME], rl_error *e);
+/* RL_EINVAL: it was compromised. Writer thread, in the certificate's transaction: by then it may have been. */
+rl_err ca_key_is_sound(rl_store_txn *t, const char *name, rl_error *e);
+/* The name of a stored certificate's key. */
+rl_err ca_key_of(const rl_ca *ca, const rl_cert_id *id, char name[CA_KEY_NAME]);
+/* rl_store_compromised */
+bool ca_compromised(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 1]);
 
 /* ---- csr_names.c ---- */
 rl_err ca_subject_check(const X509_NAME *subject, rl_error *e);

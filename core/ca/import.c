@@ -170,9 +170,9 @@ static rl_err complete(rl_store_txn *t, struct item *i, const rl_cert_id *id)
         r.issued_at = i->record.issued_at;
         r.not_before = i->record.not_before;
         r.not_after = i->record.not_after;
-        err = rl_txn_update_cert(t, id, &r, "import");
+        err = rl_txn_put_der(t, id, rl_span_of(i->der, i->der_n)); /* before its key can be one that others have */
         if (err == RL_OK)
-            err = rl_txn_put_der(t, id, rl_span_of(i->der, i->der_n));
+            err = rl_txn_update_cert(t, id, &r, "import");
         i->new_cert = err == RL_OK;
     }
     rl_cert_clear(&known);

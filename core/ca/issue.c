@@ -15,6 +15,7 @@ struct issue {
     rl_profile profile;
     ca_csr csr;
     ca_sub sub;
+    char key[CA_KEY_NAME], old_key[CA_KEY_NAME]; /* names: of its key, and of the renewed certificate's */
     rl_cert_record record;
     rl_issued *out; /* the fresh certificate; its id becomes the earlier one's when that is found */
     int64_t now;
@@ -88,18 +89,28 @@ static rl_err keep_binding(struct issue *i, const struct bound_kind *kind, const
     return RL_OK;
 }
 
+static rl_err no_old(rl_err err, rl_error *e)
+{
+    return rl_fail(e, err == RL_ENOTFOUND ? RL_EDENIED : err, "ca",
+                   "the certificate that is renewed cannot be read: %s", rl_err_name(err));
+}
+
 /* The certificate that is renewed was looked at before; what counts is what it is now. */
 static rl_err follow(rl_store_txn *t, struct issue *i, rl_error *e)
 {
     rl_cert_record old;
     rl_err err = rl_txn_cert(t, i->request->renews, &old);
     if (err != RL_OK)
-        return rl_fail(e, err == RL_ENOTFOUND ? RL_EDENIED : err, "ca",
-                       "the certificate that is renewed cannot be read: %s", rl_err_name(err));
+        return no_old(err, e);
     if (old.status != RL_STATUS_GOOD)
         err = rl_fail(e, RL_EDENIED, "ca", "the certificate that is renewed is not good any more");
     else if (old.held.why) /* the new one would not be among those that are decided about */
         err = rl_fail(e, RL_EDENIED, "ca", "whether the certificate that is renewed stays good is to be decided");
+    /* Another certificate for that key may have been revoked for it: then this one is a thief's, too. */
+    if (err == RL_OK)
+        err = ca_key_is_sound(t, i->old_key, e);
+    if (err == RL_EINVAL)
+        err = rl_fail(e, RL_EDENIED, "ca", "the key of the certificate that is renewed was compromised: enroll anew");
     for (size_t k = 0; err == RL_OK && k < sizeof(bound_kinds) / sizeof(bound_kinds[0]); k++)
         err = keep_binding(i, &bound_kinds[k], &old, e);
     rl_cert_clear(&old);
@@ -136,6 +147,7 @@ static rl_err add(rl_store_txn *t, struct issue *i, rl_error *e)
 {
     const rl_issue_request *r = i->request;
     char serial[2 * RL_STORE_SERIAL_MAX + 1];
+    RL_TRY(ca_key_is_sound(t, i->key, e));
     RL_TRY(bind(t, i, e));
     rl_cert_settle(&i->record, i->now);
     rl_err err = rl_txn_add_cert(t, &i->out->id, &i->record, rl_span_of(i->out->der, i->out->der_n), r->requester);
@@ -324,7 +336,9 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     RL_TRY(ca_csr_read(&i.profile, r->csr, r->proven, &i.csr, e));
     rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
     if (err == RL_OK)
-        err = ca_weak_check(ca, i.csr.key, e);
+        err = ca_weak_check(ca, i.csr.key, i.key, e);
+    if (err == RL_OK && r->renews && (err = ca_key_of(ca, r->renews, i.old_key)) != RL_OK)
+        err = no_old(err, e);
     if (err == RL_OK)
         err = ca_subject_is_free(ca, i.csr.subject, e);
     if (err != RL_OK)

@@ -233,7 +233,9 @@ static rl_err make_aside(rl_ca_takeover *t, rl_error *e)
     RL_TRY(rl_store_delete_copy(t->aside_db, e)); /* of an import that was cut off */
     if (mkdir(t->aside, 0700) != 0 && errno != EEXIST)
         return rl_fail(e, RL_EIO, "import", "%s cannot be made: %s", t->aside, strerror(errno));
-    return rl_store_open(t->aside, &t->store, e);
+    RL_TRY(rl_store_open(t->aside, &t->store, e));
+    rl_store_on_compromise(t->store, ca_compromised);
+    return RL_OK;
 }
 
 rl_err rl_ca_takeover_begin(const rl_settings *s, rl_ca_takeover **out, rl_error *e)

@@ -1,4 +1,5 @@
-/* Keys that are never certified, whoever asks: those that an admin lists since others have them, and the CA's own. */
+/* Keys that are never certified, whoever asks: those that an admin lists since others have them, those whose
+ * certificate was revoked since others have them, and the CA's own. */
 #include "ca/ca_priv.h"
 
 #include <errno.h>
@@ -62,13 +63,62 @@ rl_err ca_weak_load(rl_ca *ca, rl_error *e)
     return err;
 }
 
-static bool is_listed(const rl_ca *ca, rl_key *key)
+static bool digest_of(rl_key *key, uint8_t digest[RL_HASH_MAX])
+{
+    rl_span spki = key ? rl_key_spki(key) : (rl_span){NULL, 0};
+    return spki.n > 0 && rl_hash_digest(RL_SHA256, spki, digest) == RL_OK;
+}
+
+/* ---- whose certificate was revoked for that ---- */
+static bool name_of(X509 *cert, char name[CA_KEY_NAME])
 {
     uint8_t digest[RL_HASH_MAX];
-    rl_span spki = rl_key_spki(key);
-    return spki.n > 0 && rl_hash_digest(RL_SHA256, spki, digest) == RL_OK &&
-           bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare) != NULL;
+    rl_key *key = rl_key_in(X509_get_X509_PUBKEY(cert));
+    bool named = digest_of(key, digest) && rl_hex(rl_span_of(digest, DIGEST), name, CA_KEY_NAME) == RL_OK;
+    rl_key_free(key);
+    ERR_clear_error();
+    return named;
 }
+
+/* cACompromise is of a CA's own key (X.509 §9.5.3.1); of an end entity it says that its CA's is, and nothing of its. */
+bool ca_compromised(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 1])
+{
+    X509 *cert = NULL;
+    bool is = rl_x509_from_der(der, &cert, NULL) == RL_OK &&
+              (reason == RL_REASON_KEY_COMPROMISE || X509_check_ca(cert) > 0) && name_of(cert, name);
+    X509_free(cert);
+    return is;
+}
+
+rl_err ca_key_of(const rl_ca *ca, const rl_cert_id *id, char name[CA_KEY_NAME])
+{
+    rl_buf der = {0};
+    X509 *cert = NULL;
+    rl_err err = rl_store_der(ca->store, id, &der);
+    if (err == RL_OK)
+        err = rl_x509_from_der(rl_buf_span(&der), &cert, NULL);
+    if (err == RL_OK && !name_of(cert, name))
+        err = RL_ECRYPTO;
+    X509_free(cert);
+    rl_buf_free(&der);
+    return err;
+}
+
+static rl_err refuse_for(rl_err found, rl_error *e)
+{
+    return found == RL_ENOTFOUND ? RL_OK
+           : found == RL_OK
+               ? rl_fail(e, RL_EINVAL, "ca", "the key's certificate was revoked for its compromise: make another key")
+               : rl_fail(e, found, "ca", "whether the key was compromised cannot be read: %s", rl_err_name(found));
+}
+
+rl_err ca_key_is_sound(rl_store_txn *t, const char *name, rl_error *e)
+{
+    rl_cert_id id;
+    return refuse_for(rl_txn_binding_first(t, RL_SOURCE_COMPROMISED_KEY, name, &id), e);
+}
+
+/* ---- whoever asks ---- */
 
 static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
 {
@@ -78,11 +128,15 @@ static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
     return found;
 }
 
-rl_err ca_weak_check(const rl_ca *ca, rl_key *key, rl_error *e)
+rl_err ca_weak_check(const rl_ca *ca, rl_key *key, char name[CA_KEY_NAME], rl_error *e)
 {
-    if (ca->weak_n && is_listed(ca, key))
+    uint8_t digest[RL_HASH_MAX];
+    rl_cert_id id;
+    if (!digest_of(key, digest) || rl_hex(rl_span_of(digest, DIGEST), name, CA_KEY_NAME) != RL_OK)
+        return rl_fail_openssl(e, "ca", "the key cannot be looked at");
+    if (ca->weak_n && bsearch(digest, ca->weak, ca->weak_n, DIGEST, compare))
         return rl_fail(e, RL_EINVAL, "ca", "the key is on the list of keys that others have (REVLINE_WEAK_KEYS)");
     if (is_of_a_ca(ca, key))
         return rl_fail(e, RL_EINVAL, "ca", "the key is that of a CA");
-    return RL_OK;
+    return refuse_for(rl_store_binding_first(ca->store, RL_SOURCE_COMPROMISED_KEY, name, &id), e);
 }

@@ -93,6 +93,27 @@ def test_an_admins_certificates_renew_nothing(server, signer, tmp_path, profile)
     refused_by_est(server, tmp_path, certificate, signer.key, "by hand")
 
 
+def test_a_compromised_key_is_never_certified_again(server, tmp_path):
+    """By no way, whoever asks and in whatever name; nor does it renew its other certificates."""
+    thief, other = scep_client.make_signer(), scep_client.make_signer()
+    first, second = (scep_client.enroll(static(server), CHALLENGE, cn, signer=thief).certificate for cn in ("first", "second"))
+    server.control("revoke", serial="%X" % first.serial_number, reason="keyCompromise")
+    before = count(server)
+    result = scep_client.enroll(static(server), CHALLENGE, "third", signer=thief)
+    assert (result.pki_status, result.fail_info, result.certificate) == ("FAILURE", "badRequest", None)
+    answer = est(server, "simpleenroll", tmp_path, lines(csr_der(thief.key, "third")), CHALLENGE)
+    assert (answer.status, b"make another key" in answer.body) == (400, True)
+    request = tmp_path / "third.csr"
+    request.write_bytes(x509.load_der_x509_csr(csr_der(thief.key, "third")).public_bytes(PEM))
+    for profile in ("client", "server"):
+        assert "make another key" in server.cli("sign", str(request), "--profile", profile, code=1).stderr
+    assert count(server) == before
+    refused_by_scep(server, Signer(thief.key, second), "second", key=other.key)
+    answer = est(server, "simplereenroll", tmp_path, lines(csr_der(other.key, "second")), listener="est", client=(second, thief.key))
+    assert answer.status == 403
+    assert scep_client.enroll(static(server), CHALLENGE, "third", signer=other).pki_status == "SUCCESS"
+
+
 @pytest.mark.parametrize("label", ["server", "client", "subca", "ocsp", "scep-ra", "ca", "intune", "jamf", "static%00", "STATIC", "static/wifi", "wif", "wifi2"])
 def test_labels_that_nobody_enrolls_by(server, tmp_path, label):
     """Profiles of the admin and the CA, Intune's without Intune, and what is none."""

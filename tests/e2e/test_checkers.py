@@ -68,7 +68,7 @@ def test_the_next_check_after_a_change_knows_it(site, start_checker, kind, tmp_p
     assert checker.check(laptop) == REVOKED
     server.control("unrevoke", serial=laptop.serial)
     assert checker.check(laptop) == ACCEPTED
-    server.control("revoke", serial=laptop.serial, reason="keyCompromise")
+    server.control("revoke", serial=laptop.serial, reason="superseded")
     assert checker.check(laptop) == REVOKED
     assert checker.check(other) == ACCEPTED
     assert checker.check(forged) == UNKNOWN

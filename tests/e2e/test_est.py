@@ -226,7 +226,7 @@ def test_renewal_is_for_the_same_names_by_the_same_profile(shared, tmp_path):
 
 
 def test_renewal_needs_a_certificate_that_is_good_now(shared, tmp_path):
-    certificate, key = enrolled(shared, tmp_path, "held")
+    certificate, key = enrolled(shared, tmp_path, "held", key=scep_client.make_key())
     serial = serial_of(certificate)
     request = lines(csr_der(key, "held"))
     shared.control("revoke", serial=serial, reason="certificateHold")

@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,11 @@ def lines(server):
     out = [json.loads(line) for line in server.cli("export").stdout.splitlines()]
     assert out[-1] == {"type": "end", "records": len(out) - 1}
     return out
+
+
+def key_name(line):
+    key = x509.load_der_x509_certificate(base64.b64decode(line["certificate"])).public_key()
+    return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def of_type(exported, *types):
@@ -123,6 +129,19 @@ def test_the_directories_go_on_where_they_were(fleet, graph, tmp_path):
         other.stop()
 
 
+def test_an_export_from_before_compromised_keys_were_kept(make_server, tmp_path):
+    """Whose they are follows from its certificates."""
+    server = make_server()
+    server.control("revoke", serial=server.sign("stolen.example")[1], reason="keyCompromise")
+    server.stop()
+    whole = lines(server)
+    before = [line for line in whole if line.get("source") != "compromised-key"]
+    assert len(before) == len(whole) - 1
+    before[-1] = {"type": "end", "records": len(before) - 1}
+    other = taken_over(server, tmp_path / "other", before)
+    assert of_type(lines(other), "binding") == of_type(whole, "binding")
+
+
 def test_each_family_says_the_same(fleet):
     """The lines by independent reading: certificates against their own DER, and the derived families against them."""
     fleet.stop()
@@ -135,7 +154,9 @@ def test_each_family_says_the_same(fleet):
     bad = {key: (c["reason"], c["revokedAt"]) for key, c in certificates.items() if c["status"] != "good"}
     assert {(r["issuer"], r["serial"]): (r["reason"], r["revokedAt"]) for r in of_type(exported, "revoked")} == bad != {}
     bound = {(b["source"], b["id"], key) for key, c in certificates.items() for b in c["bindings"]}
-    assert {(b["source"], b["id"], (b["issuer"], b["serial"])) for b in of_type(exported, "binding") if b["source"] != "transaction"} == bound
+    keys = {("compromised-key", key_name(c), key) for key, c in certificates.items() if c["reason"] == "keyCompromise"}
+    assert {(b["source"], b["id"], (b["issuer"], b["serial"])) for b in of_type(exported, "binding") if b["source"] != "transaction"} == bound | keys
+    assert keys
     held = {key for key, c in certificates.items() if c["held"]}
     assert {(h["issuer"], h["serial"]) for h in of_type(exported, "held")} == held
     assert [c["certificates"] for c in of_type(exported, "change")] == [len(held)] == [7]

@@ -68,9 +68,9 @@ def test_a_full_disk_refuses_writes_and_nothing_else(make_disk, writes_before):
     assert server.ocsp(made[0][0]) == "good"
     statuses, deltas = server.statuses(), last_delta(server)
     disk.switch("full", True)
-    assert NO_SPACE in refused(server, "revoke", serial=made[0][1], reason="keyCompromise")
+    assert NO_SPACE in refused(server, "revoke", serial=made[0][1], reason="superseded")
     for _ in range(3):
-        assert NO_SPACE in refused(server, "revoke", serial=made[1][1], reason="keyCompromise")
+        assert NO_SPACE in refused(server, "revoke", serial=made[1][1], reason="superseded")
     with pytest.raises(Exception):  # noqa: B017 - whatever the client makes of no certificate
         scep_client.enroll(server.url + "/static", CHALLENGE, "refused.example")
     assert probe(server) == (503, "failed")
@@ -80,7 +80,7 @@ def test_a_full_disk_refuses_writes_and_nothing_else(make_disk, writes_before):
     disk.switch("full", False)
     eventually(lambda: probe(server) == (200, "ok"), "the probe is green before anybody writes")
     check_same(server, statuses, deltas)
-    server.control("revoke", serial=made[0][1], reason="keyCompromise")
+    server.control("revoke", serial=made[0][1], reason="superseded")
     after = server.sign("after.example")
     assert last_delta(server) == deltas + 2, "the numbers of refused writes are given out again"
     assert [server.ocsp(c) for c, _ in made + [after]] == ["revoked", "good", "good", "good"]
@@ -97,7 +97,7 @@ def test_a_kill_while_the_disk_is_full_loses_nothing(make_disk):
     made = [server.sign("k%d.example" % i) for i in range(5)]
     statuses, deltas = server.statuses(), last_delta(server)
     disk.switch("full", True)
-    refused(server, "revoke", serial=made[0][1], reason="keyCompromise")  # cut in the middle, on the disk
+    refused(server, "revoke", serial=made[0][1], reason="superseded")  # cut in the middle, on the disk
     server.kill()
     server.spawn()
     assert server.process.wait(60) == 1
@@ -113,7 +113,7 @@ def test_a_server_with_a_full_disk_stops_in_order(make_disk):
     server, disk = make_disk()
     certificate, serial = server.sign("stop.example")
     disk.switch("full", True)
-    assert NO_SPACE in refused(server, "revoke", serial=serial, reason="keyCompromise")
+    assert NO_SPACE in refused(server, "revoke", serial=serial, reason="superseded")
     server.stop()
     disk.switch("full", False)
     server.start()
@@ -128,7 +128,7 @@ def test_a_refused_revocation_that_is_on_the_disk_counts_when_the_disk_works_aga
     assert server.ocsp(certificate) == "good"
     deltas = last_delta(server)
     disk.switch("unsynced", True)
-    assert "Input/output error" in refused(server, "revoke", serial=serial, reason="keyCompromise")
+    assert "Input/output error" in refused(server, "revoke", serial=serial, reason="superseded")
     assert probe(server) == (503, "failed")
     assert server.ocsp(certificate) == "good" and server.status_of(serial) == "good"
     disk.switch("unsynced", False)
@@ -146,7 +146,7 @@ def test_a_database_that_cannot_be_opened_anew_is_opened_when_it_can(make_disk):
     assert server.ocsp(cached) == "good"
     statuses, deltas = server.statuses(), last_delta(server)
     disk.switch("full", True)
-    refused(server, "revoke", serial=serial, reason="keyCompromise")
+    refused(server, "revoke", serial=serial, reason="superseded")
     manifest, = disk.db.glob("MANIFEST-*")
     manifest.rename(disk.db / "hidden")
     disk.switch("full", False)
@@ -155,12 +155,12 @@ def test_a_database_that_cannot_be_opened_anew_is_opened_when_it_can(make_disk):
     assert server.ocsp(cached) == "good", "answers go on from memory"
     with OcspClient(server) as client:
         assert client.post(ocsp_request(other, server.ca)).response_status == OCSPResponseStatus.INTERNAL_ERROR
-    assert "cannot be opened" in refused(server, "revoke", serial=serial, reason="keyCompromise")
+    assert "cannot be opened" in refused(server, "revoke", serial=serial, reason="superseded")
     (disk.db / "hidden").rename(manifest)
     eventually(lambda: probe(server) == (200, "ok"), "the database is open again")
     check_same(server, statuses, deltas)
     assert server.ocsp(other) == "good"
-    server.control("revoke", serial=serial, reason="keyCompromise")
+    server.control("revoke", serial=serial, reason="superseded")
     assert server.ocsp(cached) == "revoked" and server.starts == 1
 
 

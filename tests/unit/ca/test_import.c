@@ -134,6 +134,45 @@ static void assert_refused(fixture *f, const char *name, rl_err expected, const 
     assert_int_equal(rl_ca_issuers(f->ca), 1);
 }
 
+static rl_err certify(fixture *f, EVP_PKEY *key)
+{
+    rl_issued out;
+    X509_REQ *csr = make_csr(&(csr_spec){.key = key, .cn = "again"});
+    const rl_issue_request r = {.profile = RL_PROFILE_CLIENT, .csr = csr, .requester = "test"};
+    rl_err err = rl_ca_issue(f->ca, &r, &out, &f->e);
+    rl_issued_clear(&out);
+    X509_REQ_free(csr);
+    return err;
+}
+
+/* Of a serial number alone it is not known whose key it is. */
+static void a_key_that_another_ca_calls_compromised_is_not_certified(void **state)
+{
+    (void)state;
+    fixture f;
+    rl_ca_imported got;
+    rl_ca_indexed indexed;
+    char line[256], path[128];
+    open_ca(&f);
+    make_foreign_ca(&f, "Other");
+    make_foreign_cert(&f, "Other", "leaf", "basicConstraints=CA:FALSE\\n");
+    assert_ok(import_one(&f, "Other.pem", &got), &f.e);
+    const char *serial = run(&f, "openssl x509 -in leaf.pem -noout -serial | cut -d= -f2 | tr -d '\\n'");
+    snprintf(line, sizeof(line), "R\t391231235959Z\t260101000000Z,keyCompromise\t%s\tunknown\t/CN=leaf\n", serial);
+    assert_ok(rl_ca_import_index(f.ca, got.issuer, rl_span_str(line), &indexed, &f.e), &f.e);
+    assert_int_equal(indexed.added, 1);
+    path_in(&f, "leaf.key", path);
+    FILE *in = fopen(path, "r");
+    EVP_PKEY *key = PEM_read_PrivateKey(in, NULL, NULL, NULL);
+    fclose(in);
+    assert_ok(certify(&f, key), &f.e);
+    assert_ok(import_one(&f, "leaf.pem", &got), &f.e);
+    assert_int_equal(certify(&f, key), RL_EINVAL);
+    assert_has(f.e.message, "make another key");
+    EVP_PKEY_free(key);
+    fixture_close(&f);
+}
+
 static void what_cannot_be_answered_for_is_refused(void **state)
 {
     (void)state;
@@ -270,6 +309,7 @@ int main(void)
         cmocka_unit_test(what_is_known_already_is_not_added_again),
         cmocka_unit_test(an_imported_certificate_has_a_record_below_its_issuer),
         cmocka_unit_test(a_chain_comes_in_any_order_and_an_intermediate_is_issuer_and_certificate),
+        cmocka_unit_test(a_key_that_another_ca_calls_compromised_is_not_certified),
         cmocka_unit_test(what_cannot_be_answered_for_is_refused),
         cmocka_unit_test(of_a_bad_import_nothing_is_taken),
         cmocka_unit_test(issuers_are_found_by_number_fingerprint_and_name),

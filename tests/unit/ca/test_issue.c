@@ -516,6 +516,32 @@ static void test_what_is_good_no_more_renews_nothing(void **state)
     assert_int_equal(issue_after(f, RL_PROFILE_STATIC, "host", NULL, &old, NULL, &r), RL_EDENIED);
 }
 
+static rl_err compromise(rl_store_txn *t, void *id, rl_error *e)
+{
+    return rl_txn_revoke(t, id, RL_REASON_KEY_COMPROMISE, NOW, "test", e);
+}
+
+/* Who has stolen the key has all of its certificates. */
+static void test_a_compromised_key_renews_none_of_its_certificates(void **state)
+{
+    fixture *f = *state;
+    rl_cert_id old, stolen;
+    rl_cert_record r;
+    rl_issued out;
+    X509_REQ *csr = make_csr(&(csr_spec){.key = rsa, .cn = "host"});
+    assert_ok(issue_after(f, RL_PROFILE_STATIC, "host", NULL, NULL, &old, &r), &f->e);
+    rl_cert_clear(&r);
+    assert_ok(issue_after(f, RL_PROFILE_STATIC, "other", NULL, NULL, &stolen, &r), &f->e);
+    rl_cert_clear(&r);
+    const rl_issue_request renewal = {.profile = RL_PROFILE_STATIC, .csr = csr, .requester = "scep", .renews = &old};
+    assert_ok(rl_ca_issue(f->ca, &renewal, &out, &f->e), &f->e);
+    rl_issued_clear(&out);
+    assert_ok(rl_store_run(f->store, compromise, &stolen, &f->e), &f->e);
+    assert_int_equal(rl_ca_issue(f->ca, &renewal, &out, &f->e), RL_EDENIED);
+    assert_has(f->e.message, "was compromised");
+    X509_REQ_free(csr);
+}
+
 /* ---- transactions ---- */
 static void test_transaction_gets_one_certificate_however_often_it_asks(void **state)
 {
@@ -656,6 +682,7 @@ int main(void)
         WITH(test_a_renewal_is_of_the_same_object),
         WITH(test_a_renewal_finds_what_the_certificate_has_waited_for),
         WITH(test_what_is_good_no_more_renews_nothing),
+        WITH(test_a_compromised_key_renews_none_of_its_certificates),
         WITH(test_transaction_gets_one_certificate_however_often_it_asks),
         WITH(test_transaction_names_are_checked),
         WITH(test_racing_threads_of_one_transaction_get_the_same_certificate),

@@ -191,6 +191,87 @@ static void test_listed_keys_are_refused(void **state)
     assert_int_equal(rl_ca_open(f->store, &f->settings, &f->ca, &f->e), RL_EIO);
 }
 
+/* ---- keys whose certificate was revoked ---- */
+struct revocation {
+    rl_cert_id id;
+    rl_reason reason;
+};
+
+static rl_err revoke_in(rl_store_txn *t, void *arg, rl_error *e)
+{
+    const struct revocation *r = arg;
+    return rl_txn_revoke(t, &r->id, r->reason, NOW, "test", e);
+}
+
+/* A certificate for the key, revoked for the reason. */
+static rl_cert_id revoked_for(fixture *f, rl_reason reason, rl_profile_id profile, EVP_PKEY *key)
+{
+    rl_issued out;
+    csr_spec spec = {.key = key, .cn = "a"};
+    const rl_sub_ca any = {.any_name = true};
+    X509_REQ *csr = make_csr(&spec);
+    rl_issue_request r = {
+        .profile = profile, .csr = csr, .requester = "test", .sub_ca = profile == RL_PROFILE_SUBCA ? &any : NULL};
+    assert_ok(rl_ca_issue(f->ca, &r, &out, &f->e), &f->e);
+    struct revocation revocation = {out.id, reason};
+    assert_ok(rl_store_run(f->store, revoke_in, &revocation, &f->e), &f->e);
+    rl_issued_clear(&out);
+    X509_REQ_free(csr);
+    return revocation.id;
+}
+
+/* Its name is made by openssl. */
+static void test_a_compromised_key_is_never_certified_again(void **state)
+{
+    fixture *f = *state;
+    char path[128];
+    rl_cert_id id, known;
+    csr_spec spec = {.key = ec, .cn = "b"}, other = {.key = rsa, .cn = "b"};
+    revoked_for(f, RL_REASON_SUPERSEDED, RL_PROFILE_STATIC, ec);
+    revoked_for(f, RL_REASON_CA_COMPROMISE, RL_PROFILE_STATIC, ec); /* says nothing of its key */
+    id = revoked_for(f, RL_REASON_KEY_COMPROMISE, RL_PROFILE_CLIENT, ec);
+    for (rl_profile_id p = RL_PROFILE_STATIC; p <= RL_PROFILE_CLIENT; p++)
+        if (p == RL_PROFILE_STATIC || p >= RL_PROFILE_SERVER)
+            assert_refused_csr(f, p, make_csr(&spec), RL_EINVAL, "make another key");
+    assert_issued(f, &other);
+    path_in(f, "public.pem", path);
+    FILE *out = fopen(path, "w");
+    assert_int_equal(PEM_write_PUBKEY(out, ec), 1);
+    fclose(out);
+    const char *name = run(f, "openssl pkey -pubin -in public.pem -outform DER | openssl sha256 -r | head -c 64");
+    assert_int_equal(rl_store_binding_first(f->store, RL_SOURCE_COMPROMISED_KEY, name, &known), RL_OK);
+    assert_memory_equal(&known, &id, sizeof(id));
+}
+
+static void test_a_compromised_cas_key_is_never_certified_again(void **state)
+{
+    fixture *f = *state;
+    csr_spec spec = {.key = rsa, .cn = "b"};
+    revoked_for(f, RL_REASON_CA_COMPROMISE, RL_PROFILE_SUBCA, rsa);
+    assert_refused(f, &spec, RL_EINVAL, "make another key");
+}
+
+/* It is revoked after the key was looked at. */
+static rl_err revoke_meanwhile(void *ctx, rl_source source, const char *id, rl_error *e)
+{
+    (void)source, (void)id, (void)e;
+    revoked_for(ctx, RL_REASON_KEY_COMPROMISE, RL_PROFILE_STATIC, ec);
+    return RL_OK;
+}
+
+static void test_a_key_may_be_compromised_while_it_is_certified(void **state)
+{
+    fixture *f = *state;
+    rl_issued out;
+    csr_spec spec = {.key = ec, .cn = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"};
+    X509_REQ *csr = make_csr(&spec);
+    rl_issue_request r = {.profile = RL_PROFILE_STATIC_AAD, .csr = csr, .requester = "test", .look_up = true};
+    rl_ca_on_look(f->ca, revoke_meanwhile, f);
+    assert_int_equal(rl_ca_issue(f->ca, &r, &out, &f->e), RL_EINVAL);
+    assert_has(f->e.message, "make another key");
+    X509_REQ_free(csr);
+}
+
 /* ---- names ---- */
 static void test_a_profile_says_which_names(void **state)
 {
@@ -447,6 +528,9 @@ int main(void)
         WITH(test_a_profile_says_which_keys),
         WITH(test_the_cas_own_keys_are_refused),
         WITH(test_listed_keys_are_refused),
+        WITH(test_a_compromised_key_is_never_certified_again),
+        WITH(test_a_compromised_cas_key_is_never_certified_again),
+        WITH(test_a_key_may_be_compromised_while_it_is_certified),
         WITH(test_a_profile_says_which_names),
         WITH(test_an_address_is_an_address_wherever_it_is_written),
         WITH(test_a_device_gets_no_wildcard_unless_the_profile_says_so),
