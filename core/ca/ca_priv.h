@@ -208,6 +208,12 @@ typedef struct ca_csr {
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
 
+/* ---- bounds.c ---- */
+/* A certificate that has these names and is nothing else, for checks of names; NULL on exhaustion. */
+X509 *ca_probe(const X509_NAME *subject, const GENERAL_NAMES *names);
+/* RL_EINVAL: with it one could be taken for this server, the host of `base_url`. */
+rl_err ca_not_ourselves(const char *base_url, const ca_csr *c, rl_error *e);
+
 /* ---- own.c: requests in a user's own name ---- */
 /* The request names nothing but the owner's. RL_EDENIED. */
 rl_err ca_own_check(const rl_ca_owner *owner, const rl_profile *profile, const ca_csr *c, rl_error *e);

@@ -259,10 +259,9 @@ static bool push_address(GENERAL_NAMES *names, const ASN1_IA5STRING *base)
 /* A certificate that has names out of every permitted subtree. */
 static X509 *make_probe(const X509_NAME *subject, const ca_sub *sub)
 {
-    X509 *probe = X509_new();
     GENERAL_NAMES *names = GENERAL_NAMES_new();
     STACK_OF(GENERAL_SUBTREE) *permitted = sub->names ? sub->names->permittedSubtrees : NULL;
-    bool ok = probe && names && X509_set_subject_name(probe, subject) == 1;
+    bool ok = names != NULL;
     for (int i = 0; ok && i < sk_GENERAL_SUBTREE_num(permitted); i++) {
         const GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(permitted, i)->base;
         if (base->type == GEN_DNS)
@@ -272,14 +271,8 @@ static X509 *make_probe(const X509_NAME *subject, const ca_sub *sub)
         else if (!rl_span_eq(ca_span_of(base->d.rfc822Name), RL_SPAN_LIT("invalid")))
             ok = push_address(names, base->d.rfc822Name);
     }
-    if (ok && sk_GENERAL_NAME_num(names) > 0)
-        ok = X509_add1_ext_i2d(probe, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+    X509 *probe = ok ? ca_probe(subject, names) : NULL;
     GENERAL_NAMES_free(names);
-    if (!ok) {
-        X509_free(probe);
-        return NULL;
-    }
-    X509_check_purpose(probe, -1, 0); /* for its side effect: the check of constraints reads names cached by it */
     return probe;
 }
 

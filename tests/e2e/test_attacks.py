@@ -6,7 +6,7 @@ import re
 import pytest
 import scep_client
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from harness import AAD_CHALLENGE, CHALLENGE, PEM, ROOT, client_key
 from scep_client import Signer
 from test_api import API, api
@@ -112,6 +112,24 @@ def test_a_compromised_key_is_never_certified_again(server, tmp_path):
     answer = est(server, "simplereenroll", tmp_path, lines(csr_der(other.key, "second")), listener="est", client=(second, thief.key))
     assert answer.status == 403
     assert scep_client.enroll(static(server), CHALLENGE, "third", signer=other).pki_status == "SUCCESS"
+
+
+def test_nobody_enrolls_as_this_server(make_server, signer, tmp_path):
+    """Other servers' names are what a fleet's challenge is for."""
+    server = make_server(**API, REVLINE_BASE_URL="https://pki.contoso.example")
+
+    def request(name):
+        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "web")]))
+        return (builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+                .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+                .add_attribute(x509.oid.AttributeOID.CHALLENGE_PASSWORD, CHALLENGE.encode()).sign(signer.key, hashes.SHA256()))
+    for name, refused in (("pki.contoso.example", True), ("www.contoso.example", False)):
+        csr = request(name).public_bytes(serialization.Encoding.DER)
+        result = scep_client.enroll(static(server), CHALLENGE, "web", signer=signer, csr=csr)
+        assert (result.pki_status, result.fail_info) == (("FAILURE", "badRequest") if refused else ("SUCCESS", None))
+        assert est(server, "simpleenroll", tmp_path, lines(csr), CHALLENGE).status == (400 if refused else 200)
+    assert server.cli_json("issue", "--cn", "pki", "--profile", "server", "--san", "DNS:pki.contoso.example", "--out", str(tmp_path / "own.pem"),
+                           "--key-out", str(tmp_path / "own.key"))
 
 
 @pytest.mark.parametrize("label", ["server", "client", "subca", "ocsp", "scep-ra", "ca", "intune", "jamf", "static%00", "STATIC", "static/wifi", "wif", "wifi2"])

@@ -410,6 +410,52 @@ static void test_the_cas_own_name_is_refused(void **state)
     assert_refused_csr(f, RL_PROFILE_STATIC, csr, RL_EINVAL, "issuer 1 has this subject");
 }
 
+/* The host of REVLINE_BASE_URL, whatever a verifier would take for it. */
+static void test_nobody_enrolls_as_this_server(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *url, *cn, *san;
+        bool ours;
+    } rows[] = {
+        {"http://ca.example.test:8080", "a", "DNS:a.example.test,DNS:CA.example.test", true},
+        {"http://ca.example.test", "a", "DNS:*.example.test", true},
+        {"https://ca.example.test/pki", "Ca.Example.Test", NULL, true},
+        {"https://ca.example.test", "ca.example.test", "DNS:a.example.test", true},
+        {"https://ca.example.test", "*.example.test", NULL, true},
+        {"https://192.0.2.1:8443", "a", "IP:192.0.2.1", true},
+        {"https://192.0.2.1:8443", "192.0.2.1", NULL, true},
+        {"https://[2001:db8::1]:8443", "a", "IP:2001:db8:0:0::1", true},
+        {"https://ca.example.test", "a", "DNS:a.ca.example.test,DNS:example.test,DNS:*.a.example.test", false},
+        {"https://192.0.2.1:8443", "a", "IP:192.0.2.2", false},
+    };
+    rules(f)->names |= RL_NAME_WILDCARD;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        csr_spec spec = {.key = ec, .cn = rows[i].cn, {{"extendedKeyUsage", "clientAuth,serverAuth"}}};
+        if (rows[i].san) {
+            spec.extensions[1][0] = "subjectAltName";
+            spec.extensions[1][1] = rows[i].san;
+        }
+        f->settings.http.base_url = (char *)(uintptr_t)rows[i].url;
+        if (rows[i].ours)
+            assert_refused(f, &spec, RL_EINVAL, "would be this server's own");
+        else
+            assert_issued(f, &spec);
+        spec.extensions[0][1] = "clientAuth";
+        assert_issued(f, &spec);
+    }
+    csr_spec spec = {.key = ec, .cn = "ca.example.test"};
+    rl_issued out;
+    X509_REQ *csr = make_csr(&spec);
+    rl_issue_request r = {.profile = RL_PROFILE_SERVER, .csr = csr, .requester = "admin"};
+    f->settings.http.base_url = (char *)(uintptr_t)rows[0].url;
+    assert_ok(rl_ca_issue(f->ca, &r, &out, &f->e), &f->e);
+    rl_issued_clear(&out);
+    X509_REQ_free(csr);
+    rules(f)->eku = (rl_text_list){NULL, 0}; /* no extension: good for all */
+    assert_refused(f, &spec, RL_EINVAL, "would be this server's own");
+}
+
 static void test_of_the_subject_only_the_common_name(void **state)
 {
     fixture *f = *state;
@@ -538,6 +584,7 @@ int main(void)
         WITH(test_a_mail_address_in_the_subject_is_one),
         WITH(test_the_cas_own_name_is_refused),
         WITH(test_names_have_to_be_in_the_profiles_domains),
+        WITH(test_nobody_enrolls_as_this_server),
         WITH(test_of_the_subject_only_the_common_name),
         WITH(test_a_profile_says_which_usages),
         WITH(test_a_key_gets_no_usage_that_it_cannot_have),
