@@ -10,51 +10,42 @@ enum {
 };
 
 /* ---- RSA keys that others can find out ---- */
-/* The remainders of a modulus by the odd primes below 752. */
+/* The odd primes below 752, and the remainders of a modulus by them. */
 enum { PRIMES = 132, ROCA_PRIME_MAX = 167 };
+static const uint16_t primes[PRIMES] = {
+    3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67,  71,  73,  79,  83,
+    89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197,
+    199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331,
+    337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443, 449, 457, 461,
+    463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599, 601, 607,
+    613, 617, 619, 631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
+};
 struct remainders {
-    size_t n;
-    struct {
-        unsigned prime, rest;
-    } by[PRIMES];
+    unsigned by[PRIMES];
 };
 
-static bool is_prime(unsigned p)
+/* A long division is what takes time: one for as many primes as have a product of one word. */
+static rl_err divide(const BIGNUM *n, struct remainders *out)
 {
-    for (unsigned q = 3; q * q <= p; q += 2)
-        if (p % q == 0)
-            return false;
-    return true;
-}
-
-/* A long division is what takes time: one for as many primes as have a product of 32 bits. */
-static void divide(const BIGNUM *n, struct remainders *out)
-{
-    size_t from = 0;
-    uint64_t product = 1;
-    out->n = 0;
-    for (unsigned p = 3; p < 754; p += 2) {
-        bool last = p == 753; /* 3 * 251: only ends the row */
-        if (!last && !is_prime(p))
-            continue;
-        if (last || product * p > UINT32_MAX) {
-            BN_ULONG rest = BN_mod_word(n, (BN_ULONG)product);
-            for (; from < out->n; from++)
-                out->by[from].rest = (unsigned)(rest % out->by[from].prime);
-            product = 1;
-        }
-        if (!last)
-            out->by[out->n++].prime = p;
-        product *= p;
+    for (size_t from = 0, to = 0; from < PRIMES;) {
+        BN_ULONG product = 1;
+        for (; to < PRIMES && product <= (BN_ULONG)-1 / primes[to]; to++)
+            product *= primes[to];
+        const BN_ULONG rest = BN_mod_word(n, product);
+        if (rest >= product)
+            return RL_ENOMEM;
+        for (; from < to; from++)
+            out->by[from] = (unsigned)(rest % primes[from]);
     }
+    return RL_OK;
 }
 
 /* Who made the modulus by chance made none that has a factor below 752 (CA/Browser Forum, Baseline Requirements
  * §6.1.6). */
 static bool has_small_factor(const struct remainders *r)
 {
-    for (size_t i = 0; i < r->n; i++)
-        if (r->by[i].rest == 0)
+    for (size_t i = 0; i < PRIMES; i++)
+        if (r->by[i] == 0)
             return true;
     return false;
 }
@@ -63,12 +54,12 @@ static bool has_small_factor(const struct remainders *r)
  * the first primes, so the modulus is a power of 65537 by each prime of M. Of other moduli one in some 10^8 is. */
 static bool is_roca(const struct remainders *r)
 {
-    for (size_t i = 0; i < r->n && r->by[i].prime <= ROCA_PRIME_MAX; i++) {
-        const unsigned p = r->by[i].prime;
+    for (size_t i = 0; i < PRIMES && primes[i] <= ROCA_PRIME_MAX; i++) {
+        const unsigned p = primes[i];
         uint64_t at = 1;
         bool power = false;
         do {
-            power |= at == r->by[i].rest;
+            power |= at == r->by[i];
             at = at * 65537 % p;
         } while (at != 1);
         if (!power)
@@ -77,58 +68,44 @@ static bool is_roca(const struct remainders *r)
     return true;
 }
 
-/* floor(√v) of 1 to 2^32 - 1, by Newton's method from above. */
-static unsigned small_root(unsigned v)
-{
-    unsigned root = 1u << 16, next;
-    while ((next = (v / root + root) / 2) < root)
-        root = next;
-    return root;
-}
-
-/* Not below √n, and right in its first 15 bits. */
-static bool estimate_root(const BIGNUM *n, BIGNUM *root)
-{
-    const int bits = BN_num_bits(n), shift = bits > 32 ? (bits - 32 + 1) / 2 * 2 : 0;
-    return BN_rshift(root, n, shift) == 1 && BN_set_word(root, small_root((unsigned)BN_get_word(root)) + 1) == 1 &&
-           BN_lshift(root, root, shift / 2) == 1;
-}
-
-/* floor(√n), likewise. */
+/* floor(√n) of n above zero, by Newton's method: each division finds twice as many bits as were known, and is no longer
+ * than they are. What comes of it is one too large at most. */
 static bool square_root(const BIGNUM *n, BIGNUM *root, BN_CTX *ctx)
 {
-    BIGNUM *next = BN_CTX_get(ctx);
-    bool ok = next && estimate_root(n, root);
-    while (ok) {
-        ok = BN_div(next, NULL, n, root, ctx) == 1 && BN_add(next, next, root) == 1 && BN_rshift1(next, next) == 1;
-        if (ok && BN_cmp(next, root) >= 0)
-            return true;
-        ok = ok && BN_copy(root, next) != NULL;
+    const unsigned half = (unsigned)(BN_num_bits(n) - 1) / 2;
+    BN_CTX_start(ctx);
+    BIGNUM *part = BN_CTX_get(ctx);
+    bool ok = part && BN_one(root) == 1;
+    for (unsigned known = 0, next, shift = 16; ok && shift-- > 0; known = next) {
+        next = half >> shift;
+        ok = next == 0 ||
+             (BN_rshift(part, n, (int)(2 * half - known - next + 1)) == 1 && BN_div(part, NULL, part, root, ctx) == 1 &&
+              BN_lshift(root, root, (int)(next - known - 1)) == 1 && BN_add(root, root, part) == 1);
     }
-    return false;
+    ok = ok && BN_sqr(part, root, ctx) == 1 && (BN_cmp(part, n) <= 0 || BN_sub_word(root, 1) == 1);
+    BN_CTX_end(ctx);
+    return ok;
 }
 
 /* Two primes close to each other (CVE-2022-26320): Fermat finds them as n = a² − b² with an a just above √n, or the
- * same one twice, then a = √n. A hundred tries, as the Baseline Requirements ask. Of all numbers one in 120 is a square
+ * same one twice, then a = √n. A hundred tries, as the Baseline Requirements ask. Of all numbers one in 427 is a square
  * by each of these moduli; only of those the root is taken. */
-enum { FERMAT_TRIES = 100, SQUARE_MODULUS = 64 * 63 * 65 * 11 };
-static const unsigned square_moduli[] = {64, 63, 65, 11};
-enum { MODULI = sizeof(square_moduli) / sizeof(square_moduli[0]) };
-struct squares {
-    bool is[MODULI][65]; /* which remainders are those of squares */
-};
-
-static void find_squares(struct squares *s)
+enum { FERMAT_TRIES = 100, SQUARE_MODULUS = 64 * 63 * 55 * 13 * 17 * 19 };
+static bool may_be_square(uint64_t n)
 {
-    *s = (struct squares){0};
-    for (size_t i = 0; i < MODULI; i++)
-        for (unsigned root = 0; root < square_moduli[i]; root++)
-            s->is[i][root * root % square_moduli[i]] = true;
-}
-
-static bool may_be_square(const struct squares *s, unsigned rest)
-{
-    return s->is[0][rest % 64] && s->is[1][rest % 63] && s->is[2][rest % 65] && s->is[3][rest % 11];
+    static const struct {
+        unsigned modulus;
+        uint64_t squares; /* bit r: some square has the remainder r */
+    } by[] = {{64, 0x0202021202030213},
+              {63, 0x0402483012450293},
+              {55, 0x000230148611ca33},
+              {13, 0x161b},
+              {17, 0x1a317},
+              {19, 0x30af3}};
+    for (size_t i = 0; i < sizeof(by) / sizeof(by[0]); i++)
+        if (!(by[i].squares >> n % by[i].modulus & 1))
+            return false;
+    return true;
 }
 
 /* Whether a² − n is a square. */
@@ -151,15 +128,13 @@ static rl_err has_close_primes(const BIGNUM *n, bool *found)
     BN_CTX_start(ctx);
     BIGNUM *a = BN_CTX_get(ctx), *square = BN_CTX_get(ctx);
     bool ok = square && square_root(n, a, ctx) && BN_sqr(square, a, ctx) == 1;
-    struct squares squares;
-    find_squares(&squares);
     uint64_t m = SQUARE_MODULUS, n_rest = BN_mod_word(n, SQUARE_MODULUS),
              a_rest = ok ? BN_mod_word(a, SQUARE_MODULUS) : 0;
     *found = ok && BN_cmp(square, n) == 0;
     for (unsigned i = 0; ok && !*found && i < FERMAT_TRIES; i++) {
         a_rest = (a_rest + 1) % m;
         ok = BN_add_word(a, 1) == 1;
-        if (ok && may_be_square(&squares, (unsigned)((a_rest * a_rest + m - n_rest) % m)))
+        if (ok && may_be_square(a_rest * a_rest + m - n_rest))
             ok = is_square_above(a, n, found, ctx);
     }
     BN_CTX_end(ctx);
@@ -171,7 +146,8 @@ static rl_err check_modulus(const BIGNUM *n, rl_error *e)
 {
     struct remainders rests;
     bool close;
-    divide(n, &rests);
+    if (divide(n, &rests) != RL_OK)
+        return rl_fail_openssl(e, "csr", "the RSA key cannot be looked at");
     if (has_small_factor(&rests))
         return rl_fail(e, RL_EINVAL, "csr", "the RSA key's modulus has a small factor");
     if (is_roca(&rests))

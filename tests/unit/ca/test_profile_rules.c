@@ -23,6 +23,22 @@ static const char close_primes[] =
     "D223C50C3032330A6F518BCFB225C011A2EA6518378A7F6A451B887C17F64C01457AA090E337C82526890AE1BCC60A39"
     "4416FFDE8E7B68DF0A52AF187829D953";
 
+/* Fermat's method finds the factors at the hundredth a above √n, and at the one after it. */
+static const char close_by_hundred[] =
+    "CEAEF416ED48AF03945EB1315E965B88EA2CFF552B2BFF923AEF1C686DCBCCEADA6339E431F1DB0D888DBDB0F66877C9"
+    "4ACC430A3DC206A36E6E0215AF37602B7FFA5090D2EAD67AE9E419D62B412F7D72A0AC5B92B1F22586945B810D77D1F0"
+    "D229BCE1DCE7B21A1046C4BA20903036E75F5DCDCF6F6F11165D9ECE9FA954B46BB577515DE9F9CA2DAF70C3F0AEAF92"
+    "F6A6EF7AF49B68A543015F6B94E9F1CE67D684BE342EB520422645AACA50822376C1E289C98AC574C33831C74E813ADB"
+    "54FD6F11F1D8D7DF79863A33211E75615AC2D6DB64DAEA1125CC4EB9A3CF81BB754C195AB0B49C96CC2139207A773F4B"
+    "C8FF796A0F798CE2686E21B5A02F59B5";
+static const char close_by_more[] =
+    "ACB9F842486C93336742B9F430F5D362ABB76D65E565959D89D15B142CB6D984BA56B1B6D27F48994447453BF1B6855A"
+    "69D81D9C6C61C948C109FF2C5130946754336ECDCA9475D695531C93C8A36590830E93BE62E437697EBBE940031CA293"
+    "5A144E9F5BF9D7593A813E390F80CC6412EAD2E0D413C7596DA6A7769EFB5618C46738C84B3BD71BCC70C017FD1BA80E"
+    "22FBE5C69D2E1AD8BC1784E6008BE0E43AAFD6EB190EB6E2FAA97CD518BF24FDBEC8A4862C73C8A442BB645C06C4D519"
+    "31AF1038F3DCE27440536AF493CA303E70148D2551DB97A6AE367F73CFF725C1FECA65EF5286E454E27F0A15622BF64D"
+    "74EE5E1CA16AB68DBC208E749D696421";
+
 /* 743 times an odd number. */
 static const char small_factor[] =
     "D2C1CDC21620F936DE11A9C4173F3452138DD1108DAF8A51BBEB1BFBBB7379BF8EA4F9CCD3D2D1ABFB6AA31230412076"
@@ -100,6 +116,16 @@ static void test_keys_that_others_can_find_out_are_refused(void **state)
         assert_key_refused(*state, key, RL_EINVAL, weak[i].message);
         EVP_PKEY_free(key);
     }
+}
+
+/* Of the second, whose signature is wrong, too, the factors are not found. */
+static void test_primes_are_too_close_up_to_the_hundredth_try(void **state)
+{
+    EVP_PKEY *last = key_of(close_by_hundred), *next = key_of(close_by_more);
+    assert_key_refused(*state, last, RL_EINVAL, "too close");
+    assert_key_refused(*state, next, RL_EBADMSG, "proof of possession");
+    EVP_PKEY_free(last);
+    EVP_PKEY_free(next);
 }
 
 /* Fermat's method from the first a above √n on passes these by. */
@@ -569,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define WITH(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         WITH(test_keys_that_others_can_find_out_are_refused),
+        WITH(test_primes_are_too_close_up_to_the_hundredth_try),
         WITH(test_one_prime_twice_is_refused),
         WITH(test_every_small_factor_is_found),
         WITH(test_a_profile_says_which_keys),
