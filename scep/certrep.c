@@ -179,14 +179,18 @@ struct attributes {
     size_t n;
 };
 
-/* Attribute { type, SET { value } } */
-static void put_attribute(struct attributes *a, rl_span oid, uint8_t tag, rl_span value)
+/* Attribute { type, SET { value } }. Returns where it begins. */
+static size_t open_attribute(struct attributes *a, rl_span oid)
 {
     size_t from = a->w.n;
     rl_der_open(&a->w, RL_DER_SEQUENCE);
     rl_der_put_oid(&a->w, oid);
     rl_der_open(&a->w, RL_DER_SET);
-    rl_der_put(&a->w, tag, value);
+    return from;
+}
+
+static void close_attribute(struct attributes *a, size_t from)
+{
     rl_der_close(&a->w);
     rl_der_close(&a->w);
     if (a->n == SIGNED_MAX)
@@ -195,20 +199,24 @@ static void put_attribute(struct attributes *a, rl_span oid, uint8_t tag, rl_spa
         a->each[a->n++] = rl_span_of(a->memory + from, a->w.n - from);
 }
 
+static void put_attribute(struct attributes *a, rl_span oid, uint8_t tag, rl_span value)
+{
+    size_t from = open_attribute(a, oid);
+    rl_der_put(&a->w, tag, value);
+    close_attribute(a, from);
+}
+
 static void put(struct attributes *a, scep_attribute which, rl_span value)
 {
     put_attribute(a, attributes[which].oid, attributes[which].tag, value);
 }
 
 /* RFC 5652 §11.3: UTCTime up to 2049. */
-static bool put_signing_time(struct attributes *a)
+static void put_signing_time(struct attributes *a)
 {
-    ASN1_TIME *now = ASN1_TIME_set(NULL, (time_t)rl_wall_s());
-    if (now)
-        put_attribute(a, oid_of(NID_pkcs9_signingTime), (uint8_t)ASN1_STRING_type(now),
-                      rl_span_of(ASN1_STRING_get0_data(now), (size_t)ASN1_STRING_length(now)));
-    ASN1_TIME_free(now);
-    return now != NULL;
+    size_t from = open_attribute(a, oid_of(NID_pkcs9_signingTime));
+    rl_der_put_time(&a->w, rl_wall_s());
+    close_attribute(a, from);
 }
 
 /* RFC 5652 §11.1 to §11.3, RFC 8894 §3.2.1 */
@@ -218,7 +226,8 @@ static bool put_attributes(struct attributes *a, const scep_request *r, rl_span 
     unsigned digest_n = 0;
     const char info = (char)('0' + (why ? why->info : 0));
     bool ok = RAND_bytes(nonce, sizeof(nonce)) == 1 &&
-              EVP_Digest(content.p, content.n, digest, &digest_n, r->digest, NULL) == 1 && put_signing_time(a);
+              EVP_Digest(content.p, content.n, digest, &digest_n, r->digest, NULL) == 1;
+    put_signing_time(a);
     put_attribute(a, oid_of(NID_pkcs9_contentType), RL_DER_OID, oid_of(NID_pkcs7_data));
     put_attribute(a, oid_of(NID_pkcs9_messageDigest), RL_DER_OCTET_STRING, rl_span_of(digest, digest_n));
     put(a, SCEP_ATTR_MESSAGE_TYPE, RL_SPAN_LIT("3"));

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crypto/der.h"
 #include "crypto/key.h"
 
 enum { INPUT_MAX = 1 << 20 }; /* octets of a certificate or request */
@@ -92,6 +93,10 @@ rl_err rl_x509_serial(const X509 *cert, rl_serial *out)
 
 rl_err rl_x509_time(const ASN1_TIME *t, int64_t *unix_s)
 {
+    const rl_span text = rl_span_of(ASN1_STRING_get0_data(t), (size_t)ASN1_STRING_length(t));
+    if (ASN1_STRING_type(t) == (text.n == 13 ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME) &&
+        rl_der_time_text(text, unix_s) == RL_OK)
+        return RL_OK; /* as RFC 5280 §4.1.2.5 writes it: OpenSSL knows other forms, and takes longer */
     ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
     int days, seconds;
     int ok = epoch && ASN1_TIME_diff(&days, &seconds, epoch, t) == 1;

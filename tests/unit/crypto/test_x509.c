@@ -1,4 +1,4 @@
-/* X.509 helpers: serial numbers, names, requests, CertID hashes, identities. */
+/* X.509 helpers: serial numbers, times, names, requests, CertID hashes, identities. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,6 +143,50 @@ static char *openssl_text(const X509_NAME *name)
     out = strndup(data, (size_t)n);
     BIO_free(bio);
     return out;
+}
+
+/* As RFC 5280 §4.1.2.5 writes them, as X.690 also allows, and in neither way. */
+static void test_times_are_those_of_openssl_in_every_form(void **state)
+{
+    (void)state;
+    static const struct {
+        int type;
+        const char *text;
+    } times[] = {
+        {V_ASN1_UTCTIME, "700101000000Z"},
+        {V_ASN1_UTCTIME, "491231235959Z"},
+        {V_ASN1_UTCTIME, "500101000000Z"},
+        {V_ASN1_UTCTIME, "240229120000Z"},
+        {V_ASN1_UTCTIME, "230229120000Z"},
+        {V_ASN1_UTCTIME, "2402291200Z"},
+        {V_ASN1_UTCTIME, "240229120000+0130"},
+        {V_ASN1_UTCTIME, "20240229120000Z"},
+        {V_ASN1_UTCTIME, ""},
+        {V_ASN1_GENERALIZEDTIME, "20500101000000Z"},
+        {V_ASN1_GENERALIZEDTIME, "99991231235959Z"},
+        {V_ASN1_GENERALIZEDTIME, "19000228235959Z"},
+        {V_ASN1_GENERALIZEDTIME, "19000229000000Z"},
+        {V_ASN1_GENERALIZEDTIME, "20240229120000.5Z"},
+        {V_ASN1_GENERALIZEDTIME, "240229120000Z"},
+        {V_ASN1_GENERALIZEDTIME, "20240229120060Z"},
+        {V_ASN1_GENERALIZEDTIME, "20240229120000"},
+        {V_ASN1_OCTET_STRING, "20240229120000Z"},
+        {V_ASN1_OCTET_STRING, "240229120000Z"},
+    };
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        ASN1_TIME *t = ASN1_STRING_type_new(times[i].type);
+        int64_t ours = 0;
+        int days = 0, seconds = 0;
+        assert_int_equal(ASN1_STRING_set(t, times[i].text, -1), 1);
+        bool theirs = ASN1_TIME_diff(&days, &seconds, epoch, t) == 1;
+        assert_int_equal(rl_x509_time(t, &ours) == RL_OK, theirs);
+        if (theirs)
+            assert_int_equal(ours, (int64_t)days * 86400 + seconds);
+        ASN1_STRING_free(t);
+    }
+    ASN1_TIME_free(epoch);
+    ERR_clear_error();
 }
 
 static void test_names_mean_what_rfc_4514_says(void **state)
@@ -381,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_serial_is_the_same_from_der_text_and_certificate),
         cmocka_unit_test(test_serials_out_of_range_are_refused),
         cmocka_unit_test(test_random_serials_are_positive_and_differ),
+        cmocka_unit_test(test_times_are_those_of_openssl_in_every_form),
         cmocka_unit_test(test_names_mean_what_rfc_4514_says),
         cmocka_unit_test(test_first_attribute_of_the_text_is_the_last_of_the_name),
         cmocka_unit_test(test_texts_that_are_no_name_are_refused),
