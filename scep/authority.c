@@ -11,10 +11,10 @@ static int64_t end_of(const X509 *cert)
 }
 
 /* ---- identities ---- */
-static void add_older(rl_scep *s, X509 *cert, const rl_signer *signer)
+static void add_older(rl_scep *s, X509 *cert, rl_signer *signer)
 {
     scep_identity *last = s->older_n ? &s->older[s->older_n - 1] : &s->self, *next = &s->older[s->older_n++];
-    *next = (scep_identity){.cert = cert, .key = rl_signer_pkey(signer), .allow_legacy = s->self.allow_legacy};
+    *next = (scep_identity){.cert = cert, .signer = signer, .allow_legacy = s->self.allow_legacy};
     last->older = next;
 }
 
@@ -25,8 +25,7 @@ static void find_identities(rl_scep *s)
 {
     rl_signer *signer;
     X509 *cert;
-    rl_ca_scep_identity(s->ca, &s->self.cert, &signer);
-    s->self.key = rl_signer_pkey(signer);
+    rl_ca_scep_identity(s->ca, &s->self.cert, &s->self.signer);
     s->self.allow_legacy = s->settings->scep.allow_legacy;
     for (rl_issuer_id id = rl_ca_issuer(s->ca)->id; id >= 1; id--) {
         const rl_issuer *i = rl_ca_by_id(s->ca, id);

@@ -120,10 +120,10 @@ static rl_span oid_of(int nid)
 }
 
 /* AlgorithmIdentifier with NULL as its parameters, as RFC 3370 §2 and §3.2 have it for RSA and allow it for digests. */
-static void put_algorithm(rl_der_writer *w, int nid)
+static void put_algorithm(rl_der_writer *w, rl_span oid)
 {
     rl_der_open(w, RL_DER_SEQUENCE);
-    rl_der_put_oid(w, oid_of(nid));
+    rl_der_put_oid(w, oid);
     rl_der_put_null(w);
     rl_der_close(w);
 }
@@ -222,14 +222,12 @@ static void put_signing_time(struct attributes *a)
 /* RFC 5652 §11.1 to §11.3, RFC 8894 §3.2.1 */
 static bool put_attributes(struct attributes *a, const scep_request *r, rl_span content, const scep_refusal *why)
 {
-    uint8_t nonce[SCEP_NONCE_SIZE], digest[EVP_MAX_MD_SIZE];
-    unsigned digest_n = 0;
+    uint8_t nonce[SCEP_NONCE_SIZE], digest[RL_HASH_MAX];
     const char info = (char)('0' + (why ? why->info : 0));
-    bool ok = RAND_bytes(nonce, sizeof(nonce)) == 1 &&
-              EVP_Digest(content.p, content.n, digest, &digest_n, r->digest, NULL) == 1;
+    bool ok = RAND_bytes(nonce, sizeof(nonce)) == 1 && rl_hash_digest(r->digest, content, digest) == RL_OK;
     put_signing_time(a);
     put_attribute(a, oid_of(NID_pkcs9_contentType), RL_DER_OID, oid_of(NID_pkcs7_data));
-    put_attribute(a, oid_of(NID_pkcs9_messageDigest), RL_DER_OCTET_STRING, rl_span_of(digest, digest_n));
+    put_attribute(a, oid_of(NID_pkcs9_messageDigest), RL_DER_OCTET_STRING, rl_span_of(digest, rl_hash_size(r->digest)));
     put(a, SCEP_ATTR_MESSAGE_TYPE, RL_SPAN_LIT("3"));
     put(a, SCEP_ATTR_TRANSACTION_ID, rl_span_str(r->transaction));
     put(a, SCEP_ATTR_SENDER_NONCE, rl_span_of(nonce, sizeof(nonce)));
@@ -259,19 +257,17 @@ static void put_set(rl_der_writer *w, uint8_t tag, const struct attributes *a)
 }
 
 /* RSA, PKCS #1 v1.5. What is signed are the attributes as a SET OF (§5.4). */
-static bool sign_attributes(const scep_request *r, const struct attributes *a, uint8_t *signature, size_t *n)
+static rl_err sign_attributes(const scep_request *r, const struct attributes *a, uint8_t *signature, size_t *n,
+                              rl_error *e)
 {
     uint8_t memory[sizeof(a->memory) + RL_DER_HEAD_MAX];
     rl_der_writer w;
     rl_span set;
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     rl_der_init(&w, memory, sizeof(memory));
     put_set(&w, RL_DER_SET, a);
-    bool ok = ctx && rl_der_finish(&w, &set) == RL_OK &&
-              EVP_DigestSignInit(ctx, NULL, r->digest, NULL, r->self->key) == 1 &&
-              EVP_DigestSign(ctx, signature, n, set.p, set.n) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok;
+    rl_err err = rl_der_finish(&w, &set);
+    return err == RL_OK ? rl_signer_sign_by(r->self->signer, r->digest, set, signature, n, e)
+                        : rl_fail(e, err, "scep", "the CertRep's attributes cannot be encoded");
 }
 
 static void put_signer(rl_der_writer *w, const scep_request *r, const struct attributes *a, rl_span signature)
@@ -279,9 +275,9 @@ static void put_signer(rl_der_writer *w, const scep_request *r, const struct att
     rl_der_open(w, RL_DER_SEQUENCE);
     rl_der_put_uint(w, 1);
     put_who(w, r->self->cert);
-    put_algorithm(w, EVP_MD_get_type(r->digest));
+    put_algorithm(w, rl_hash_oid(r->digest));
     put_set(w, RL_DER_CONTEXT_CONSTRUCTED(0), a);
-    put_algorithm(w, NID_rsaEncryption);
+    put_algorithm(w, oid_of(NID_rsaEncryption));
     rl_der_put(w, RL_DER_OCTET_STRING, signature);
     rl_der_close(w);
 }
@@ -297,7 +293,7 @@ static rl_err write_signed(const scep_request *r, rl_span content, rl_span cert,
     rl_der_init(&w, memory, room);
     open_content(&w, NID_pkcs7_signed, 1);
     rl_der_open(&w, RL_DER_SET); /* digestAlgorithms */
-    put_algorithm(&w, EVP_MD_get_type(r->digest));
+    put_algorithm(&w, rl_hash_oid(r->digest));
     rl_der_close(&w);
     rl_der_open(&w, RL_DER_SEQUENCE);
     rl_der_put_oid(&w, oid_of(NID_pkcs7_data));
@@ -324,14 +320,20 @@ static rl_err sign(const scep_request *r, rl_span content, const scep_refusal *w
     unsigned char *cert = NULL;
     int cert_n = i2d_X509(r->self->cert, &cert);
     rl_der_init(&a.w, a.memory, sizeof(a.memory));
-    bool ok = cert_n > 0 && put_attributes(&a, r, content, why);
-    if (ok)
+    rl_err err = cert_n > 0 && put_attributes(&a, r, content, why)
+                     ? RL_OK
+                     : rl_fail_openssl(e, "scep", "the CertRep's attributes cannot be made");
+    if (err == RL_OK) {
         qsort(a.each, a.n, sizeof(a.each[0]), compare);
-    rl_err err = ok && sign_attributes(r, &a, signature, &n)
-                     ? write_signed(r, content, rl_span_of(cert, (size_t)cert_n), &a, rl_span_of(signature, n), out)
-                     : RL_ECRYPTO;
+        err = sign_attributes(r, &a, signature, &n, e);
+    }
+    if (err == RL_OK) {
+        err = write_signed(r, content, rl_span_of(cert, (size_t)cert_n), &a, rl_span_of(signature, n), out);
+        if (err != RL_OK)
+            rl_fail(e, err, "scep", "the CertRep cannot be encoded");
+    }
     OPENSSL_free(cert);
-    return err == RL_OK ? RL_OK : rl_fail_openssl(e, "scep", "the CertRep cannot be signed");
+    return err;
 }
 
 rl_err scep_reply_failure(const scep_request *r, const scep_refusal *why, rl_buf *out, rl_error *e)
@@ -379,7 +381,7 @@ static bool encrypt_key(const scep_request *r, rl_span key, uint8_t *out, size_t
 static void put_transport(rl_der_writer *w, const scep_request *r)
 {
     if (!r->oaep) {
-        put_algorithm(w, NID_rsaEncryption);
+        put_algorithm(w, oid_of(NID_rsaEncryption));
         return;
     }
     rl_der_open(w, RL_DER_SEQUENCE);
@@ -387,14 +389,14 @@ static void put_transport(rl_der_writer *w, const scep_request *r)
     rl_der_open(w, RL_DER_SEQUENCE);
     if (EVP_MD_get_type(r->oaep) != NID_sha1) {
         rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(0));
-        put_algorithm(w, EVP_MD_get_type(r->oaep));
+        put_algorithm(w, oid_of(EVP_MD_get_type(r->oaep)));
         rl_der_close(w);
     }
     if (EVP_MD_get_type(r->mgf1) != NID_sha1) {
         rl_der_open(w, RL_DER_CONTEXT_CONSTRUCTED(1));
         rl_der_open(w, RL_DER_SEQUENCE);
         rl_der_put_oid(w, oid_of(NID_mgf1));
-        put_algorithm(w, EVP_MD_get_type(r->mgf1));
+        put_algorithm(w, oid_of(EVP_MD_get_type(r->mgf1)));
         rl_der_close(w);
         rl_der_close(w);
     }

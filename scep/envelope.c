@@ -9,8 +9,6 @@
 #include "crypto/der.h"
 #include "scep/message_priv.h"
 
-enum { RSA_OCTETS_MAX = 1024 }; /* of a key of ours */
-
 /* EnvelopedData, RFC 5652 §6.1, in spans of what was read, or of `again`. */
 struct recipient {
     bool transport; /* KeyTransRecipientInfo (§6.2.1); else all below is without meaning */
@@ -232,24 +230,30 @@ static void take_key(const uint8_t *block, size_t k, uint8_t *key, size_t n)
         key[i] = (uint8_t)((block[zero + 1 + i] & good) | (key[i] & ~good));
 }
 
+static bool open_oaep(const scep_request *r, rl_span in, uint8_t *out, size_t *n)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(rl_signer_pkey(r->self->signer), NULL);
+    bool ok = ctx && EVP_PKEY_decrypt_init(ctx) == 1 &&
+              EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
+              EVP_PKEY_CTX_set_rsa_oaep_md(ctx, r->oaep) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, r->mgf1) == 1 &&
+              EVP_PKEY_decrypt(ctx, out, n, in.p, in.n) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    return ok;
+}
+
 /* What does not open leaves `key` as it was, and shows only as content that does not decrypt: RFC 3218 §2.3.2. */
 static void open_key(const scep_request *r, const struct recipient *to, uint8_t *key, size_t n)
 {
     enum { PADDING_MIN = 11 };
-    uint8_t block[RSA_OCTETS_MAX];
+    uint8_t block[RL_SIGNATURE_MAX];
     size_t k = sizeof(block);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(r->self->key, NULL);
-    bool ok = ctx && EVP_PKEY_decrypt_init(ctx) == 1 &&
-              EVP_PKEY_CTX_set_rsa_padding(ctx, r->oaep ? RSA_PKCS1_OAEP_PADDING : RSA_NO_PADDING) == 1 &&
-              (!r->oaep ||
-               (EVP_PKEY_CTX_set_rsa_oaep_md(ctx, r->oaep) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, r->mgf1) == 1)) &&
-              EVP_PKEY_decrypt(ctx, block, &k, to->key.p, to->key.n) == 1;
-    if (ok && r->oaep && k == n)
-        memcpy(key, block, n);
-    else if (ok && !r->oaep && k >= n + PADDING_MIN)
+    if (r->oaep) {
+        if (open_oaep(r, to->key, block, &k) && k == n)
+            memcpy(key, block, n);
+    } else if (rl_signer_decrypt(r->self->signer, to->key, block, &k, NULL) == RL_OK && k >= n + PADDING_MIN) {
         take_key(block, k, key, n);
+    }
     OPENSSL_cleanse(block, sizeof(block));
-    EVP_PKEY_CTX_free(ctx);
     ERR_clear_error();
 }
 

@@ -9,6 +9,7 @@
 #include <openssl/x509.h>
 
 #include "crypto/key.h"
+#include "crypto/signer.h"
 #include "crypto/x509.h"
 
 enum {
@@ -45,7 +46,7 @@ const char *scep_fail_info_name(scep_fail_info f); /* "badAlg", … */
 /* Who decrypts requests and signs answers, and what it accepts; borrowed. The key is RSA. */
 typedef struct scep_identity {
     X509 *cert;
-    EVP_PKEY *key;
+    rl_signer *signer;
     bool allow_legacy;                 /* SHA-1 and 3DES */
     const struct scep_identity *older; /* from before a rollover, to which clients may still encrypt; or NULL */
 } scep_identity;
@@ -76,7 +77,7 @@ typedef struct scep_request {
     rl_key *signer_key;
     X509 *signer; /* the sender, when it can be by its certificate that it asks: a RenewalReq, or no challenge */
     const scep_identity *self; /* whom the client encrypted to: signs the answer */
-    const EVP_MD *digest;      /* the client's; SHA-256 until it is known to be acceptable */
+    rl_hash digest;            /* the client's; SHA-256 until it is known to be acceptable */
     const EVP_CIPHER *cipher;  /* the client's */
     const EVP_MD *oaep, *mgf1; /* the hashes of its RSA-OAEP; NULL: RSA key transport by PKCS #1 v1.5 */
     /* PKCSReq, RenewalReq */

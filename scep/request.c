@@ -109,10 +109,7 @@ static rl_err read_digest(const scep_signed *s, const scep_identity *self, scep_
         return scep_refuse(why, SCEP_BAD_ALG, "the digest algorithm is not accepted: use SHA-256");
     if (hash == RL_SHA1 && !self->allow_legacy)
         return scep_refuse(why, SCEP_BAD_ALG, "SHA-1 is not accepted: use SHA-256");
-    out->digest = hash == RL_SHA1     ? EVP_sha1()
-                  : hash == RL_SHA256 ? EVP_sha256()
-                  : hash == RL_SHA384 ? EVP_sha384()
-                                      : EVP_sha512();
+    out->digest = hash;
     return RL_OK;
 }
 
@@ -147,16 +144,16 @@ static rl_err check_signer_key(scep_request *r, scep_refusal *why)
 }
 
 /* RFC 5652 §11.1, §11.2: of both there is one, and type and digest are those of the content. */
-static bool is_of_content(const scep_signed *s, const EVP_MD *md)
+static bool is_of_content(const scep_signed *s, rl_hash hash)
 {
     const rl_span content_type = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"),
                   message_digest = RL_SPAN_LIT("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04");
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    unsigned n;
+    uint8_t digest[RL_HASH_MAX];
     rl_span told, type;
     return scep_signed_value(s, message_digest, RL_DER_OCTET_STRING, &told) &&
            scep_signed_value(s, content_type, RL_DER_OID, &type) && rl_span_eq(type, s->type) &&
-           EVP_Digest(s->content.p, s->content.n, digest, &n, md, NULL) == 1 && rl_span_eq(rl_span_of(digest, n), told);
+           rl_hash_digest(hash, s->content, digest) == RL_OK &&
+           rl_span_eq(rl_span_of(digest, rl_hash_size(hash)), told);
 }
 
 /* RFC 5652 §5.4: what is signed are the attributes as a SET OF; in the order in which they came, since some clients do
@@ -170,15 +167,15 @@ static rl_err encode_attributes(const scep_signed *s, rl_buf *out)
 
 /* The algorithm of the signature with its digest: CMS has that apart (RFC 3370 §3.2), or the same in both. NULL when it
  * is none that an RSA key signs by. */
-static X509_ALGOR *signature_algorithm(const X509_ALGOR *told, const EVP_MD *md)
+static X509_ALGOR *signature_algorithm(const X509_ALGOR *told, rl_hash hash)
 {
     int nid = OBJ_obj2nid(told->algorithm), key = nid, both;
+    const int digest = OBJ_sn2nid(rl_hash_name(hash));
     if (nid == NID_rsassaPss)
-        return rl_pss_digest(told) == EVP_MD_get_type(md) ? X509_ALGOR_dup(told) : NULL;
+        return rl_pss_digest(told) == digest ? X509_ALGOR_dup(told) : NULL;
     OBJ_find_sigid_algs(nid, NULL, &key);
-    X509_ALGOR *out = key == NID_rsaEncryption && OBJ_find_sigid_by_algs(&both, EVP_MD_get_type(md), key) == 1
-                          ? X509_ALGOR_new()
-                          : NULL;
+    X509_ALGOR *out =
+        key == NID_rsaEncryption && OBJ_find_sigid_by_algs(&both, digest, key) == 1 ? X509_ALGOR_new() : NULL;
     if (out)
         X509_ALGOR_set0(out, OBJ_nid2obj(both), V_ASN1_NULL, NULL);
     return out;
@@ -246,7 +243,7 @@ static rl_err read_all(const scep_signed *s, const scep_identity *self, scep_req
 rl_err scep_request_read(const scep_identity *self, rl_span der, scep_request *out, scep_refusal *why)
 {
     scep_signed s;
-    *out = (scep_request){.digest = EVP_sha256(), .self = self};
+    *out = (scep_request){.digest = RL_SHA256, .self = self};
     *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = ""};
     rl_err err = scep_signed_read(der, &s) == RL_OK ? read_all(&s, self, out, why)
                                                     : unreadable(why, "the body is no CMS SignedData");

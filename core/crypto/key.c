@@ -305,25 +305,32 @@ static void put_digest_info(rl_der_writer *w, rl_hash hash, const uint8_t *diges
     rl_der_close(w);
 }
 
-/* RSASSA-PKCS1-v1_5, RFC 8017 §8.2.2: what was signed is made anew and compared, and not read. */
-static bool is_signed_by(const rl_key *key, rl_hash hash, rl_span tbs, rl_span signature)
+bool rl_pkcs1_encode(rl_hash hash, rl_span tbs, uint8_t *out, size_t k)
 {
-    uint8_t told[RSA_OCTETS_MAX], made[RSA_OCTETS_MAX], digest[RL_HASH_MAX], info[DIGEST_INFO_MAX];
-    const size_t k = (size_t)BN_num_bytes(key->n);
+    uint8_t digest[RL_HASH_MAX], info[DIGEST_INFO_MAX];
     rl_der_writer w;
     rl_span t;
     rl_der_init(&w, info, sizeof(info));
-    if (signature.n != k || rl_hash_digest(hash, tbs, digest) != RL_OK)
+    if (rl_hash_digest(hash, tbs, digest) != RL_OK)
         return false;
     put_digest_info(&w, hash, digest);
     if (rl_der_finish(&w, &t) != RL_OK || k < t.n + PADDING_MIN)
         return false;
-    memset(made, 0xff, k);
-    made[0] = 0;
-    made[1] = 1;
-    made[k - t.n - 1] = 0;
-    memcpy(made + k - t.n, t.p, t.n);
-    return raise(key, signature, told) && memcmp(told, made, k) == 0;
+    memset(out, 0xff, k);
+    out[0] = 0;
+    out[1] = 1;
+    out[k - t.n - 1] = 0;
+    memcpy(out + k - t.n, t.p, t.n);
+    return true;
+}
+
+/* RSASSA-PKCS1-v1_5, RFC 8017 §8.2.2: what was signed is made anew and compared, and not read. */
+static bool is_signed_by(const rl_key *key, rl_hash hash, rl_span tbs, rl_span signature)
+{
+    uint8_t told[RSA_OCTETS_MAX], made[RSA_OCTETS_MAX];
+    const size_t k = (size_t)BN_num_bytes(key->n);
+    return signature.n == k && rl_pkcs1_encode(hash, tbs, made, k) && raise(key, signature, told) &&
+           memcmp(told, made, k) == 0;
 }
 
 /* Random octets, none of them zero. Some more are drawn at once, since each draw takes a while. */

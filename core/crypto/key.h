@@ -9,6 +9,7 @@
 #include <openssl/x509.h>
 
 #include "base/span.h"
+#include "crypto/hash.h"
 
 /* A library context without algorithms, never freed: a certificate, request or CMS object that is made in it and then
  * read keeps its keys as they came. OpenSSL's functions that need an algorithm fail for it (X509_get0_pubkey,
@@ -39,6 +40,9 @@ rl_span rl_key_spki(rl_key *key);
 /* RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1) by an RSA key; `out` has room for *n octets. False also for a key that is left to
  * OpenSSL: with an exponent of more than 64 bits, for example. */
 bool rl_key_encrypt(const rl_key *key, rl_span plain, uint8_t *out, size_t *n);
+
+/* EMSA-PKCS1-v1_5 (RFC 8017 §9.2): what an RSA key of `k` octets signs of `tbs`. */
+bool rl_pkcs1_encode(rl_hash hash, rl_span tbs, uint8_t *out, size_t k);
 
 /* Whether the signature over `tbs` (DER) holds, of an algorithm that names its digest, or RSASSA-PSS. */
 bool rl_signature_holds(rl_span tbs, const X509_ALGOR *algorithm, rl_span signature, rl_key *key);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "crypto/ecdsa.h"
+#include "crypto/key.h"
 #include "crypto/x509.h"
 
 enum { SPARE_MAX = 64 }; /* threads that sign at once */
@@ -88,10 +89,18 @@ static rl_err recognise(const EVP_PKEY *pkey, rl_key_type *type)
     return RL_EUNSUPPORTED;
 }
 
+rl_err rl_signer_of(EVP_PKEY *pkey, rl_signer **out, rl_error *e)
+{
+    rl_key_type type;
+    if (recognise(pkey, &type) == RL_OK)
+        return wrap(pkey, type, out, e);
+    EVP_PKEY_free(pkey);
+    return rl_fail(e, RL_EUNSUPPORTED, "signer", "a key of another kind than rsa2048 rsa3072 rsa4096 ec-p256 ec-p384");
+}
+
 rl_err rl_signer_load(const char *path, rl_signer **out, rl_error *e)
 {
     struct stat st;
-    rl_key_type type;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
         rl_err err = rl_fail(e, errno == ENOENT ? RL_ENOTFOUND : RL_EIO, "signer", "key file %s cannot be read: %s",
@@ -115,12 +124,11 @@ rl_err rl_signer_load(const char *path, rl_signer **out, rl_error *e)
         ERR_clear_error();
         return rl_fail(e, RL_ECORRUPT, "signer", "key file %s holds no private key in PEM without a pass phrase", path);
     }
-    if (recognise(pkey, &type) != RL_OK) {
-        EVP_PKEY_free(pkey);
-        return rl_fail(e, RL_EUNSUPPORTED, "signer",
-                       "key file %s holds a key of another kind than rsa2048 rsa3072 rsa4096 ec-p256 ec-p384", path);
-    }
-    return wrap(pkey, type, out, e);
+    rl_err err = rl_signer_of(pkey, out, e);
+    return err == RL_EUNSUPPORTED
+               ? rl_fail(e, err, "signer",
+                         "key file %s holds a key of another kind than rsa2048 rsa3072 rsa4096 ec-p256 ec-p384", path)
+               : err;
 }
 
 /* The name in its folder is durable only when the folder is. */
@@ -230,10 +238,9 @@ static bool new_context(const rl_signer *s, context *c)
         return c->p256 != NULL;
     }
     c->evp = EVP_PKEY_CTX_new(s->pkey, NULL);
-    const EVP_MD *md = rl_signer_hash(s) == RL_SHA384 ? EVP_sha384() : EVP_sha256();
     if (c->evp && EVP_PKEY_sign_init(c->evp) == 1 &&
-        (!rl_signer_is_rsa(s) || EVP_PKEY_CTX_set_rsa_padding(c->evp, RSA_PKCS1_PADDING) == 1) &&
-        EVP_PKEY_CTX_set_signature_md(c->evp, md) == 1)
+        (rl_signer_is_rsa(s) ? EVP_PKEY_CTX_set_rsa_padding(c->evp, RSA_NO_PADDING)
+                             : EVP_PKEY_CTX_set_signature_md(c->evp, EVP_sha384())) == 1)
         return true;
     EVP_PKEY_CTX_free(c->evp);
     return false;
@@ -260,25 +267,48 @@ static void give_context(rl_signer *s, context c)
         free_context(c);
 }
 
-static bool sign_digest(context c, const uint8_t *digest, size_t digest_n, uint8_t *sig, size_t *n)
+/* Of an EC key `in` is a digest; of an RSA key it is a number of the modulus' length, and what is done with it is the
+ * same whether that is to sign (RSASP1, RFC 8017 §5.2.1) or to decrypt (RSADP). OpenSSL blinds it and checks what comes
+ * of it. */
+static rl_err use_key(rl_signer *s, rl_span in, uint8_t *out, size_t *n, rl_error *e)
 {
-    return c.p256 ? rl_ecdsa_sign(c.p256, digest, sig, n) == RL_OK
-                  : EVP_PKEY_sign(c.evp, sig, n, digest, digest_n) == 1;
-}
-
-rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
-{
-    uint8_t digest[RL_HASH_MAX];
-    rl_hash hash = rl_signer_hash(s);
     context c;
-    if (*n < (size_t)EVP_PKEY_get_size(s->pkey))
-        return rl_fail(e, RL_ERANGE, "signer", "no room for the signature");
     if (!take_context(s, &c))
-        return rl_fail_openssl(e, "signer", "signing failed");
-    if (rl_hash_digest(hash, tbs, digest) == RL_OK && sign_digest(c, digest, rl_hash_size(hash), sig, n)) {
+        return rl_fail_openssl(e, "signer", "the private key cannot be used");
+    if (c.p256 ? rl_ecdsa_sign(c.p256, in.p, out, n) == RL_OK : EVP_PKEY_sign(c.evp, out, n, in.p, in.n) == 1) {
         give_context(s, c);
         return RL_OK;
     }
     free_context(c);
-    return rl_fail_openssl(e, "signer", "signing failed");
+    return rl_fail_openssl(e, "signer", "the private key cannot be used");
+}
+
+rl_err rl_signer_sign_by(rl_signer *s, rl_hash hash, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
+{
+    uint8_t in[RL_SIGNATURE_MAX];
+    const bool rsa = rl_signer_is_rsa(s);
+    const size_t k = (size_t)EVP_PKEY_get_size(s->pkey), in_n = rsa ? k : rl_hash_size(hash);
+    if (*n < k || k > sizeof(in))
+        return rl_fail(e, RL_ERANGE, "signer", "no room for the signature");
+    if (!rsa && hash != rl_signer_hash(s))
+        return rl_fail(e, RL_EINVAL, "signer", "an EC key signs by the hash of its size");
+    if (rsa ? !rl_pkcs1_encode(hash, tbs, in, k) : rl_hash_digest(hash, tbs, in) != RL_OK)
+        return rl_fail_openssl(e, "signer", "signing failed");
+    return use_key(s, rl_span_of(in, in_n), sig, n, e);
+}
+
+rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e)
+{
+    return rl_signer_sign_by(s, rl_signer_hash(s), tbs, sig, n, e);
+}
+
+rl_err rl_signer_decrypt(rl_signer *s, rl_span in, uint8_t *out, size_t *n, rl_error *e)
+{
+    uint8_t block[RL_SIGNATURE_MAX] = {0};
+    const size_t k = (size_t)EVP_PKEY_get_size(s->pkey);
+    if (!rl_signer_is_rsa(s) || k > sizeof(block) || in.n > k)
+        return rl_fail(e, RL_ECRYPTO, "signer", "what is to be decrypted is not of the key's length");
+    memcpy(block + k - in.n, in.p, in.n);
+    *n = k;
+    return use_key(s, rl_span_of(block, k), out, n, e);
 }

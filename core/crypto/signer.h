@@ -14,6 +14,8 @@ typedef struct rl_signer rl_signer;
 
 /* A fresh key in memory only. RL_KEY_AUTO is RL_EINVAL. */
 rl_err rl_signer_generate(rl_key_type type, rl_signer **out, rl_error *e);
+/* Of a key that is in memory, which is taken over in every case. RL_EUNSUPPORTED. */
+rl_err rl_signer_of(EVP_PKEY *pkey, rl_signer **out, rl_error *e);
 /* PKCS#8 PEM. Refuses (RL_EDENIED) a file that group or others can read. */
 rl_err rl_signer_load(const char *path, rl_signer **out, rl_error *e);
 /* Writes PKCS#8 PEM, mode 0600, created exclusively, fsynced with its folder: RL_EEXISTS when the file exists. */
@@ -33,6 +35,11 @@ rl_hash rl_signer_hash(const rl_signer *s);
 /* Signs `tbs`; *n holds the capacity of sig on entry. RL_ERANGE when too small (RL_SIGNATURE_MAX always fits). */
 enum { RL_SIGNATURE_MAX = 512 };
 rl_err rl_signer_sign(rl_signer *s, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e);
+/* Likewise by another hash, with an RSA key: PKCS#1 v1.5. */
+rl_err rl_signer_sign_by(rl_signer *s, rl_hash hash, rl_span tbs, uint8_t *sig, size_t *n, rl_error *e);
+/* RSADP (RFC 8017 §5.1.2) by an RSA key: as many octets as its modulus has, with whatever padding is in them. `out` has
+ * room for RL_SIGNATURE_MAX, *n is set. RL_ECRYPTO: `in` is no number below the modulus. */
+rl_err rl_signer_decrypt(rl_signer *s, rl_span in, uint8_t *out, size_t *n, rl_error *e);
 
 const char *rl_key_type_name(rl_key_type t); /* "rsa4096", "ec-p256", … */
 

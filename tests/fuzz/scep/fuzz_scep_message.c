@@ -9,6 +9,7 @@
 #include "scep/message.h"
 
 static client_party server;
+static rl_signer *server_signer;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -20,6 +21,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     server.key = PEM_read_bio_PrivateKey(key, NULL, NULL, NULL);
     server.cert = PEM_read_bio_X509(cert, NULL, NULL, NULL);
     CLIENT_MUST(server.key && server.cert);
+    CLIENT_MUST(rl_signer_of(EVP_PKEY_dup(server.key), &server_signer, NULL) == RL_OK);
     BIO_free(key);
     BIO_free(cert);
     return 0;
@@ -27,7 +29,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void read_message(client_bytes message)
 {
-    const scep_identity self = {.cert = server.cert, .key = server.key, .allow_legacy = true};
+    const scep_identity self = {.cert = server.cert, .signer = server_signer, .allow_legacy = true};
     scep_request r;
     scep_refusal why;
     rl_buf out = {0}, certs = {0};

@@ -102,6 +102,59 @@ static void test_signatures_verify_with_openssl_and_name_their_algorithm(void **
     }
 }
 
+static void test_an_rsa_key_signs_by_other_hashes(void **state)
+{
+    (void)state;
+    static const rl_hash hashes[] = {RL_SHA1, RL_SHA256, RL_SHA384, RL_SHA512};
+    rl_signer *s = generate(RL_KEY_RSA2048), *ec = generate(RL_KEY_EC_P256);
+    uint8_t sig[RL_SIGNATURE_MAX];
+    size_t n;
+    for (size_t i = 0; i < sizeof(hashes) / sizeof(hashes[0]); i++) {
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        n = sizeof(sig);
+        assert_int_equal(rl_signer_sign_by(s, hashes[i], RL_SPAN_LIT("to be signed"), sig, &n, NULL), RL_OK);
+        assert_int_equal(
+            EVP_DigestVerifyInit(ctx, NULL, EVP_get_digestbyname(rl_hash_name(hashes[i])), NULL, rl_signer_pkey(s)), 1);
+        assert_int_equal(EVP_DigestVerify(ctx, sig, n, (const uint8_t *)"to be signed", 12), 1);
+        EVP_MD_CTX_free(ctx);
+    }
+    n = sizeof(sig);
+    assert_int_equal(rl_signer_sign_by(ec, RL_SHA384, RL_SPAN_LIT("x"), sig, &n, NULL), RL_EINVAL);
+    rl_signer_free(s);
+    rl_signer_free(ec);
+}
+
+/* What OpenSSL encrypts with padding, also with a zero in front that was left out; and what is no ciphertext. */
+static void test_an_rsa_key_decrypts(void **state)
+{
+    (void)state;
+    enum { OCTETS = 256 };
+    rl_signer *s = generate(RL_KEY_RSA2048), *ec = generate(RL_KEY_EC_P256);
+    uint8_t in[OCTETS + 1] = {1}, out[RL_SIGNATURE_MAX];
+    size_t n = sizeof(in), leading = 0;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(rl_signer_pkey(s), NULL);
+    assert_int_equal(EVP_PKEY_encrypt_init(ctx), 1);
+    for (int i = 0; i < 20000 && leading == 0; i++) { /* RSAES-PKCS1-v1_5 is another one each time */
+        n = sizeof(in);
+        assert_int_equal(EVP_PKEY_encrypt(ctx, in, &n, (const uint8_t *)"secret", 6), 1);
+        leading = in[0] == 0;
+    }
+    assert_int_equal(n, OCTETS);
+    for (size_t left_out = 0; left_out <= leading; left_out++) {
+        assert_int_equal(rl_signer_decrypt(s, rl_span_of(in + left_out, OCTETS - left_out), out, &n, NULL), RL_OK);
+        assert_int_equal(n, OCTETS);
+        assert_memory_equal(out, "\0\2", 2);
+        assert_memory_equal(out + OCTETS - 7, "\0secret", 7);
+    }
+    memset(in, 0xff, sizeof(in)); /* above the modulus; too long */
+    assert_int_equal(rl_signer_decrypt(s, rl_span_of(in, OCTETS), out, &n, NULL), RL_ECRYPTO);
+    assert_int_equal(rl_signer_decrypt(s, rl_span_of(in, OCTETS + 1), out, &n, NULL), RL_ECRYPTO);
+    assert_int_equal(rl_signer_decrypt(ec, rl_span_of(in, 1), out, &n, NULL), RL_ECRYPTO);
+    EVP_PKEY_CTX_free(ctx);
+    rl_signer_free(s);
+    rl_signer_free(ec);
+}
+
 static void test_too_little_room_for_a_signature_is_told(void **state)
 {
     (void)state;
@@ -109,6 +162,17 @@ static void test_too_little_room_for_a_signature_is_told(void **state)
     uint8_t sig[8];
     size_t n = sizeof(sig);
     assert_int_equal(rl_signer_sign(s, RL_SPAN_LIT("x"), sig, &n, NULL), RL_ERANGE);
+    rl_signer_free(s);
+}
+
+static void test_keys_of_other_kinds_are_no_signers(void **state)
+{
+    (void)state;
+    rl_signer *s;
+    assert_int_equal(rl_signer_of(EVP_RSA_gen(1024), &s, NULL), RL_EUNSUPPORTED);
+    assert_int_equal(rl_signer_of(EVP_EC_gen("P-521"), &s, NULL), RL_EUNSUPPORTED);
+    assert_int_equal(rl_signer_of(EVP_EC_gen("P-384"), &s, NULL), RL_OK);
+    assert_int_equal(rl_signer_type(s), RL_KEY_EC_P384);
     rl_signer_free(s);
 }
 
@@ -235,7 +299,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signatures_verify_with_openssl_and_name_their_algorithm),
+        cmocka_unit_test(test_an_rsa_key_signs_by_other_hashes),
+        cmocka_unit_test(test_an_rsa_key_decrypts),
         cmocka_unit_test(test_too_little_room_for_a_signature_is_told),
+        cmocka_unit_test(test_keys_of_other_kinds_are_no_signers),
         cmocka_unit_test(test_auto_is_no_key_type_to_make),
         cmocka_unit_test(test_threads_share_a_signer),
         cmocka_unit_test(test_saved_key_is_pkcs8_for_its_owner_and_loads_again),
