@@ -27,7 +27,8 @@ rl_err rl_app_open_store(rl_app *app, const rl_settings *s, bool create, rl_erro
         return rl_fail(e, RL_EIO, "data", "REVLINE_DATA_DIR '%s' cannot be made: %s", s->data_dir, strerror(errno));
     if (stat(s->data_dir, &st) != 0)
         return rl_fail(e, RL_ENOTFOUND, "data",
-                       "there is no data folder '%s' (REVLINE_DATA_DIR): run 'revline init' or 'revline serve' first", s->data_dir);
+                       "there is no data folder '%s' (REVLINE_DATA_DIR): run 'revline init' or 'revline serve' first",
+                       s->data_dir);
     return rl_store_open(s->data_dir, &app->store, e);
 }
 

@@ -72,7 +72,7 @@ def test_the_store_decides_whether_a_certificate_renews(module_server, signer):
     refused(scep_client.renew(static(module_server), old, "host-hold"), "badRequest", "on hold")
     module_server.control("unrevoke", serial=serial)
     assert scep_client.renew(static(module_server), old, "host-hold").pki_status == "SUCCESS"
-    module_server.control("revoke", serial=serial, reason="keyCompromise")
+    module_server.control("revoke", serial=serial, reason="superseded")
     for kind in (scep_client.RENEWAL_REQ, scep_client.PKCS_REQ):
         refused(scep_client.renew(static(module_server), old, "host-hold", message_type=kind, transaction_id="later"), "badRequest", "revoked")
 
@@ -141,7 +141,7 @@ def test_any_certificate_of_ours_can_be_got(any_server, signer, method):
 def test_the_revocation_list_can_be_got(any_server, signer, method):
     certificate = enrolled(any_server, signer).certificate
     serial = "%X" % certificate.serial_number
-    any_server.control("revoke", serial=serial, reason="keyCompromise")
+    any_server.control("revoke", serial=serial, reason="superseded")
     newest = lambda: x509.load_der_x509_crl(any_server.http("GET", "/crl")[2])
     eventually(lambda: newest().get_revoked_certificate_by_serial_number(certificate.serial_number), "the list has it")
     got = scep_client.get_crl(static(any_server), signer, certificate, method=method)
