@@ -92,13 +92,24 @@ static void add_machine(names *out)
     add_host(out, host);
 }
 
-static void own_names(const rl_settings *s, names *out)
+static void all_names(const rl_settings *s, names *out)
 {
     out->n = 0;
     add_host(out, strstr(s->http.base_url, "://") + 3);
     add_listener(out, s->http.https_listen);
     add_listener(out, s->http.est_listen);
     add_machine(out);
+}
+
+/* With one that the CA may not certify clients would refuse all; the base URL's has to be among them. */
+static void own_names(const rl_app *app, names *out)
+{
+    names all;
+    all_names(app->settings, &all);
+    out->n = 0;
+    for (size_t i = 0; i < all.n; i++)
+        if (i == 0 || rl_ca_may_name(app->ca, all.text[i]))
+            memcpy(out->text[out->n++], all.text[i], NAME_MAX_N);
 }
 
 static bool is_ip(const char *name)
@@ -150,7 +161,7 @@ static bool own_is_good(const rl_app *app, const char *path, int64_t *due)
     EVP_PKEY *key = file != NULL ? PEM_read_bio_PrivateKey(file, NULL, NULL, (void *)"") : NULL;
     X509 *cert = key != NULL ? PEM_read_bio_X509(file, NULL, NULL, (void *)"") : NULL;
     BIO_free(file);
-    own_names(app->settings, &wanted);
+    own_names(app, &wanted);
     bool good = cert != NULL && X509_check_private_key(cert, key) == 1 &&
                 rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK && covers(cert, &wanted) &&
                 is_of_present_ca(app, cert) && is_good_in_store(app, cert);
@@ -171,7 +182,7 @@ static rl_err request_own(const rl_app *app, const rl_signer *key, X509_REQ **cs
     enum { CN_MAX = 64 }; /* RFC 5280 A.1: ub-common-name */
     names wanted;
     char *pem = NULL;
-    own_names(app->settings, &wanted);
+    own_names(app, &wanted);
     json_t *sans = json_array();
     for (size_t i = 0; i < wanted.n; i++)
         json_array_append_new(sans, json_sprintf("%s:%s", is_ip(wanted.text[i]) ? "IP" : "DNS", wanted.text[i]));

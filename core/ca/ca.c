@@ -325,6 +325,7 @@ rl_err rl_ca_open(rl_store *store, const rl_settings *s, rl_ca **out, rl_error *
         rl_ca_close(ca);
         return err;
     }
+    ca_bounds_open(ca);
     *out = ca;
     return RL_OK;
 }
@@ -337,6 +338,7 @@ void rl_ca_close(rl_ca *ca)
     for (size_t i = 0; i < rl_ca_issuers(ca); i++)
         clear_issuer(&ca->issuers[i]);
     ca_ra_free(ca);
+    ca_bounds_free(ca);
     free(ca->weak);
     pthread_mutex_destroy(&ca->growing);
     free(ca);

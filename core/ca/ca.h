@@ -86,6 +86,9 @@ void rl_ca_scep_identity(const rl_ca *ca, X509 **cert, rl_signer **signer);
  * more. Borrowed. */
 bool rl_ca_scep_older(const rl_ca *ca, size_t i, X509 **cert, rl_signer **signer);
 
+/* Whether the CA's own certificate lets it certify a host name or address. */
+bool rl_ca_may_name(const rl_ca *ca, const char *host);
+
 /* ---- links.c: from one root of our own to the other ----
  * Of each root before the issuing one that is valid and not revoked: the issuing root's certificate signed by it
  * (NewWithOld) and, with `all`, also its own (OldWithOld), and that signed by the issuing root (OldWithNew): RFC 4210

@@ -20,6 +20,12 @@ typedef struct rl_ca_old_root {
     rl_ca_link new_with_old, old_with_new;
 } rl_ca_old_root;
 
+/* What a certificate from the issuing CA's up to its root lets it certify. */
+typedef struct ca_bound {
+    NAME_CONSTRAINTS *names; /* or NULL */
+    EXTENDED_KEY_USAGE *eku; /* or NULL */
+} ca_bound;
+
 struct rl_ca {
     rl_store *store;
     const rl_settings *settings;
@@ -38,6 +44,8 @@ struct rl_ca {
     rl_key *ra_key;      /* its public key */
     uint8_t (*weak)[32]; /* sorted SHA-256 of keys that are never certified; or NULL */
     size_t weak_n;
+    ca_bound bounds[RL_CA_CHAIN_MAX]; /* of those that say something; a root mostly does not */
+    size_t bounds_n;
     rl_ca_weigh weigh; /* NULL: nothing weighs */
     const void *weigh_ctx;
     rl_ca_look look; /* NULL: nothing is looked up */
@@ -213,6 +221,11 @@ void ca_csr_clear(ca_csr *c);
 X509 *ca_probe(const X509_NAME *subject, const GENERAL_NAMES *names);
 /* RL_EINVAL: with it one could be taken for this server, the host of `base_url`. */
 rl_err ca_not_ourselves(const char *base_url, const ca_csr *c, rl_error *e);
+void ca_bounds_open(rl_ca *ca);
+void ca_bounds_free(rl_ca *ca);
+/* RL_EINVAL: the CA's own certificate does not let it certify these names, or for any of these usages. Usages that it
+ * does not are taken out. */
+rl_err ca_bounds_check(const rl_ca *ca, ca_csr *c, rl_error *e);
 
 /* ---- own.c: requests in a user's own name ---- */
 /* The request names nothing but the owner's. RL_EDENIED. */

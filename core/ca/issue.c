@@ -337,6 +337,8 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
     if (err == RL_OK && (unsigned)r->profile < RL_ENROLL_MAX) /* the admin may say otherwise */
         err = ca_not_ourselves(ca->settings->http.base_url, &i.csr, e);
+    if (err == RL_OK && !r->sub_ca) /* of which ca_sub_read says more */
+        err = ca_bounds_check(ca, &i.csr, e);
     if (err == RL_OK)
         err = ca_weak_check(ca, i.csr.key, i.key, e);
     if (err == RL_OK && r->renews && (err = ca_key_of(ca, r->renews, i.old_key)) != RL_OK)

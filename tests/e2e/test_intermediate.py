@@ -146,6 +146,20 @@ def test_est_and_tls_lead_to_the_root(intermediate, above):
     assert names == {"CN=Revline Intermediate CA", "CN=Policy", "CN=Root"}
 
 
+def test_what_the_ca_above_does_not_allow_is_not_issued(intermediate, above):
+    """Nor does the server's own certificate have a name that spoils it."""
+    server = intermediate("ec-p256", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
+                          "nameConstraints=critical,permitted;DNS:example.test,excluded;IP:0.0.0.0/0.0.0.0\n")
+    port = server.tls_port()
+    subprocess.run(["curl", "-sS", "--fail", "--cacert", above("root.pem"), "--resolve", "ca.example.test:%d:127.0.0.1" % port,
+                    "https://ca.example.test:%d/.well-known/est/cacerts" % port], capture_output=True, check=True)
+    url = server.url + "/static"
+    outside = scep_client.enroll(url, CHALLENGE, "laptop", dns=["laptop.example.test", "laptop.example.net"])
+    assert (outside.pki_status, outside.fail_info) == ("FAILURE", "badRequest")
+    above.write("leaf.pem", scep_client.enroll(url, CHALLENGE, "laptop", dns="laptop.example.test").certificate.public_bytes(PEM).decode())
+    above.verify(above("leaf.pem"))
+
+
 def test_a_bundle_from_standard_input(make_server, above):
     server = make_server(start=False, fresh=True, **SETTINGS)
     chain = above.certify(server.cli("init", "--intermediate").stdout)

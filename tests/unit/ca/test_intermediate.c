@@ -329,6 +329,103 @@ static void a_chain_that_was_taken_is_taken_again(void **state)
     fixture_close(&f);
 }
 
+/* ---- what the certificate from above does not let it certify ---- */
+/* Whether a client takes what the CA's key signs for these names, as openssl's program says: it signs that itself. */
+static bool would_be_believed(const fixture *f, const char *cn, const char *names, const char *usages)
+{
+    char command[1024];
+    snprintf(
+        command, sizeof(command),
+        "printf 'extendedKeyUsage=%s\\n%s%s' > row.ext; openssl req -new -newkey ec -pkeyopt "
+        "ec_paramgen_curve:P-256 -nodes -keyout row.key -subj '/CN=%s' -out row.csr 2>/dev/null; openssl x509 -req "
+        "-in row.csr -CA int.pem -CAkey ca-1.key -CAcreateserial -extfile row.ext -out row.pem 2>/dev/null; if "
+        "openssl verify -CAfile Top.pem -untrusted int.pem row.pem 2>/dev/null; then echo believed; fi",
+        usages, names[0] ? "subjectAltName=" : "", names, cn);
+    return strstr(run(f, command), "believed") != NULL;
+}
+
+static rl_err certify(fixture *f, rl_profile_id profile, const char *cn, const char *names, const char *usages,
+                      X509 **out)
+{
+    rl_issued issued;
+    csr_spec spec = {.key = EVP_EC_gen("P-256"), .cn = cn, {{"extendedKeyUsage", usages}}};
+    if (names[0]) {
+        spec.extensions[1][0] = "subjectAltName";
+        spec.extensions[1][1] = names;
+    }
+    rl_issue_request r = {.profile = profile, .csr = make_csr(&spec), .requester = "test"};
+    rl_err err = rl_ca_issue(f->ca, &r, &issued, &f->e);
+    *out = err == RL_OK ? decode(issued.der, issued.der_n) : NULL;
+    rl_issued_clear(&issued);
+    X509_REQ_free(r.csr);
+    EVP_PKEY_free(spec.key);
+    return err;
+}
+
+static void names_beyond_the_cas_own_constraints_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cn, *names;
+        bool inside;
+    } rows[] = {
+        {"host", "DNS:a.example.test", true},
+        {"host", "DNS:a.example.test,DNS:a.example.net", false},
+        {"host", "DNS:a.bad.example.test", false},
+        {"a.example.net", "", false},
+        {"a.example.net", "DNS:a.example.test", true}, /* the common name does not count then */
+        {"host", "", true},
+        {"host", "IP:10.1.2.3", true},
+        {"host", "IP:11.1.2.3", false},
+        {"host", "email:a@example.test", true},
+        {"host", "email:a@example.net", false},
+        {"host", "URI:urn:uuid:6f1c0a52-6f7e-4a43-9c1b-0a8f4d1f7b11,otherName:1.3.6.1.4.1.311.20.2.3;UTF8:a@b.test",
+         true},
+    };
+    fixture f;
+    X509 *cert;
+    fixture_ask(&f, RL_KEY_EC_P256);
+    sign(&f, CA_EXTENSIONS "nameConstraints=critical,permitted;DNS:example.test,permitted;IP:10.0.0.0/255.0.0.0,"
+                           "permitted;email:example.test,excluded;DNS:bad.example.test\\n");
+    assert_ok(TAKE(&f, "int.pem", "Top.pem"), &f.e);
+    open_ca(&f);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(would_be_believed(&f, rows[i].cn, rows[i].names, "clientAuth"), rows[i].inside);
+        rl_err err = certify(&f, RL_PROFILE_STATIC, rows[i].cn, rows[i].names, "clientAuth", &cert);
+        assert_int_equal(err, rows[i].inside ? RL_OK : RL_EINVAL);
+        if (!rows[i].inside)
+            assert_has(f.e.message, "by its own certificate the CA may not certify these names");
+        X509_free(cert);
+    }
+    assert_true(rl_ca_may_name(f.ca, "ca.example.test") && rl_ca_may_name(f.ca, "10.0.0.1"));
+    assert_false(rl_ca_may_name(f.ca, "localhost") || rl_ca_may_name(f.ca, "127.0.0.1"));
+    fixture_close(&f);
+}
+
+/* A CA above that allows less counts as well. */
+static void usages_beyond_the_cas_own_are_left_out(void **state)
+{
+    (void)state;
+    fixture f;
+    X509 *cert;
+    fixture_ask(&f, RL_KEY_EC_P256);
+    make_foreign_cert(&f, "Top", "Mid", CA_EXTENSIONS "extendedKeyUsage=clientAuth,emailProtection\\n");
+    run(&f, "printf '" CA_EXTENSIONS "extendedKeyUsage=clientAuth,serverAuth\n' > int.ext && " SIGN
+            "-CA Mid.pem -CAkey Mid.key -extfile int.ext -out int.pem");
+    assert_ok(TAKE(&f, "int.pem", "Mid.pem", "Top.pem"), &f.e);
+    open_ca(&f);
+    assert_ok(certify(&f, RL_PROFILE_STATIC, "host", "", "clientAuth,serverAuth,emailProtection", &cert), &f.e);
+    write_pem(&f, "host.pem", cert);
+    X509_free(cert);
+    assert_has(run(&f, "openssl x509 -in host.pem -noout -ext extendedKeyUsage"),
+               "Extended Key Usage: \n    TLS Web Client Authentication\n");
+    run(&f, "cat int.pem Mid.pem > between.pem && openssl verify -purpose sslclient -CAfile Top.pem -untrusted "
+            "between.pem host.pem");
+    assert_int_equal(certify(&f, RL_PROFILE_SERVER, "host", "", "serverAuth", &cert), RL_EINVAL);
+    assert_has(f.e.message, "for none of the extended key usages");
+    fixture_close(&f);
+}
+
 /* ---- later keys ---- */
 static void an_intermediate_ca_gets_a_new_key_from_above(void **state)
 {
@@ -436,6 +533,8 @@ int main(void)
         cmocka_unit_test(a_certificate_that_cannot_issue_is_refused),
         cmocka_unit_test(a_chain_that_no_client_would_believe_is_refused),
         cmocka_unit_test(a_chain_that_was_taken_is_taken_again),
+        cmocka_unit_test(names_beyond_the_cas_own_constraints_are_refused),
+        cmocka_unit_test(usages_beyond_the_cas_own_are_left_out),
         cmocka_unit_test(an_intermediate_ca_gets_a_new_key_from_above),
         cmocka_unit_test(a_certificate_that_was_imported_becomes_our_own),
         cmocka_unit_test(a_root_is_followed_by_an_intermediate_ca),
