@@ -136,15 +136,16 @@ static json_t *cert_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
                                              rl_why_json(r.held.why), "kept", rl_why_json(r.held.kept))
                                  : json_null();
     json_t *out =
-        json_pack("{s:s,s:I,s:o,s:s?,s:s?,s:s?,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o}", "type",
+        json_pack("{s:s,s:I,s:o,s:s?,s:s?,s:s?,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o}", "type",
                   "certificate", "issuer", (json_int_t)id.issuer, "serial", serial_json(&id), "subject", r.subject,
                   "profile", r.profile, "requester", r.requester, "status", rl_status_name(r.status), "reason",
                   reason_json(r.status != RL_STATUS_GOOD, r.reason), "why", rl_why_json(r.why), "manualReason",
                   reason_json(r.why & RL_WHY_MANUAL, r.manual_reason), "crlReason",
                   reason_json(r.why & RL_WHY_FOREIGN_CRL, r.crl_reason), "crlDate", rl_json_time(r.crl_date),
-                  "issuedAt", rl_json_time(r.issued_at), "notBefore", rl_json_time(r.not_before), "notAfter",
-                  rl_json_time(r.not_after), "bootstrap", r.bootstrap, "revokedAt", rl_json_time(r.revoked_at),
-                  "bindings", bindings_json(&r), "held", held, "certificate", octets_or_null(der.p, der.n));
+                  "issuedAt", rl_json_time(r.issued_at), "firstIssuedAt", rl_json_time(r.first_issued_at), "notBefore",
+                  rl_json_time(r.not_before), "notAfter", rl_json_time(r.not_after), "bootstrap", r.bootstrap,
+                  "revokedAt", rl_json_time(r.revoked_at), "bindings", bindings_json(&r), "held", held, "certificate",
+                  octets_or_null(der.p, der.n));
     rl_buf_free(&der);
     rl_cert_clear(&r);
     return out;

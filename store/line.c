@@ -281,9 +281,11 @@ static void take_cert(reader *r, rl_line *l)
     c->profile = text_or_null(r, "profile");
     c->requester = text_or_null(r, "requester");
     c->issued_at = time_of(r, "issuedAt");
+    if (json_object_get(r->o, "firstIssuedAt")) /* exports of old have none */
+        c->first_issued_at = time_of(r, "firstIssuedAt");
     c->not_before = time_of(r, "notBefore");
     c->not_after = time_of(r, "notAfter");
-    c->bootstrap = json_object_get(r->o, "bootstrap") && bool_of(r, "bootstrap"); /* exports of old have none */
+    c->bootstrap = json_object_get(r->o, "bootstrap") && bool_of(r, "bootstrap"); /* likewise */
     take_status(r, c);
     take_bindings(r, c);
     take_held(r, c);

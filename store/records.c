@@ -138,7 +138,8 @@ enum {
     C_HELD_CHANGE,
     C_HELD_WHY,
     C_HELD_KEPT,
-    C_BOOTSTRAP
+    C_BOOTSTRAP,
+    C_FIRST_ISSUED_AT
 };
 #define CERT_REQUIRED (RL_PACK_BIT(C_STATUS) | RL_PACK_BIT(C_NOT_BEFORE) | RL_PACK_BIT(C_NOT_AFTER))
 
@@ -148,7 +149,7 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
     if (r->bindings_n > RL_CERT_BINDINGS_MAX)
         return RL_ERANGE;
     bool crl = r->why & RL_WHY_FOREIGN_CRL, held = r->held.change != 0;
-    rl_pack_begin(&w, out, 12u + (crl ? 2 : 0) + (held ? 3 : 0) + r->bootstrap);
+    rl_pack_begin(&w, out, 12u + (crl ? 2 : 0) + (held ? 3 : 0) + r->bootstrap + (r->first_issued_at != 0));
     /* What the OCSP look-up reads comes first. */
     rl_pack_put_uint(&w, C_STATUS, (uint64_t)r->status);
     rl_pack_put_uint(&w, C_REASON, (uint64_t)r->reason);
@@ -171,6 +172,8 @@ rl_err rl_cert_encode(const rl_cert_record *r, rl_buf *out)
         msgpack_pack_unsigned_int(&w.pk, C_BOOTSTRAP);
         msgpack_pack_true(&w.pk);
     }
+    if (r->first_issued_at)
+        rl_pack_put_int(&w, C_FIRST_ISSUED_AT, r->first_issued_at);
     rl_pack_put_text(&w, C_SUBJECT, r->subject);
     rl_pack_put_text(&w, C_PROFILE, r->profile);
     rl_pack_put_text(&w, C_REQUESTER, r->requester);
@@ -246,6 +249,8 @@ static rl_err take_cert(uint64_t key, const rl_pack_value *v, rl_span *rest, voi
         return as_why(v, &r->held.kept);
     case C_BOOTSTRAP:
         return rl_pack_bool(v, &r->bootstrap);
+    case C_FIRST_ISSUED_AT:
+        return rl_pack_int(v, &r->first_issued_at);
     default:
         return RL_OK;
     }
@@ -258,6 +263,11 @@ rl_err rl_cert_decode(rl_span in, rl_cert_record *r)
     if (err != RL_OK)
         rl_cert_clear(r);
     return err;
+}
+
+int64_t rl_cert_first_issued(const rl_cert_record *r)
+{
+    return r->first_issued_at ? r->first_issued_at : r->issued_at;
 }
 
 bool rl_cert_is_unseen(const rl_cert_record *r)

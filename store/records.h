@@ -102,6 +102,7 @@ typedef struct rl_cert_record {
     rl_binding bindings[RL_CERT_BINDINGS_MAX];
     size_t bindings_n;
     int64_t issued_at, not_before, not_after; /* Unix seconds */
+    int64_t first_issued_at; /* of a renewal: when the first certificate of the row was issued; 0: it is the first */
     bool bootstrap;   /* short-lived, for a device that is still enrolling: compliance does not count against it */
     uint32_t why;     /* RL_WHY_* */
     rl_status status; /* effective: computed when `why` changes, never on reading */
@@ -119,6 +120,7 @@ typedef struct rl_cert_record {
 /* Profiles of certificates that were never seen, only heard of: by a CA's revocation list, or its index.txt. */
 #define RL_PROFILE_LISTED  "crl"
 #define RL_PROFILE_INDEXED "index"
+int64_t rl_cert_first_issued(const rl_cert_record *r); /* also of one that is no renewal */
 bool rl_cert_is_unseen(const rl_cert_record *r);
 /* The object id, or name, that it is bound to in this source; NULL. */
 const char *rl_cert_binding(const rl_cert_record *r, rl_source source);

@@ -266,7 +266,7 @@ static bool is_known(rl_store *store, rl_source source, const char *id)
 static bool find(guard *g, const rl_cert_id *id, const rl_cert_record *cert)
 {
     rl_store *store = g->base.sync->store;
-    if (!is_valid(g, cert) || cert->held.change || cert->issued_at > g->search.issued_before)
+    if (!is_valid(g, cert) || cert->held.change || rl_cert_first_issued(cert) > g->search.issued_before)
         return true;
     const char *device = rl_waiting_device(cert);
     if (device && !is_known(store, RL_SOURCE_ENTRA_DEVICE_NAME, device) &&

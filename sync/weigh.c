@@ -147,7 +147,7 @@ static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const r
     if (err != RL_ENOTFOUND)
         return err;
     RL_TRY(rl_new_devices_before(settings, read_cursor, t, &issued_before));
-    if (cert->issued_at > issued_before)
+    if (rl_cert_first_issued(cert) > issued_before)
         return RL_OK;
     s->bound.object[RL_BOUND_ENTRA_DEVICE] = &s->records[RL_BOUND_ENTRA_DEVICE]; /* all zero: it does not exist */
     s->bound.object[RL_BOUND_MANAGED_DEVICE] = &s->records[RL_BOUND_MANAGED_DEVICE];

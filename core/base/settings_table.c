@@ -352,8 +352,9 @@ const rl_setting_row rl_setting_rows[] = {
              "say; a number that none reaches (1000000000) holds nothing either, and the round's end counts."},
     {"REVLINE_SYNC_NEW_DEVICE_GRACE", RL_T_DURATION, AT(sync.new_device_grace), "7d", .min = "1s", .max = "36500d",
      .group = "Sync",
-     .help = "How long after its issuance a certificate is good though no directory has ever known its device; the "
-             "directories must have been compared as a whole after that."},
+     .help =
+         "How long after its issuance, or that of the first one it renews, a certificate is good though no directory "
+         "has ever known its device; the directories must have been compared as a whole after that."},
 
     {"REVLINE_DEVICE_DIRECTORY", RL_T_ENUM, AT(rules.directory), "AADAndIntune", .choices = directories,
      .alias = "AppConfig__IntuneValidation__DeviceDirectory", .group = "Status rules",

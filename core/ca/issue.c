@@ -111,6 +111,7 @@ static rl_err follow(rl_store_txn *t, struct issue *i, rl_error *e)
         err = ca_key_is_sound(t, i->old_key, e);
     if (err == RL_EINVAL)
         err = rl_fail(e, RL_EDENIED, "ca", "the key of the certificate that is renewed was compromised: enroll anew");
+    i->record.first_issued_at = rl_cert_first_issued(&old);
     for (size_t k = 0; err == RL_OK && k < sizeof(bound_kinds) / sizeof(bound_kinds[0]); k++)
         err = keep_binding(i, &bound_kinds[k], &old, e);
     rl_cert_clear(&old);

@@ -300,7 +300,7 @@ static void store_object(fixture *f, rl_source source, const char *id, bool exis
 static rl_err weigh(rl_store_txn *t, rl_cert_record *cert, int64_t now, const void *ctx)
 {
     (void)ctx;
-    assert_int_equal(now, NOW);
+    assert_int_equal(now, standing_now);
     for (size_t i = 0; i < cert->bindings_n; i++) {
         rl_object_record o;
         if (rl_txn_object(t, cert->bindings[i].source, cert->bindings[i].id, &o) != RL_OK)
@@ -516,6 +516,26 @@ static void test_what_is_good_no_more_renews_nothing(void **state)
     assert_int_equal(issue_after(f, RL_PROFILE_STATIC, "host", NULL, &old, NULL, &r), RL_EDENIED);
 }
 
+/* The grace of a device that nobody knows is counted from there. */
+static void test_a_renewal_says_when_the_first_of_its_row_was_issued(void **state)
+{
+    fixture *f = *state;
+    rl_cert_id first, second, third;
+    rl_cert_record r;
+    assert_ok(issue_after(f, RL_PROFILE_STATIC_AAD, DEVICE, NULL, NULL, &first, &r), &f->e);
+    assert_int_equal(r.first_issued_at, 0);
+    assert_int_equal(rl_cert_first_issued(&r), NOW);
+    rl_cert_clear(&r);
+    rl_cert_id *const row[] = {&first, &second, &third};
+    for (int i = 0; i < 2; i++) {
+        standing_now += DAY;
+        assert_ok(issue_after(f, RL_PROFILE_STATIC_AAD, DEVICE, NULL, row[i], row[i + 1], &r), &f->e);
+        assert_int_equal(r.first_issued_at, NOW);
+        assert_int_equal(r.issued_at, NOW + (i + 1) * DAY);
+        rl_cert_clear(&r);
+    }
+}
+
 static rl_err compromise(rl_store_txn *t, void *id, rl_error *e)
 {
     return rl_txn_revoke(t, id, RL_REASON_KEY_COMPROMISE, NOW, "test", e);
@@ -682,6 +702,7 @@ int main(void)
         WITH(test_a_renewal_is_of_the_same_object),
         WITH(test_a_renewal_finds_what_the_certificate_has_waited_for),
         WITH(test_what_is_good_no_more_renews_nothing),
+        WITH(test_a_renewal_says_when_the_first_of_its_row_was_issued),
         WITH(test_a_compromised_key_renews_none_of_its_certificates),
         WITH(test_transaction_gets_one_certificate_however_often_it_asks),
         WITH(test_transaction_names_are_checked),

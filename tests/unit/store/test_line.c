@@ -36,6 +36,7 @@ static void test_a_certificate(void **state)
     assert_int_equal(l.cert.held.why, RL_WHY_DELETED);
     assert_int_equal(l.der.n, 0);
     assert_false(l.cert.bootstrap); /* older exports do not say it */
+    assert_int_equal(l.cert.first_issued_at, 0);
     rl_line_clear(&l);
 }
 

@@ -28,6 +28,7 @@ static rl_cert_record full_cert(void)
                         .manual_reason = RL_REASON_KEY_COMPROMISE,
                         .revoked_at = 1767607091,
                         .bootstrap = true,
+                        .first_issued_at = 1700000003,
                         .crl_reason = RL_REASON_HOLD,
                         .crl_date = -1767607091,
                         .held = {.change = UINT64_MAX, .why = RL_WHY_DELETED, .kept = RL_WHY_DISABLED},
@@ -52,6 +53,7 @@ static void assert_same_cert(const rl_cert_record *a, const rl_cert_record *b)
     assert_int_equal(a->manual_reason, b->manual_reason);
     assert_int_equal(a->revoked_at, b->revoked_at);
     assert_int_equal(a->bootstrap, b->bootstrap);
+    assert_int_equal(a->first_issued_at, b->first_issued_at);
     assert_int_equal(a->crl_reason, b->crl_reason);
     assert_int_equal(a->crl_date, b->crl_date);
     assert_int_equal(a->held.change, b->held.change);

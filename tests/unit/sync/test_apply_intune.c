@@ -559,11 +559,50 @@ static void test_a_new_certificate_is_weighed(void **state)
     assert_int_equal(rl_store_run(w->f.store, weigh_new, &w->settings, NULL), RL_OK);
 }
 
+struct waiting {
+    const rl_settings *settings;
+    int64_t first_issued_at;
+    uint32_t why; /* out */
+};
+
+/* Two days old, and the directories were compared as a whole a day ago; the grace is a week. */
+static rl_err weigh_waiting(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct waiting *w = arg;
+    const rl_cursor_record compared = {.link = (char *)"", .complete = true, .last_full = NOW - DAY};
+    rl_cert_record r = {.issued_at = NOW - 2 * DAY,
+                        .first_issued_at = w->first_issued_at,
+                        .bindings = {{RL_SOURCE_ENTRA_DEVICE_NAME, "nobody"}},
+                        .bindings_n = 1};
+    (void)e;
+    RL_TRY(rl_txn_put_cursor(t, "entra-device", &compared));
+    RL_TRY(rl_txn_put_cursor(t, "intune-device", &compared));
+    RL_TRY(rl_weigh_new(t, &r, NOW, w->settings));
+    w->why = r.why;
+    return RL_OK;
+}
+
+static void test_renewing_does_not_prolong_the_wait_for_a_device(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        int64_t first_issued_at;
+        uint32_t why;
+    } rows[] = {{0, 0}, {NOW - 7 * DAY, 0}, {NOW - 9 * DAY, RL_WHY_DELETED}};
+    w->settings.sync.new_device_grace = 7 * (rl_duration)DAY * 1000;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct waiting waiting = {.settings = &w->settings, .first_issued_at = rows[i].first_issued_at};
+        assert_int_equal(rl_store_run(w->f.store, weigh_waiting, &waiting, NULL), RL_OK);
+        assert_int_equal(waiting.why, rows[i].why);
+    }
+}
+
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        STORE_TEST(test_renewing_does_not_prolong_the_wait_for_a_device),
         STORE_TEST(test_compliance_does_not_count_against_a_bootstrap_certificate),
         STORE_TEST(test_every_other_reason_counts_against_a_bootstrap_certificate),
         STORE_TEST(test_a_device_that_has_long_enrolled_gets_no_bootstrap_certificate),
