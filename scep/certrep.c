@@ -353,7 +353,8 @@ static rl_err encrypt_content(const EVP_CIPHER *cipher, const struct secret *s, 
     const size_t room = plain.n + EVP_MAX_BLOCK_LENGTH;
     int n = 0, last = 0;
     out->p = malloc(room);
-    bool ok = ctx && out->p && plain.n <= 1 << 24 && EVP_EncryptInit_ex(ctx, cipher, NULL, s->key, s->iv) == 1 &&
+    bool ok = ctx && out->p && plain.n <= INT_MAX - EVP_MAX_BLOCK_LENGTH &&
+              EVP_EncryptInit_ex(ctx, cipher, NULL, s->key, s->iv) == 1 &&
               EVP_EncryptUpdate(ctx, out->p, &n, plain.p, (int)plain.n) == 1 &&
               EVP_EncryptFinal_ex(ctx, out->p + n, &last) == 1;
     out->cap = out->p ? room : 0;

@@ -1,7 +1,10 @@
 /* CertPoll, GetCert and GetCRL, RFC 8894 §3.3.3, §4.4 to §4.6: what the store has. */
 #include "scep/scep_priv.h"
 
-enum { CANDIDATES_MAX = 64 }; /* certificates of one transactionID and subject: each renewal adds one */
+enum {
+    CANDIDATES_MAX = 64,         /* certificates of one transactionID and subject: each renewal adds one */
+    LIST_MAX = 16 * 1024 * 1024, /* octets of a list: each answer is encrypted, and takes five times that meanwhile */
+};
 
 static rl_err unknown(scep_refusal *why)
 {
@@ -63,6 +66,10 @@ static rl_err get_crl(const rl_scep *s, const scep_request *r, rl_buf *out, scep
     if (issuer == 0)
         return unknown(why);
     err = s->crl(s->crl_ctx, issuer, &crl);
+    if (err == RL_OK && crl.n > LIST_MAX) {
+        *why = (scep_refusal){.info = SCEP_BAD_REQUEST, .text = "the list is too long for SCEP: it is at /crl by HTTP"};
+        err = RL_EDENIED;
+    }
     if (err == RL_OK)
         err = scep_crl_only(rl_buf_span(&crl), out, e);
     rl_buf_free(&crl);

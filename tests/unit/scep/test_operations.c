@@ -410,6 +410,36 @@ static void test_get_crl_gives_the_issuers_list(void **state)
     stop(&s);
 }
 
+/* What it holds does not matter: nobody looks. */
+static rl_err list_of_octets(void *ctx, rl_issuer_id issuer, rl_buf *out)
+{
+    const size_t *n = ctx;
+    (void)issuer;
+    out->p = calloc(1, *n);
+    out->n = out->cap = *n;
+    return out->p ? RL_OK : RL_ENOMEM;
+}
+
+static void test_a_list_that_is_too_long_is_had_elsewhere(void **state)
+{
+    (void)state;
+    server s;
+    scep_outcome out;
+    size_t n = 16 * 1024 * 1024;
+    start(&s, "rsa2048", NULL);
+    rl_scep_on_crl(s.scep, list_of_octets, &n);
+    client_bytes m = client_message(&s, (ask){.type = GET_CRL, .content = number_of(rl_ca_issuer(s.ca)->cert)});
+    scep_pki_operation(s.scep, profile_at(&s, "/static"), rl_span_of(m.p, m.n), "192.0.2.1", &out);
+    assert_int_equal(out.status, 200);
+    assert_int_equal(out.result, SCEP_ANSWERED);
+    assert_true(out.body.n > n);
+    rl_buf_free(&out.body);
+    n++;
+    expect_failure(&s, (ask){.type = GET_CRL, .content = number_of(rl_ca_issuer(s.ca)->cert)}, "2", "/crl");
+    free(m.p);
+    stop(&s);
+}
+
 static void test_a_list_that_is_still_being_made_is_no_final_answer(void **state)
 {
     (void)state;
@@ -570,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_get_cert_gives_any_certificate_of_ours),
         cmocka_unit_test(test_get_cert_of_what_is_not_there_is_bad_cert_id),
         cmocka_unit_test(test_get_crl_gives_the_issuers_list),
+        cmocka_unit_test(test_a_list_that_is_too_long_is_had_elsewhere),
         cmocka_unit_test(test_a_list_that_is_still_being_made_is_no_final_answer),
         cmocka_unit_test(test_the_next_ca_certificate_is_signed_by_the_one_before),
         cmocka_unit_test(test_clients_that_hold_the_root_before_go_on),
