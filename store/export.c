@@ -199,10 +199,11 @@ static json_t *cursor_line(rl_store *s, rl_span key, rl_span value, rl_err *err)
     (void)s;
     if ((*err = rl_cursor_decode(value, &r)) != RL_OK)
         return NULL;
-    json_t *out = json_pack("{s:s,s:s#,s:s?,s:b,s:b,s:s?,s:I,s:o,s:o,s:b}", "type", "cursor", "source",
-                            (const char *)key.p, (int)key.n, "link", r.link, "full", r.full, "complete", r.complete,
-                            "tenant", r.tenant, "generation", (json_int_t)r.generation, "lastSuccess",
-                            rl_json_time(r.last_success), "lastFull", rl_json_time(r.last_full), "refused", r.refused);
+    json_t *out =
+        json_pack("{s:s,s:s#,s:s?,s:b,s:b,s:s?,s:I,s:o,s:o,s:b,s:b}", "type", "cursor", "source", (const char *)key.p,
+                  (int)key.n, "link", r.link, "full", r.full, "complete", r.complete, "tenant", r.tenant, "generation",
+                  (json_int_t)r.generation, "lastSuccess", rl_json_time(r.last_success), "lastFull",
+                  rl_json_time(r.last_full), "refused", r.refused, "leaving", r.leaving);
     rl_cursor_clear(&r);
     return out;
 }

@@ -329,7 +329,8 @@ static void take_cursor(reader *r, rl_line *l)
     c->generation = number_of(r, "generation", INT64_MAX);
     c->last_success = time_of(r, "lastSuccess");
     c->last_full = time_of(r, "lastFull");
-    c->refused = json_object_get(r->o, "refused") && bool_of(r, "refused"); /* older exports do not say it */
+    c->refused = json_object_get(r->o, "refused") && bool_of(r, "refused"); /* older exports do not say these two */
+    c->leaving = json_object_get(r->o, "leaving") && bool_of(r, "leaving");
 }
 
 static void take_queue(reader *r, rl_line *l)

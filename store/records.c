@@ -74,6 +74,10 @@ const char *rl_source_name(rl_source s)
         return "profile-certificate";
     case RL_SOURCE_REPORTED_CERT:
         return "reported-certificate";
+    case RL_SOURCE_ENTRA_DEVICE_LEAVING:
+        return "entra-device-leaving";
+    case RL_SOURCE_ENTRA_USER_LEAVING:
+        return "entra-user-leaving";
     case RL_SOURCE_REVOCATION_REQUEST:
         return "revocation-request";
     case RL_SOURCE_ENTRA_DEVICE_NAME:

@@ -71,6 +71,10 @@ typedef enum {
      * certificate is bound to RL_SOURCE_LISTED_CERT, whichever has it. */
     RL_SOURCE_PROFILE_CERT = 10,
     RL_SOURCE_REPORTED_CERT = 11,
+    /* In `object`: a device or user that a round of many pages has told to be gone, until its last page is there.
+     * Object id = directory object id. */
+    RL_SOURCE_ENTRA_DEVICE_LEAVING = 12,
+    RL_SOURCE_ENTRA_USER_LEAVING = 13,
     /* Names by which certificates point at objects before (or after) sync has seen them:
      * in `object` the record's `target` is the directory object id; in `binding` a certificate that
      * waits for an object of that name to appear. Lower case. */
@@ -255,6 +259,7 @@ typedef struct rl_cursor_record {
     uint64_t generation;             /* of the newest full round begun */
     int64_t last_success, last_full; /* Unix seconds; 0 = never */
     bool refused; /* the upstream does not let us read it, and we do without: nothing has been read since it said so */
+    bool leaving; /* the round in progress has told of objects that are gone, which wait for its end */
 } rl_cursor_record;
 rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out);
 rl_err rl_cursor_decode(rl_span in, rl_cursor_record *r);

@@ -286,12 +286,12 @@ void rl_issuer_clear(rl_issuer_record *r)
 }
 
 /* ---- cursor ---- */
-enum { U_LINK = 1, U_FULL, U_COMPLETE, U_GENERATION, U_LAST_SUCCESS, U_LAST_FULL, U_TENANT, U_REFUSED };
+enum { U_LINK = 1, U_FULL, U_COMPLETE, U_GENERATION, U_LAST_SUCCESS, U_LAST_FULL, U_TENANT, U_REFUSED, U_LEAVING };
 
 rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out)
 {
     rl_pack_writer w;
-    rl_pack_begin(&w, out, r->refused ? 8 : 7);
+    rl_pack_begin(&w, out, 7u + r->refused + r->leaving);
     rl_pack_put_text(&w, U_LINK, r->link ? r->link : "");
     rl_pack_put_uint(&w, U_FULL, r->full);
     rl_pack_put_uint(&w, U_COMPLETE, r->complete);
@@ -301,6 +301,8 @@ rl_err rl_cursor_encode(const rl_cursor_record *r, rl_buf *out)
     rl_pack_put_text(&w, U_TENANT, r->tenant);
     if (r->refused)
         rl_pack_put_uint(&w, U_REFUSED, true);
+    if (r->leaving)
+        rl_pack_put_uint(&w, U_LEAVING, true);
     return rl_pack_finish(&w);
 }
 
@@ -325,6 +327,8 @@ static rl_err take_cursor(uint64_t key, const rl_pack_value *v, rl_span *rest, v
         return rl_pack_text(v, &r->tenant);
     case U_REFUSED:
         return rl_pack_bool(v, &r->refused);
+    case U_LEAVING:
+        return rl_pack_bool(v, &r->leaving);
     default:
         return RL_OK;
     }

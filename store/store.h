@@ -126,8 +126,8 @@ typedef struct rl_binding_look {
     void *ctx;
 } rl_binding_look;
 rl_err rl_txn_each_binding_of(rl_store_txn *t, rl_binding_look *looks, size_t n, rl_binding_fn fn);
-/* All objects of a source; the same rule. Batches internally: bounded memory. */
-rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
+/* All objects of a source behind this id ("": all); the same rule. Batches internally: bounded memory. */
+rl_err rl_txn_each_object(rl_store_txn *t, rl_source src, const char *behind,
                           rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),
                           void *ctx);
 

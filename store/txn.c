@@ -137,13 +137,14 @@ static rl_err collect_objects(rl_store_txn *t, rl_source src, const char *after,
     return rl_txn_scan_end(&scan, err);
 }
 
-rl_err rl_txn_each_object(rl_store_txn *t, rl_source src,
+rl_err rl_txn_each_object(rl_store_txn *t, rl_source src, const char *behind,
                           rl_err (*fn)(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx),
                           void *ctx)
 {
     struct object_page *page = calloc(1, sizeof(*page));
-    char after[RL_OBJECT_ID_MAX + 1] = "";
+    char after[RL_OBJECT_ID_MAX + 1];
     rl_err err = page ? RL_OK : RL_ENOMEM;
+    snprintf(after, sizeof(after), "%s", behind);
     bool more = err == RL_OK;
     while (more) {
         err = collect_objects(t, src, after, page);

@@ -2,6 +2,7 @@
  * rolls all of it back, the cursor included. */
 #include "sync/apply.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the end of a full round ---- */
@@ -46,13 +47,55 @@ static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_reco
 static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)
 {
     struct sweep_ctx s = {.job = job};
-    RL_TRY(rl_txn_each_object(t, job->kind->source, sweep_object, &s));
+    RL_TRY(rl_txn_each_object(t, job->kind->source, "", sweep_object, &s));
     if (s.listed > 0 || s.gone + job->missing == 0 || job->kind->may_be_empty)
         return RL_OK;
     job->empty = true;
     return rl_fail(e, RL_EDENIED, "sync",
                    "the full round listed no object though %llu are known: refused, nothing is changed",
                    (unsigned long long)(s.gone + job->missing));
+}
+
+/* ---- what a delta tells to be gone ---- */
+/* On a later page of the round it may be there, and then it was never gone: what is revoked for good must not come
+ * back. So it waits for the round's last page, and is put behind that one's items, in transactions of bounded size. */
+enum { LEAVING_AT_ONCE = 4000 };
+
+static rl_err take_leaving(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
+{
+    rl_graph_page *gone = ctx;
+    (void)t, (void)r;
+    if (gone->n == LEAVING_AT_ONCE)
+        return RL_EBUSY;
+    const char *copy = rl_arena_strndup(&gone->arena, id, strlen(id));
+    if (!copy)
+        return RL_ENOMEM;
+    gone->items[gone->n++] = (rl_graph_item){.id = copy, .removed = true};
+    return RL_OK;
+}
+
+static rl_err put_leaving(rl_store_txn *t, rl_page_job *job)
+{
+    const rl_graph_page *page = job->page;
+    rl_graph_page gone = {.items = calloc(LEAVING_AT_ONCE, sizeof(*gone.items))};
+    if (!gone.items)
+        return RL_ENOMEM;
+    rl_arena_init(&gone.arena, 0); /* bounded by their number */
+    rl_err err = rl_txn_each_object(t, job->kind->leaving, job->behind, take_leaving, &gone);
+    job->more = err == RL_EBUSY;
+    if (job->more)
+        err = RL_OK;
+    job->next.leaving = job->more;
+    for (size_t i = 0; err == RL_OK && i < gone.n; i++)
+        err = rl_txn_delete_object(t, job->kind->leaving, gone.items[i].id);
+    job->page = &gone;
+    if (err == RL_OK)
+        err = rl_page_items(t, job, job->kind->put);
+    job->page = page;
+    if (gone.n > 0)
+        snprintf(job->behind, sizeof(job->behind), "%s", gone.items[gone.n - 1].id);
+    rl_graph_page_free(&gone);
+    return err;
 }
 
 /* ---- the brake ---- */
@@ -101,12 +144,16 @@ rl_err rl_page_apply(rl_store_txn *t, void *arg, rl_error *e)
 {
     rl_page_job *job = arg;
     rl_page_weigh(job);
-    rl_err err = rl_page_items(t, job, job->kind->put);
-    if (err == RL_OK && job->next.complete && job->next.full)
+    rl_err err = RL_OK;
+    if (!job->behind[0])
+        err = rl_page_items(t, job, job->kind->put);
+    if (err == RL_OK && job->next.complete && job->next.leaving)
+        err = put_leaving(t, job);
+    if (err == RL_OK && job->next.complete && job->next.full && !job->more)
         err = sweep(t, job, e);
     if (err == RL_OK)
-        err = rl_page_settle(t, job, job->next.complete && !job->goes_on);
-    if (err == RL_OK)
+        err = rl_page_settle(t, job, job->next.complete && !job->goes_on && !job->more);
+    if (err == RL_OK && !job->more)
         err = rl_txn_put_cursor(t, job->kind->name, &job->next);
     job->changed = job->weigher.changed;
     rl_weigher_clear(&job->weigher);

@@ -32,6 +32,7 @@ typedef struct rl_graph_kind {
     const char *name;   /* of the source, its cursor: "entra-device" */
     const char *origin; /* of the changes it makes: "sync:entra-device" */
     rl_source source, name_source;
+    rl_source leaving; /* where what a delta tells to be gone waits for the round's end; none of a list */
     rl_graph_shape shape;
     const char *path;       /* of the initial request, behind the Graph URL */
     const char *other_path; /* asked when Graph refuses the first with 400 or 501; NULL: none */
@@ -64,8 +65,8 @@ enum {
 struct rl_page_job {
     const rl_graph_kind *kind;
     const rl_graph_page *page;
-    rl_cursor_record next; /* the cursor behind the page; its strings are borrowed. Full and complete: objects that the
-                              round did not list are gone. */
+    rl_cursor_record next; /* the cursor behind the page, but `leaving` as before it; its strings are borrowed. Full
+                              and complete: objects that the round did not list are gone. */
     const rl_settings *settings;
     int64_t now; /* Unix seconds */
     rl_weigher weigher;
@@ -77,9 +78,12 @@ struct rl_page_job {
     size_t certs_n, certs_cap;
     rl_ours ours;  /* for certificates in the page */
     bool one_page; /* the round has no other than this */
-    bool goes_on;  /* set by the kind's `gone`: behind the last page comes more that may revoke */
+    /* "": its items are to be put. Else they are in the database, and so is what was gone up to this id. */
+    char behind[RL_OBJECT_ID_MAX + 1];
+    bool goes_on; /* set by the kind's `gone`: behind the last page comes more that may revoke */
     /* Results, valid when the transaction committed. */
     uint64_t changed; /* certificates whose status changed */
+    bool more;        /* of the last page: too much is gone for one transaction. To be applied again; no cursor yet */
     bool due;         /* a mass change is to be decided: for the guard */
     uint64_t missing; /* objects left out for the first time, of a kind that wants two */
     uint64_t skipped; /* certificates in the page that Intune revokes and that are not ours */

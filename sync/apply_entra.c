@@ -96,17 +96,36 @@ static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *
 }
 
 /* ---- objects ---- */
-/* Stores the object's new state and lets its names follow. `has_mail`: its mail address points to it. */
-static rl_err put_state(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
-                        bool take_name, bool *has_mail)
+/* Lets the names follow the object's state. `has_mail`: its mail address points to it. */
+static rl_err keep_names(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
+                         bool take_name, bool *has_mail)
 {
     *has_mail = false;
-    RL_TRY(rl_txn_put_object(t, kind->source, id, o));
     if (o->name)
         RL_TRY(keep_name(t, kind, id, o, take_name));
     if (!o->target || (o->name && strcmp(o->name, o->target) == 0))
         return RL_OK;
     return keep_mail(t, kind, id, o, has_mail);
+}
+
+static rl_err put_state(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
+                        bool take_name, bool *has_mail)
+{
+    RL_TRY(rl_txn_put_object(t, kind->source, id, o));
+    return keep_names(t, kind, id, o, take_name, has_mail);
+}
+
+/* It is told to be gone on a page behind which the round may yet tell that it is there: noted, and its names are free
+ * for others. */
+static rl_err note_leaving(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o)
+{
+    const rl_object_record note = {.exists = true};
+    rl_object_record gone = *o; /* strings stay the caller's */
+    bool has_mail;
+    gone.exists = false;
+    job->next.leaving = true;
+    RL_TRY(keep_names(t, job->kind, id, &gone, false, &has_mail));
+    return rl_txn_put_object(t, job->kind->leaving, id, &note);
 }
 
 /* A new name replaces the old; the old one's record goes unless another object has it by now. */
@@ -265,6 +284,13 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         err = RL_OK;
     }
     RL_TRY(err);
+    if (item->removed && o.exists && job->kind->leaving && !job->next.complete) {
+        err = note_leaving(t, job, item->id, &o);
+        rl_object_clear(&o);
+        return err;
+    }
+    if (job->next.leaving && !item->removed)
+        err = rl_txn_delete_object(t, job->kind->leaving, item->id);
     bool said = !item->removed && item->name_said;
     o.exists = !item->removed;
     o.generation = job->next.generation;
@@ -273,7 +299,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         o.enabled = item->enabled == RL_ENABLED_YES;
     if (!item->removed && item->compliance != RL_COMPLIANCE_UNSAID)
         o.compliance = item->compliance;
-    if (!item->removed && item->sid_said)
+    if (err == RL_OK && !item->removed && item->sid_said)
         err = put_sid(&o, item->sid);
     if (err == RL_OK && said)
         err = rename_object(t, job->kind, item, &o);

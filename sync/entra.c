@@ -23,6 +23,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                          .origin = "sync:entra-device",
                          .source = RL_SOURCE_ENTRA_DEVICE,
                          .name_source = RL_SOURCE_ENTRA_DEVICE_NAME,
+                         .leaving = RL_SOURCE_ENTRA_DEVICE_LEAVING,
                          .shape = {.name = "deviceId"},
                          .path = "/v1.0/devices/delta" DEVICE_PROPERTIES ",onPremisesSecurityIdentifier",
                          .other_path = "/v1.0/devices/delta" DEVICE_PROPERTIES,
@@ -35,6 +36,7 @@ const rl_graph_kind rl_entra_kinds[RL_ENTRA_KINDS] = {
                        .origin = "sync:entra-user",
                        .source = RL_SOURCE_ENTRA_USER,
                        .name_source = RL_SOURCE_ENTRA_USER_NAME,
+                       .leaving = RL_SOURCE_ENTRA_USER_LEAVING,
                        .shape = {.name = "userPrincipalName", .mail = "mail"},
                        .path = "/v1.0/users/delta?$select=id,accountEnabled,userPrincipalName,mail,"
                                "onPremisesSecurityIdentifier",

@@ -480,6 +480,15 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
     return rl_page_apply(t, &((graph_source *)arg)->job, e);
 }
 
+static void submit(graph_source *s)
+{
+    rl_err err = rl_source_commit(&s->base, apply);
+    if (err != RL_OK)
+        fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
+    else
+        ask_ahead(s);
+}
+
 static void commit(graph_source *s)
 {
     int64_t now = rl_wall_s();
@@ -493,12 +502,9 @@ static void commit(graph_source *s)
                                      .tenant = s->base.sync->settings->azure.tenant_id,
                                      .generation = s->generation,
                                      .last_success = complete ? now : s->cursor.last_success,
-                                     .last_full = complete && s->base.full ? now : s->cursor.last_full};
-    rl_err err = rl_source_commit(&s->base, apply);
-    if (err != RL_OK)
-        fail(s, -1, "the database takes no more writes: %s", rl_err_name(err));
-    else
-        ask_ahead(s);
+                                     .last_full = complete && s->base.full ? now : s->cursor.last_full,
+                                     .leaving = s->cursor.leaving};
+    submit(s);
 }
 
 static void take_page(graph_source *s)
@@ -572,11 +578,16 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
             fail(s, -1, "%s", e->message);
         return;
     }
-    log_page(s);
-    rl_count_skipped(s->base.name, s->job.skipped);
-    rl_source_count(&s->base, s->pages.n, s->pages.page.n, s->job.changed);
+    rl_source_count(&s->base, 0, 0, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);
+    if (s->job.more) {
+        submit(s);
+        return;
+    }
+    log_page(s);
+    rl_count_skipped(s->base.name, s->job.skipped);
+    rl_source_count(&s->base, s->pages.n, s->pages.page.n, 0);
     atomic_store(&s->base.without, false);
     if (s->pages.page.complete && counts_from_now_on(s))
         rl_sync_wake(s->base.sync, "reweigh", true);

@@ -141,7 +141,7 @@ rl_err rl_requests_collect(rl_store_txn *t, void *arg, rl_error *e)
     const rl_cursor_record cursor = {
         .complete = true, .tenant = (char *)(uintptr_t)job->tenant, .last_success = job->now, .last_full = job->now};
     rl_requests_job_clear(job);
-    rl_err err = rl_txn_each_object(t, RL_SOURCE_REVOCATION_REQUEST, collect, job);
+    rl_err err = rl_txn_each_object(t, RL_SOURCE_REVOCATION_REQUEST, "", collect, job);
     if (err == RL_OK && job->last && job->n == 0)
         err = rl_txn_put_cursor(t, job->source, &cursor);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "intune", "the results cannot be read: %s", rl_err_name(err));

@@ -347,9 +347,7 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_MASS_LIMIT", RL_T_SHARE, AT(sync.mass_limit), "10%", .max = "1000000000", .group = "Sync",
      .help = "How many certificates one round of a source may revoke or put on hold; one with more is held as a whole "
              "until an admin decides: revline sync hold. As a percentage of the source's certificates, and then 50 are "
-             "always allowed; or as a number. 0 is no limit: each page takes effect at once, whatever the round's "
-             "later ones "
-             "say; a number that none reaches (1000000000) holds nothing either, and the round's end counts."},
+             "always allowed; or as a number. 0 is no limit."},
     {"REVLINE_SYNC_NEW_DEVICE_GRACE", RL_T_DURATION, AT(sync.new_device_grace), "7d", .min = "1s", .max = "36500d",
      .group = "Sync",
      .help =

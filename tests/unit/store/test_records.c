@@ -149,14 +149,15 @@ static void the_other_records_read_back(void **state)
                           .generation = 9,
                           .last_success = 5,
                           .last_full = 4,
-                          .refused = true},
+                          .refused = true,
+                          .leaving = true},
                      c2;
     assert_int_equal(rl_cursor_encode(&c, &b), RL_OK);
     assert_int_equal(rl_cursor_decode(rl_buf_span(&b), &c2), RL_OK);
     assert_string_equal(c2.link, c.link);
     assert_string_equal(c2.tenant, c.tenant);
     assert_true(c2.full && !c2.complete && c2.generation == 9 && c2.last_success == 5 && c2.last_full == 4 &&
-                c2.refused);
+                c2.refused && c2.leaving);
     rl_cursor_clear(&c2);
     rl_buf_reset(&b);
 

@@ -582,7 +582,7 @@ static rl_err sweep_one(rl_store_txn *t, const char *id, const rl_object_record 
 static rl_err apply_sweep(rl_store_txn *t, void *arg, rl_error *e)
 {
     (void)e;
-    return rl_txn_each_object(t, RL_SOURCE_ENTRA_USER, sweep_one, arg);
+    return rl_txn_each_object(t, RL_SOURCE_ENTRA_USER, "", sweep_one, arg);
 }
 
 static rl_err apply_put_and_sweep(rl_store_txn *t, void *arg, rl_error *e)
