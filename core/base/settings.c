@@ -294,13 +294,25 @@ static void take_generated_challenge(struct load *l)
         const rl_setting_row *row = &s->priv->rows[i];
         bool is_static = row->offset == offsetof(rl_settings, scep.profiles[RL_ENROLL_STATIC].challenge);
         bool is_aad = row->offset == offsetof(rl_settings, scep.profiles[RL_ENROLL_STATIC_AAD].challenge);
-        if ((!is_static && !is_aad) || strcmp(s->priv->origin[i], "default") != 0)
+        if ((!is_static && !is_aad) || strcmp(s->priv->origin[i], "default") != 0 ||
+            !s->scep.profiles[is_static ? RL_ENROLL_STATIC : RL_ENROLL_STATIC_AAD].enabled)
             continue;
         set(l, row, row->name, text, "generated");
         if (is_static && !(s->generated_challenge_path = strdup(path)))
             l->err = RL_ENOMEM;
     }
     free_secret(text, strlen(text));
+}
+
+static void drop_challenges(struct load *l)
+{
+    rl_settings *s = l->s;
+    for (size_t i = 0; i < s->priv->n; i++)
+        for (size_t k = 0; k < RL_ENROLL_MAX; k++)
+            if (s->priv->rows[i].offset == offsetof(rl_settings, scep.profiles) + k * sizeof(rl_profile_rules) +
+                                               offsetof(rl_profile_rules, challenge) &&
+                !s->scep.profiles[k].enabled)
+                set(l, &s->priv->rows[i], s->priv->rows[i].name, "", "turned off");
 }
 
 static void check_tls(struct load *l)
@@ -479,6 +491,7 @@ rl_err rl_settings_load(rl_settings *s, char *const *env, rl_buf *errors)
         load_row(&l, &s->priv->rows[i]);
     check_names(&l);
     take_generated_challenge(&l);
+    drop_challenges(&l);
     check_tls(&l);
     check_tokens(&l);
     check_old_challenges(&l);

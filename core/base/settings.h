@@ -102,6 +102,7 @@ typedef enum { RL_BIND_NONE, RL_BIND_ENTRA, RL_BIND_JAMF } rl_bind;
 typedef struct rl_profile_rules {
     char *challenge;      /* "" = profile off, but for Intune's, and for EST where `entra_tokens` */
     char *old_challenges; /* still accepted; blanks between them */
+    bool enabled;         /* else `challenge` is "" */
     rl_duration validity;
     unsigned key_usage;          /* a bit of each KeyUsage, the first one 1: default, and the most a request gets */
     rl_text_list eku, asked_eku; /* the default; what a request may ask for. Names of OpenSSL's, or dotted */

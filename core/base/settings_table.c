@@ -60,6 +60,8 @@ static const char *const cert_kinds[] = {"DomainController",
     {prefix "_CHALLENGE", RL_T_STRING, RULE(i, challenge), "", .min = "8", .max = "256", .secret = true,               \
      .alias = scepman("RequestPassword"), .group = of,                                                                 \
      .help = "Challenge password of " path "; empty turns the profile off, but for EST by Entra ID's tokens."},         \
+    {prefix "_ENABLED", RL_T_BOOL, RULE(i, enabled), "true", .alias = scepman("Enabled"), .alias_unit = "",            \
+     .group = of, .help = "false turns the profile off, as if it had no challenge."},                                  \
     {prefix "_OLD_CHALLENGES", RL_T_STRING, RULE(i, old_challenges), "", .max = "4096", .secret = true,                \
      .group = of,                                                                                                      \
      .help = "Challenge passwords of 8 characters at least, with blanks between them, that are accepted as well, "     \

@@ -388,6 +388,37 @@ static void scepmans_names_count_in_scepmans_units(void **state)
     }
 }
 
+static void a_profile_that_is_turned_off_has_no_challenge(void **state)
+{
+    static const struct {
+        const char *off;
+        int profile;
+    } rows[] = {{"AppConfig__StaticValidation__Enabled=false", RL_ENROLL_STATIC},
+                {"AppConfig__StaticAADValidation__Enabled=False", RL_ENROLL_STATIC_AAD},
+                {"AppConfig__JamfValidation__Enabled=false", RL_ENROLL_JAMF},
+                {"AppConfig__DCValidation__Enabled=false", RL_ENROLL_DC},
+                {"REVLINE_STATIC_ENABLED=false", RL_ENROLL_STATIC}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *env[] = {(char *)(uintptr_t)rows[i].off,
+                       "REVLINE_STATIC_CHALLENGE=static-word",
+                       "REVLINE_STATIC_AAD_CHALLENGE=aad-challenge",
+                       "REVLINE_JAMF_CHALLENGE=jamf-challenge",
+                       "AppConfig__DCValidation__RequestPassword=dc-challenge",
+                       NULL};
+        rl_buf errors = {0};
+        rl_settings s;
+        assert_int_equal(rl_settings_load(&s, env, &errors), RL_OK);
+        assert_null(s.ignored);
+        for (int p = 0; p < 4; p++) {
+            static const int profiles[] = {RL_ENROLL_STATIC, RL_ENROLL_STATIC_AAD, RL_ENROLL_JAMF, RL_ENROLL_DC};
+            assert_int_equal(s.scep.profiles[profiles[p]].challenge[0] != 0, profiles[p] != rows[i].profile);
+        }
+        rl_settings_free(&s);
+        rl_buf_free(&errors);
+    }
+}
+
 static void our_name_wins_over_scepmans(void **state)
 {
     (void)state;
@@ -619,6 +650,7 @@ int main(void)
         cmocka_unit_test(a_value_and_its_file_together_are_an_error),
         cmocka_unit_test(scepmans_names_count_in_scepmans_units),
         cmocka_unit_test(our_name_wins_over_scepmans),
+        cmocka_unit_test(a_profile_that_is_turned_off_has_no_challenge),
         cmocka_unit_test(scepmans_other_names_are_ignored_and_listed),
         cmocka_unit_test(a_secret_is_neither_in_an_error_nor_in_the_printout),
         cmocka_unit_test(old_challenges_are_as_long_as_others),
