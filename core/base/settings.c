@@ -122,11 +122,36 @@ static void set(struct load *l, const rl_setting_row *row, const char *shown_nam
     rl_text_clean(kept);
 }
 
+/* In SCEPman's lists of object identifiers semicolons and blanks divide as commas do. */
+static void set_list(struct load *l, const rl_setting_row *row, const char *text, const char *origin)
+{
+    char *list = strdup(text), *to = list;
+    if (!list) {
+        l->err = RL_ENOMEM;
+        return;
+    }
+    for (const char *at = text + strspn(text, ",; "); *at; at += strspn(at, ",; ")) {
+        size_t n = strcspn(at, ",; ");
+        if (to > list)
+            *to++ = ',';
+        memcpy(to, at, n);
+        to += n;
+        at += n;
+    }
+    *to = 0;
+    set(l, row, row->alias, list, origin);
+    free(list);
+}
+
 /* SCEPman counts in bare numbers of its own unit, the hours with a fraction ("24.0"). */
 static void set_alias(struct load *l, const rl_setting_row *row, const char *text)
 {
     char converted[64], origin[RL_ORIGIN_MAX];
     snprintf(origin, sizeof(origin), "alias %s", row->alias);
+    if (row->type == RL_T_EKU_LIST) {
+        set_list(l, row, text, origin);
+        return;
+    }
     if (!row->alias_unit || !row->alias_unit[0]) {
         set(l, row, row->alias, text, origin);
         return;

@@ -388,6 +388,24 @@ static void scepmans_names_count_in_scepmans_units(void **state)
     }
 }
 
+static void scepmans_lists_have_other_separators(void **state)
+{
+    static const char *const texts[] = {"1.3.6.1.5.5.7.3.2;1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2 1.3.6.1.5.5.7.3.1",
+                                        " 1.3.6.1.5.5.7.3.2, 1.3.6.1.5.5.7.3.1;"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        char setting[128];
+        snprintf(setting, sizeof(setting), "AppConfig__DCValidation__DefaultEkus=%s", texts[i]);
+        struct loaded l = load(setting, NULL, NULL);
+        const rl_text_list *eku = &l.s.scep.profiles[RL_ENROLL_DC].eku;
+        assert_int_equal(l.err, RL_OK);
+        assert_int_equal(eku->n, 2);
+        assert_string_equal(eku->items[0], "1.3.6.1.5.5.7.3.2");
+        assert_string_equal(eku->items[1], "1.3.6.1.5.5.7.3.1");
+        unload(&l);
+    }
+}
+
 static void a_profile_that_is_turned_off_has_no_challenge(void **state)
 {
     static const struct {
@@ -650,6 +668,7 @@ int main(void)
         cmocka_unit_test(a_value_and_its_file_together_are_an_error),
         cmocka_unit_test(scepmans_names_count_in_scepmans_units),
         cmocka_unit_test(our_name_wins_over_scepmans),
+        cmocka_unit_test(scepmans_lists_have_other_separators),
         cmocka_unit_test(a_profile_that_is_turned_off_has_no_challenge),
         cmocka_unit_test(scepmans_other_names_are_ignored_and_listed),
         cmocka_unit_test(a_secret_is_neither_in_an_error_nor_in_the_printout),
