@@ -199,9 +199,8 @@ class Revline:
 
     def sync_round(self, full=False):
         """Asks for a round of every source and waits until one that began after this call ended well."""
-        before = {name: s["rounds"] for name, s in self.sync().items()}
-        self.control("sync", full=full)
-        eventually(lambda: all(s["rounds"] > before[name] and not s["lastError"] for name, s in self.sync().items()),
+        asked = self.control("sync", full=full)["asked"]
+        eventually(lambda: all(s["asked"]["answeredWell"] >= asked[name] for name, s in self.sync().items()),
                    "every source made a round; now: %s" % (self.sync(),))
 
     # ---- clients ----
