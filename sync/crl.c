@@ -229,7 +229,7 @@ rl_err rl_crl_make(rl_sync *sync)
         snprintf(s->base.name, sizeof(s->base.name), "crl-%zu", i + 1);
         snprintf(s->origin, sizeof(s->origin), "sync:%s", s->base.name);
         log_info("sync.source", "source", s->base.name, "url", s->url);
-        rl_source_add(sync, &s->base);
+        RL_TRY(rl_source_add(sync, &s->base));
     }
     /* Lists that were imported count, too. */
     return rl_store_each_issuer(sync->store, show_issuer, NULL) == RL_ENOMEM ? RL_ENOMEM : RL_OK;

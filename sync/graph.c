@@ -639,6 +639,5 @@ rl_err rl_graph_add(rl_sync *sync, const rl_graph_kind *graph_kind, rl_duration 
     s->base.upstream = RL_UPSTREAM_GRAPH;
     s->base.permission = graph_kind->permission;
     snprintf(s->base.name, sizeof(s->base.name), "%s", graph_kind->name);
-    rl_source_add(sync, &s->base);
-    return RL_OK;
+    return rl_source_add(sync, &s->base);
 }

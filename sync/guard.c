@@ -376,8 +376,7 @@ rl_err rl_guard_make(rl_sync *sync)
     g->base.interval = sync->settings->sync.full_interval;
     g->base.needs = reads_a_directory(sync) ? NULL : "a directory";
     snprintf(g->base.name, sizeof(g->base.name), NAME);
-    rl_source_add(sync, &g->base);
-    return RL_OK;
+    return rl_source_add(sync, &g->base);
 }
 
 void rl_guard_wake(rl_sync *sync)

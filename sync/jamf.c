@@ -547,7 +547,7 @@ rl_err rl_jamf_make(rl_sync *sync)
         s->base.upstream = RL_UPSTREAM_JAMF;
         s->base.permission = kinds[i].privilege;
         snprintf(s->base.name, sizeof(s->base.name), "%s", kinds[i].objects.name);
-        rl_source_add(sync, &s->base);
+        RL_TRY(rl_source_add(sync, &s->base));
     }
     return RL_OK;
 }

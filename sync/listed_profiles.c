@@ -210,6 +210,5 @@ rl_err rl_profiles_make(rl_sync *sync, const char *needs)
     profiles_source *s = calloc(1, sizeof(*s));
     if (!s)
         return RL_ENOMEM;
-    rl_listing_init(&s->list, &rl_intune_kinds[RL_INTUNE_PROFILE_LIST], &kind, needs, answered, sync);
-    return RL_OK;
+    return rl_listing_init(&s->list, &rl_intune_kinds[RL_INTUNE_PROFILE_LIST], &kind, needs, answered, sync);
 }

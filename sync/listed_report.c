@@ -237,6 +237,5 @@ rl_err rl_report_make(rl_sync *sync, const char *needs)
     report_source *s = calloc(1, sizeof(*s));
     if (!s)
         return RL_ENOMEM;
-    rl_listing_init(&s->list, &rl_intune_kinds[RL_INTUNE_REPORT_LIST], &kind, needs, answered, sync);
-    return RL_OK;
+    return rl_listing_init(&s->list, &rl_intune_kinds[RL_INTUNE_REPORT_LIST], &kind, needs, answered, sync);
 }

@@ -10,8 +10,8 @@
 
 enum { PUT_AT_ONCE = 1000 }; /* the whole of a large page would keep the writer from others */
 
-void rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_kind *source, const char *needs,
-                     void (*answered)(rl_sync_source *s, const rl_http_response *r), rl_sync *sync)
+rl_err rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_kind *source, const char *needs,
+                       void (*answered)(rl_sync_source *s, const rl_http_response *r), rl_sync *sync)
 {
     l->kind = kind;
     l->ask = (rl_graph_ask){.source = &l->base, .answered = answered};
@@ -22,7 +22,7 @@ void rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_k
     l->base.upstream = RL_UPSTREAM_GRAPH;
     l->base.permission = kind->permission;
     snprintf(l->base.name, sizeof(l->base.name), "%s", kind->name);
-    rl_source_add(sync, &l->base);
+    return rl_source_add(sync, &l->base);
 }
 
 void rl_listing_fail(rl_listing *l, const char *message, int64_t retry_after_ms)

@@ -26,9 +26,9 @@ typedef struct rl_listing {
 /* The page is in the database: called by rl_listing_committed, unless it was the last. */
 typedef void (*rl_listing_next)(rl_listing *l);
 
-/* Fills what makes it a source. `answered`, as in rl_graph_ask. */
-void rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_kind *source, const char *needs,
-                     void (*answered)(rl_sync_source *s, const rl_http_response *r), rl_sync *sync);
+/* Fills what makes it a source, and adds it. `answered`, as in rl_graph_ask. */
+rl_err rl_listing_init(rl_listing *l, const rl_graph_kind *kind, const rl_source_kind *source, const char *needs,
+                       void (*answered)(rl_sync_source *s, const rl_http_response *r), rl_sync *sync);
 /* False: the round has failed already. */
 bool rl_listing_begin(rl_listing *l);
 /* `page` as it is in `l`. */

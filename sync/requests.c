@@ -250,6 +250,5 @@ rl_err rl_requests_make(rl_sync *sync)
     s->job.origin = "sync:" NAME;
     s->job.tenant = settings->azure.tenant_id;
     snprintf(s->base.name, sizeof(s->base.name), NAME);
-    rl_source_add(sync, &s->base);
-    return RL_OK;
+    return rl_source_add(sync, &s->base);
 }

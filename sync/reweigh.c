@@ -151,6 +151,5 @@ rl_err rl_reweigh_make(rl_sync *sync)
     r->base.interval = s->sync.full_interval;
     r->base.needs = application ? NULL : "a directory";
     snprintf(r->base.name, sizeof(r->base.name), NAME);
-    rl_source_add(sync, &r->base);
-    return RL_OK;
+    return rl_source_add(sync, &r->base);
 }

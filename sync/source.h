@@ -104,7 +104,7 @@ struct rl_sync {
     bool stop; /* guarded by the lock */
 };
 
-/* ---- makers: one for each kind ---- Add the sources that the settings name, running or off. RL_ENOMEM. */
+/* ---- makers: one for each kind ---- Add the sources that the settings name, running or off. RL_ENOMEM, RL_ERANGE. */
 rl_err rl_reweigh_make(rl_sync *sync); /* the first: what it finds changed, the others' first rounds are about */
 rl_err rl_entra_make(rl_sync *sync);
 rl_err rl_intune_make(rl_sync *sync);
@@ -123,8 +123,8 @@ void rl_guard_wake(rl_sync *sync);
 /* ---- sync.c for the sources ---- */
 /* Asks all whose names begin so for a round now, `full` for a full one. Any thread. */
 void rl_sync_wake(rl_sync *sync, const char *prefix, bool full);
-/* Takes over a source that its maker has filled. */
-void rl_source_add(rl_sync *sync, rl_sync_source *s);
+/* Takes over a source that its maker has filled. RL_ERANGE: there are too many, and it is freed. */
+rl_err rl_source_add(rl_sync *sync, rl_sync_source *s);
 /* The round is complete: rests until the next. */
 void rl_source_done(rl_sync_source *s, int64_t last_success);
 /* The try failed: backs off, then begins again. */

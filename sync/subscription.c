@@ -302,6 +302,5 @@ rl_err rl_subscription_make(rl_sync *sync)
                     : settings->sync.entra_interval == 0                     ? "REVLINE_SYNC_ENTRA_INTERVAL"
                                                                              : rl_login_missing(settings);
     snprintf(s->base.name, sizeof(s->base.name), NAME);
-    rl_source_add(sync, &s->base);
-    return RL_OK;
+    return rl_source_add(sync, &s->base);
 }

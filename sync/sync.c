@@ -419,13 +419,18 @@ static void free_sync(rl_sync *sync)
     free(sync);
 }
 
-void rl_source_add(rl_sync *sync, rl_sync_source *s)
+rl_err rl_source_add(rl_sync *sync, rl_sync_source *s)
 {
+    if (sync->n == RL_SYNC_SOURCES_MAX) {
+        s->kind->free(s);
+        return RL_ERANGE;
+    }
     s->sync = sync;
     s->status = (rl_sync_status){.name = s->name, .state = state_name(s->state), .needs = s->needs};
     sync->sources[sync->n++] = s;
     if (s->needs)
         log_info("sync.off", "source", s->name, "needs", s->needs);
+    return RL_OK;
 }
 
 static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
@@ -433,9 +438,13 @@ static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
     static rl_err (*const makers[])(rl_sync * sync) = {rl_reweigh_make,      rl_entra_make, rl_intune_make,
                                                        rl_requests_make,     rl_jamf_make,  rl_crl_make,
                                                        rl_subscription_make, rl_guard_make};
-    for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
-        if (makers[i](sync) != RL_OK)
+    for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++) {
+        rl_err err = makers[i](sync);
+        if (err == RL_ERANGE)
+            return rl_fail(e, err, "sync", "there are more than %d sources", RL_SYNC_SOURCES_MAX);
+        if (err != RL_OK)
             return rl_fail(e, RL_ENOMEM, "sync", "out of memory");
+    }
     for (size_t i = 0; i < sync->n; i++)
         *any |= !sync->sources[i]->needs;
     return RL_OK;

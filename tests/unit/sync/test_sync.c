@@ -739,6 +739,18 @@ static void test_an_unknown_source_is_not_found(void **state)
     assert_int_equal(rl_sync_now(x->sync, "entra-user", false, NULL), RL_OK);
 }
 
+static void test_more_sources_than_there_is_room_for_are_refused(void **state)
+{
+    struct fixture *x = *state;
+    char *urls[RL_SYNC_SOURCES_MAX];
+    rl_error e = {0};
+    for (size_t i = 0; i < RL_SYNC_SOURCES_MAX; i++)
+        urls[i] = "http://127.0.0.1:1/x.crl";
+    x->settings.sync.crl_urls = (rl_text_list){.items = urls, .n = RL_SYNC_SOURCES_MAX};
+    assert_int_equal(rl_sync_start(x->f.store, &x->settings, &x->sync, &e), RL_ERANGE);
+    assert_null(x->sync);
+}
+
 static void test_stop_does_not_wait_for_an_upstream(void **state)
 {
     struct fixture *x = *state;
@@ -813,6 +825,7 @@ int main(void)
         SYNC_TEST(test_an_error_is_text_whatever_the_upstream_says),
         SYNC_TEST(test_not_configured_is_off),
         SYNC_TEST(test_an_unknown_source_is_not_found),
+        SYNC_TEST(test_more_sources_than_there_is_room_for_are_refused),
         SYNC_TEST(test_stop_does_not_wait_for_an_upstream),
         SYNC_TEST(test_stop_waits_for_a_transaction),
         CLOCK_TEST(test_a_clock_that_was_ahead_puts_off_no_full_round),
