@@ -374,7 +374,7 @@ rl_err rl_guard_make(rl_sync *sync)
         return RL_ENOMEM;
     g->base.kind = &kind;
     g->base.interval = sync->settings->sync.full_interval;
-    g->base.needs = reads_a_directory(sync) ? NULL : "a directory";
+    g->base.needs = reads_a_directory(sync) ? NULL : "the settings of a directory";
     snprintf(g->base.name, sizeof(g->base.name), NAME);
     return rl_source_add(sync, &g->base);
 }

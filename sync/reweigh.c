@@ -149,7 +149,7 @@ rl_err rl_reweigh_make(rl_sync *sync)
         return RL_ENOMEM;
     r->base.kind = &kind;
     r->base.interval = s->sync.full_interval;
-    r->base.needs = application ? NULL : "a directory";
+    r->base.needs = application ? NULL : "the settings of a directory";
     snprintf(r->base.name, sizeof(r->base.name), NAME);
     return rl_source_add(sync, &r->base);
 }

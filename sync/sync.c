@@ -577,7 +577,7 @@ static rl_err no_source(const rl_sync *s, const char *name, rl_error *e)
 {
     for (size_t i = 0; i < s->n; i++)
         if (strcmp(s->sources[i]->name, name) == 0 && s->sources[i]->needs)
-            return rl_fail(e, RL_ENOTFOUND, "sync", "the source \"%s\" is off by, or for lack of: %s", name,
+            return rl_fail(e, RL_ENOTFOUND, "sync", "the source \"%s\" is off: it is turned on by %s", name,
                            s->sources[i]->needs);
     return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", name);
 }

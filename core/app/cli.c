@@ -389,7 +389,7 @@ static void print_source(const char *name, const json_t *s)
     if (lag >= 0)
         printf(", %lld objects, last success %lld s ago", (long long)rl_json_int(s, "objects", 0), (long long)lag);
     if (rl_json_str(s, "needs"))
-        printf(", by, or for lack of: %s", rl_json_str(s, "needs"));
+        printf(": turned on by %s", rl_json_str(s, "needs"));
     if (error && error[0])
         printf(", failing: %s", error);
     if (rl_json_bool(s, "stale", false))

@@ -70,7 +70,7 @@ static int print_table(const cli_call *call, const json_t *reply)
     json_object_foreach(json_object_get(reply, "sources"), name, s)
     {
         if (rl_json_str(s, "needs")) {
-            printf("%-19s  %-12s  by, or for lack of: %s\n", name, text_of(s, "state"), text_of(s, "needs"));
+            printf("%-19s  %-12s  turned on by %s\n", name, text_of(s, "state"), text_of(s, "needs"));
             continue;
         }
         print_row(name, s, rl_json_int(reply, "now", 0));

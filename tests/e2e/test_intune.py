@@ -152,7 +152,7 @@ def test_the_directory_decides_what_is_watched(graph, synced, directory, on):
 def test_without_the_users_risk_is_off_and_says_why(graph, synced):
     server = synced(**{**QUICK, "REVLINE_SYNC_ENTRA_INTERVAL": "0"})
     assert server.log().count("sync.off source=user-risk needs=REVLINE_SYNC_ENTRA_INTERVAL") == 1
-    assert re.search(r"user-risk +off, by, or for lack of: REVLINE_SYNC_ENTRA_INTERVAL", server.cli("status").stdout)
+    assert re.search(r"user-risk +off: turned on by REVLINE_SYNC_ENTRA_INTERVAL", server.cli("status").stdout)
 
 
 def test_compliance_as_entra_has_it(graph, synced):

@@ -43,8 +43,8 @@ def test_the_table_shows_each_source_and_why_others_are_off(watching):
     cells = row(text, "entra-device")
     assert cells[1] == "idle" and re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", cells[2])
     assert cells[5:8] == ["3", "0", "1"]  # objects, changes, requests, behind the lag and its unit
-    assert re.search(r"^jamf-user +off +by, or for lack of: REVLINE_JAMF_URL", text, re.M)
-    assert re.search(r"^intune-device +off +by, or for lack of: REVLINE_SYNC_INTUNE_INTERVAL", text, re.M)
+    assert re.search(r"^jamf-user +off +turned on by REVLINE_JAMF_URL", text, re.M)
+    assert re.search(r"^intune-device +off +turned on by REVLINE_SYNC_INTUNE_INTERVAL", text, re.M)
     assert server.log().count("sync.off source=jamf-user") == 1
     states = {line.index(word) for line in text.splitlines()[1:] for word in (" idle ", " off ", " running ") if word in line}
     assert len(states) == 1, "the columns are columns: %s" % states
@@ -61,7 +61,7 @@ def test_the_same_in_json_probe_and_metrics(watching):
     assert metrics["revline_sync_throttled_seconds" + labels] == metrics["revline_sync_failing" + labels] == 0
     assert metrics["revline_sync_next_run_seconds" + labels] == source["nextRun"] > source["lastSuccess"]
     said = server.cli("status").stdout
-    assert "off, by, or for lack of: REVLINE_JAMF_URL" in said
+    assert "off: turned on by REVLINE_JAMF_URL" in said
     assert len({re.match(r"  \S+ +", line).end() for line in said.splitlines()[1:]}) == 1, "the columns are columns"
 
 
@@ -125,7 +125,7 @@ def test_wrong_usage(watching):
     assert "go with a source, or all" in server.cli("sync", "rules", "--full", code=2).stderr
     server.cli("sync", "all", "all", code=2)
     assert "no source" in server.cli("sync", "entra-devices", code=1).stderr
-    assert re.search(r"\"jamf-user\" is off by, or for lack of: REVLINE_JAMF_URL", server.cli("sync", "jamf-user", code=1).stderr)
+    assert re.search(r"\"jamf-user\" is off: it is turned on by REVLINE_JAMF_URL", server.cli("sync", "jamf-user", code=1).stderr)
 
 
 # ---- what fails, and what to do ----
