@@ -20,9 +20,9 @@
 #include "base/log.h"
 
 enum {
-    NAMES_MAX = 4,    /* the base URL's, two listeners', the machine's */
-    NAME_MAX_N = 254, /* a host name and its end */
-    OWN_CHECK_S = 60, /* the own certificate is looked at so often: it may have been revoked */
+    NAMES_MAX = 4,        /* the base URL's, two listeners', the machine's */
+    NAME_MAX_N = 254,     /* a host name and its end */
+    OWN_CHECK_MS = 60000, /* the own certificate is looked at so often: it may have been revoked, the clock set */
 };
 #define OWN_FILE     "tls.pem"
 #define OWN_VALIDITY ((rl_duration)90 * 86400 * 1000)
@@ -40,7 +40,7 @@ struct rl_app_tls {
     bool own;
     char *cert, *key;          /* paths; one and the same for the own */
     stamp tried[2], before[2]; /* at the last load; at the last look */
-    int64_t own_due;           /* Unix seconds: when the own certificate is looked at again */
+    uint64_t own_due;          /* monotonic ms: when the own certificate is looked at again */
 };
 
 /* ---- the names ---- */
@@ -152,22 +152,32 @@ static bool is_of_present_ca(const rl_app *app, X509 *cert)
            X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
 }
 
-/* Good until the last third of what it would be issued for; *due is when that begins. */
-static bool own_is_good(const rl_app *app, const char *path, int64_t *due)
+/* No certificate begins before its CA's: with a clock that is behind that, another one would be no better. */
+static bool is_as_old_as_the_ca(const rl_app *app, int64_t begin)
+{
+    int64_t first;
+    return rl_x509_time(X509_get0_notBefore(rl_ca_issuer(app->ca)->cert), &first) == RL_OK && begin <= first;
+}
+
+/* Good until the last third of what it would be issued for; *left is how long that is. One of the future is by a clock
+ * that was ahead: clients whose clocks are right refuse it. */
+static bool own_is_good(const rl_app *app, const char *path, rl_duration *left)
 {
     names wanted;
-    int64_t end;
+    int64_t begin, end;
     BIO *file = BIO_new_file(path, "r");
     EVP_PKEY *key = file != NULL ? PEM_read_bio_PrivateKey(file, NULL, NULL, (void *)"") : NULL;
     X509 *cert = key != NULL ? PEM_read_bio_X509(file, NULL, NULL, (void *)"") : NULL;
     BIO_free(file);
     own_names(app, &wanted);
     bool good = cert != NULL && X509_check_private_key(cert, key) == 1 &&
+                rl_x509_time(X509_get0_notBefore(cert), &begin) == RL_OK &&
                 rl_x509_time(X509_get0_notAfter(cert), &end) == RL_OK && covers(cert, &wanted) &&
                 is_of_present_ca(app, cert) && is_good_in_store(app, cert);
     if (good) {
-        *due = end - own_validity(app->settings) / 3000;
-        good = rl_wall_s() < *due;
+        const int64_t now = rl_wall_s();
+        *left = (end - now) * 1000 - own_validity(app->settings) / 3;
+        good = (begin <= now || is_as_old_as_the_ca(app, begin)) && *left > 0;
     }
     X509_free(cert);
     EVP_PKEY_free(key);
@@ -282,10 +292,11 @@ static rl_err keep_own(rl_app *app, rl_error *e)
     struct rl_app_tls *t = app->tls;
     rl_signer *key = NULL;
     X509 *cert = NULL;
-    int64_t soon = rl_wall_s() + OWN_CHECK_S, due = 0;
-    t->own_due = soon;
-    if (own_is_good(app, t->cert, &due)) {
-        t->own_due = due < soon ? due : soon;
+    rl_duration left = OWN_CHECK_MS;
+    const uint64_t now = rl_mono_ms();
+    t->own_due = now + OWN_CHECK_MS;
+    if (own_is_good(app, t->cert, &left)) {
+        t->own_due = now + (uint64_t)(left < OWN_CHECK_MS ? left : OWN_CHECK_MS);
         return RL_OK;
     }
     rl_err err = rl_signer_generate(RL_KEY_EC_P256, &key, e);
@@ -293,8 +304,8 @@ static rl_err keep_own(rl_app *app, rl_error *e)
         err = issue_own(app, key, &cert, e);
     if (err == RL_OK)
         err = write_own(app, t->cert, key, cert, e);
-    if (err == RL_OK && own_is_good(app, t->cert, &due) && due < soon)
-        t->own_due = due;
+    if (err == RL_OK && own_is_good(app, t->cert, &left) && left < OWN_CHECK_MS)
+        t->own_due = now + (uint64_t)left;
     X509_free(cert);
     rl_signer_free(key);
     return err;
@@ -352,7 +363,7 @@ void rl_app_tls_tick(rl_app *app)
     stamp now[2];
     if (t == NULL)
         return;
-    if (t->own && rl_wall_s() >= t->own_due && keep_own(app, &e) != RL_OK)
+    if (t->own && rl_mono_ms() >= t->own_due && keep_own(app, &e) != RL_OK)
         tell_kept(&e);
     look(t, now);
     bool settled = same(now, t->before);

@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -291,6 +292,20 @@ def ocsp_word(response):
     if response.certificate_status == ocsp.OCSPCertStatus.REVOKED:
         return "hold" if response.revocation_reason == x509.ReasonFlags.certificate_hold else "revoked"
     return {ocsp.OCSPCertStatus.GOOD: "good", ocsp.OCSPCertStatus.UNKNOWN: "unknown"}[response.certificate_status]
+
+
+class MovedClock:
+    """The wall clock of one server, before its start: `moved_clock.c`, preloaded."""
+
+    def __init__(self, server):
+        self.path = server.data_dir.parent / "clock"
+        self.path.write_bytes(bytes(8))
+        server.settings.update({"LD_PRELOAD": str(pathlib.Path(BINARY).resolve().parent / "tests/moved_clock.so"),
+                                "MOVED_CLOCK": str(self.path), "ASAN_OPTIONS": "detect_leaks=1:verify_asan_link_order=0"})
+
+    def move(self, seconds):
+        with self.path.open("r+b") as f:
+            f.write(struct.pack("<q", seconds))
 
 
 class OcspClient:

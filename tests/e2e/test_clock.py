@@ -1,33 +1,19 @@
 """A machine whose clock is wrong, at a start and later. It is moved by `moved_clock.c`, preloaded."""
 
 import json
-import pathlib
-import struct
 
 import pytest
 from cryptography.x509.ocsp import OCSPResponseStatus
-from harness import BINARY, CommandFailed, OcspClient, eventually, ocsp_request
+from harness import CommandFailed, MovedClock, OcspClient, eventually, ocsp_request
 
 DAY = 24 * 3600
-
-
-class Clock:
-    def __init__(self, server):
-        self.path = server.data_dir.parent / "clock"
-        self.path.write_bytes(bytes(8))
-        server.settings.update({"LD_PRELOAD": str(pathlib.Path(BINARY).resolve().parent / "tests/moved_clock.so"),
-                                "MOVED_CLOCK": str(self.path), "ASAN_OPTIONS": "detect_leaks=1:verify_asan_link_order=0"})
-
-    def move(self, seconds):
-        with self.path.open("r+b") as f:
-            f.write(struct.pack("<q", seconds))
 
 
 @pytest.fixture
 def timed(make_server):
     """A server that runs, and its clock."""
     server = make_server(start=False)
-    clock = Clock(server)
+    clock = MovedClock(server)
     return server.start(), clock
 
 

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from harness import CHALLENGE, DEADLINE, PEM, RELEASE_BINARY, Revline, client_key, eventually, ocsp_request, openssl
+from harness import CHALLENGE, DEADLINE, MovedClock, PEM, RELEASE_BINARY, Revline, client_key, eventually, ocsp_request, openssl
 
 TLS = {"REVLINE_HTTPS_LISTEN": "127.0.0.1:0", "REVLINE_EST_LISTEN": "127.0.0.1:0"}
 GET = b"GET /probe/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -460,6 +460,27 @@ def test_the_own_certificate_is_renewed_before_its_end(tls_server):
     second = eventually(lambda: [c for c in [served(server)] if c != first], "another certificate", deadline=55, pause=0.5)[0]
     assert second.not_valid_after > first.not_valid_after
     assert datetime.datetime.utcnow() < first.not_valid_after
+
+
+def test_an_own_certificate_of_the_future_is_replaced(tls_server):
+    server = tls_server(start=False)
+    clock = MovedClock(server)
+    clock.move(30 * 86400)
+    first = served(server.start())
+    assert first.not_valid_before > datetime.datetime.utcnow()
+    server.stop()
+    clock.move(0)
+    assert served(server.start()).not_valid_before < datetime.datetime.utcnow()
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_the_look_at_the_own_certificate(tls_server):
+    server = tls_server(start=False, REVLINE_CERT_VALIDITY="1m")
+    clock = MovedClock(server)
+    clock.move(3600)
+    first = served(server.start())
+    server.control("revoke", serial="%X" % first.serial_number, reason="keyCompromise")
+    clock.move(0)
+    eventually(lambda: served(server) != first, "another certificate", deadline=55, pause=0.5)
 
 
 def test_a_revline_below_a_new_root_gets_a_new_certificate(tls_server):
