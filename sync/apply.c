@@ -137,6 +137,7 @@ rl_err rl_page_items(rl_store_txn *t, rl_page_job *job, rl_page_put put)
     job->looks = NULL;
     job->certs = NULL;
     job->objects_n = job->looks_n = job->certs_n = job->certs_cap = 0;
+    job->mailless = false;
     return err;
 }
 

@@ -76,6 +76,7 @@ struct rl_page_job {
     size_t looks_n;
     rl_page_cert *certs; /* that follow behind the last item */
     size_t certs_n, certs_cap;
+    bool mailless; /* a mail address of the page was another's when it was its user's turn */
     rl_ours ours;  /* for certificates in the page */
     bool one_page; /* the round has no other than this */
     /* "": its items are to be put. Else they are in the database, and so is what was gone up to this id. */

@@ -83,19 +83,30 @@ static rl_err keep_mail(rl_store_txn *t, const rl_graph_kind *kind, const char *
     return !same && *mine ? put_name(t, kind, o->target, id, o) : RL_OK;
 }
 
-static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const char *name)
+static rl_err has_name(rl_store_txn *t, const rl_graph_kind *kind, const char *name, const char *id, bool *has)
 {
     rl_object_record known;
     rl_err err = rl_txn_object(t, kind->name_source, name, &known);
-    if (err == RL_ENOTFOUND)
-        return RL_OK;
-    RL_TRY(err);
-    bool mine = known.target && strcmp(known.target, id) == 0;
-    rl_object_clear(&known);
+    *has = err == RL_OK && known.target && strcmp(known.target, id) == 0;
+    if (err == RL_OK)
+        rl_object_clear(&known);
+    return err == RL_ENOTFOUND ? RL_OK : err;
+}
+
+static rl_err drop_name(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const char *name)
+{
+    bool mine;
+    RL_TRY(has_name(t, kind, name, id, &mine));
     return mine ? rl_txn_delete_object(t, kind->name_source, name) : RL_OK;
 }
 
 /* ---- objects ---- */
+/* The mail address is the user principal name. */
+static bool is_both(const rl_object_record *o)
+{
+    return o->name && o->target && strcmp(o->name, o->target) == 0;
+}
+
 /* Lets the names follow the object's state. `has_mail`: its mail address points to it. */
 static rl_err keep_names(rl_store_txn *t, const rl_graph_kind *kind, const char *id, const rl_object_record *o,
                          bool take_name, bool *has_mail)
@@ -103,7 +114,7 @@ static rl_err keep_names(rl_store_txn *t, const rl_graph_kind *kind, const char 
     *has_mail = false;
     if (o->name)
         RL_TRY(keep_name(t, kind, id, o, take_name));
-    if (!o->target || (o->name && strcmp(o->name, o->target) == 0))
+    if (!o->target || is_both(o))
         return RL_OK;
     return keep_mail(t, kind, id, o, has_mail);
 }
@@ -145,7 +156,7 @@ static rl_err put_mail(rl_store_txn *t, const rl_graph_kind *kind, const rl_grap
 {
     if (o->target && item->mail && strcmp(o->target, item->mail) == 0)
         return RL_OK;
-    if (o->target && !(o->name && strcmp(o->name, o->target) == 0))
+    if (o->target && !is_both(o))
         RL_TRY(drop_name(t, kind, item->id, o->target));
     free(o->target);
     o->target = item->mail ? strdup(item->mail) : NULL;
@@ -190,6 +201,13 @@ void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
 }
 
 /* ---- the page's certificates ---- */
+static void look_for_mail(rl_page_job *job, const rl_graph_item *item)
+{
+    struct rl_page_object *o = &job->objects[job->objects_n++];
+    *o = (struct rl_page_object){.job = job, .id = item->id, .name = item->mail};
+    job->looks[job->looks_n++] = (rl_binding_look){job->kind->name_source, o->name, o};
+}
+
 /* Those bound to the object, and those that wait for a name of its. To a new one that has a name none is bound, since
  * that takes a record of it, and records stay; computers and mobile devices of Jamf Pro have none but their number. */
 static rl_err note_object(rl_page_job *job, const rl_graph_item *item, bool take_name, bool take_mail, bool is_new)
@@ -206,12 +224,27 @@ static rl_err note_object(rl_page_job *job, const rl_graph_item *item, bool take
         job->looks[job->looks_n++] = (rl_binding_look){job->kind->source, item->id, o};
     if (o->name)
         job->looks[job->looks_n++] = (rl_binding_look){job->kind->name_source, o->name, o};
-    if (take_mail) {
-        o = &job->objects[job->objects_n++];
-        *o = (struct rl_page_object){.job = job, .id = item->id, .name = item->mail};
-        job->looks[job->looks_n++] = (rl_binding_look){job->kind->name_source, o->name, o};
-    }
+    if (take_mail)
+        look_for_mail(job, item);
     return RL_OK;
+}
+
+/* An address that another user had when it was this one's turn, and that the other has left later in the page. */
+static rl_err take_mail_late(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item)
+{
+    rl_object_record o;
+    bool had, has;
+    RL_TRY(rl_txn_object(t, job->kind->source, item->id, &o));
+    rl_err err = RL_OK;
+    if (o.exists && o.target && strcmp(o.target, item->mail) == 0 && !is_both(&o)) {
+        err = has_name(t, job->kind, item->mail, item->id, &had);
+        if (err == RL_OK && !had)
+            err = keep_mail(t, job->kind, item->id, &o, &has);
+        if (err == RL_OK && !had && has)
+            look_for_mail(job, item);
+    }
+    rl_object_clear(&o);
+    return err;
 }
 
 static rl_err note_cert(rl_store_txn *t, const rl_cert_id *id, void *ctx)
@@ -262,6 +295,9 @@ static void expect_certs(rl_store_txn *t, const rl_page_job *job)
  * order of their keys. */
 rl_err rl_entra_follow(rl_store_txn *t, rl_page_job *job)
 {
+    for (size_t i = 0; job->mailless && i < job->page->n; i++)
+        if (job->page->items[i].mail && !job->page->items[i].removed)
+            RL_TRY(take_mail_late(t, job, &job->page->items[i]));
     RL_TRY(rl_txn_each_binding_of(t, job->looks, job->looks_n, note_cert));
     if (job->certs_n == 0)
         return RL_OK;
@@ -276,7 +312,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
 {
     rl_object_record o;
     rl_err err = rl_txn_object(t, job->kind->source, item->id, &o);
-    bool is_new = err == RL_ENOTFOUND, has_mail;
+    bool is_new = err == RL_ENOTFOUND, has_mail = false;
     if (is_new) {
         if (item->removed)
             return RL_OK; /* never seen: no certificate is bound to it */
@@ -307,6 +343,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         err = put_mail(t, job->kind, item, &o);
     if (err == RL_OK)
         err = put_state(t, job->kind, item->id, &o, said && item->name, &has_mail);
+    job->mailless |= !has_mail && o.target && !is_both(&o);
     if (err == RL_OK)
         err = note_object(job, item, said && item->name, has_mail && !item->removed && item->mail, is_new);
     rl_object_clear(&o);

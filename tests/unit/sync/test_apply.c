@@ -237,6 +237,30 @@ static void test_a_name_passed_on_within_a_page_in_either_order(void **state)
     assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "third@x", "u5", true);
 }
 
+static void test_a_mail_address_passed_on_within_a_page_in_either_order(void **state)
+{
+    rl_store *s = ((folder_store *)*state)->store;
+    static const char before[] = "{\"id\":\"u4\",\"userPrincipalName\":\"a@x\"},{\"id\":\"u5\",\"userPrincipalName\":"
+                                 "\"b@x\",\"mail\":\"first@y\"},{\"id\":\"u6\",\"userPrincipalName\":\"c@x\",\"mail\":"
+                                 "\"second@y\"},{\"id\":\"u9\",\"userPrincipalName\":\"d@x\"}";
+    users(s, before);
+    /* u4 takes the address of one who gets another, u9 that of one who is deleted; and the other way round. */
+    users(s,
+          "{\"id\":\"u4\",\"mail\":\"first@y\"},{\"id\":\"u5\",\"mail\":\"third@y\"},{\"id\":\"u6\",\"@removed\":{}},"
+          "{\"id\":\"u9\",\"mail\":\"second@y\"}");
+    assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "first@y", "u4", true);
+    assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "second@y", "u9", true);
+    assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "third@y", "u5", true);
+    issue(s, 1, RL_SOURCE_ENTRA_USER_NAME, "late@y", RL_SOURCE_NONE, NULL);
+    users(s, "{\"id\":\"u9\",\"mail\":\"late@y\"}");
+    issue(s, 2, RL_SOURCE_ENTRA_USER_NAME, "late@y", RL_SOURCE_NONE, NULL);
+    users(s, "{\"id\":\"u4\",\"mail\":\"late@y\",\"accountEnabled\":false},{\"id\":\"u9\",\"@removed\":{}}");
+    assert_name(s, RL_SOURCE_ENTRA_USER_NAME, "late@y", "u4", true);
+    assert_status(s, 1, "revoked");
+    assert_bound(s, 2, RL_SOURCE_ENTRA_USER, "u4");
+    assert_status(s, 2, "hold");
+}
+
 /* The first takes the certificates that wait, as it does when each comes in a page of its own; the last has the name.
  */
 static void test_a_name_that_two_objects_of_a_page_take(void **state)
@@ -417,6 +441,7 @@ int main(void)
         STORE_TEST(test_an_admins_word_stays),
         STORE_TEST(test_a_renamed_object_keeps_its_certificates_and_gives_up_the_name),
         STORE_TEST(test_a_name_passed_on_within_a_page_in_either_order),
+        STORE_TEST(test_a_mail_address_passed_on_within_a_page_in_either_order),
         STORE_TEST(test_a_name_that_two_objects_of_a_page_take),
         STORE_TEST(test_a_tombstones_name_goes_to_the_next_owner_and_stays_there),
         STORE_TEST(test_a_name_set_to_null_is_given_up),
