@@ -20,8 +20,9 @@
 #include "sync/ask.h"
 #include "sync/graph.h"
 
-/* Refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a code of its own. */
-enum { LINK_TRIES = 3 };
+/* Refusals (400, 404) after which a link of the upstream is given up, since not every expiry has a code of its own; and
+ * failures of any kind, the last of which was an answer that there is no waiting for. */
+enum { LINK_TRIES = 3, LINK_TRIES_MAX = 8 };
 /* Objects of pages that are joined: other transactions wait for theirs. */
 enum { JOINED_MAX = 4000 };
 
@@ -95,6 +96,14 @@ static void forget_answer(graph_source *s)
     free_pages(&s->ahead);
 }
 
+/* An upstream that answers, but never what is of use behind this link: 500, or a page that is refused. */
+static bool leads_nowhere(const graph_source *s)
+{
+    const rl_failure *f = &s->base.failure;
+    return !s->first && s->base.attempts >= LINK_TRIES_MAX &&
+           (f->kind == RL_FAILED_CONTENT || (f->kind == RL_FAILED_STATUS && f->status == 500));
+}
+
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
 {
@@ -105,6 +114,7 @@ static void fail(graph_source *s, int64_t retry_after_ms, const char *fmt, ...)
     va_end(ap);
     forget_answer(s);
     free_pages(&s->pages);
+    s->base.restart |= leads_nowhere(s);
     rl_source_failed(&s->base, message, retry_after_ms);
 }
 

@@ -715,6 +715,26 @@ static void test_a_link_refused_again_and_again_is_given_up(void **state)
     assert_asks(x, 5, INITIAL);
 }
 
+static void test_a_link_that_leads_nowhere_is_given_up(void **state)
+{
+    static const struct answer useless[] = {{500, "", "", false}, {200, "", "{\"value\":7}", false}};
+    struct fixture *x = *state;
+    for (size_t i = 0; i < sizeof(useless) / sizeof(useless[0]); i++) {
+        struct answer answers[10] = {{200, "", PAGE(DEVICE, "nextLink\":\"%s/v1.0/d?a"), false}};
+        size_t from = asked(x);
+        for (size_t k = 1; k < 10; k++)
+            answers[k] = useless[i];
+        script(x, 10, answers);
+        if (i == 0)
+            start(x);
+        while (strstr(request(x, from), "/v1.0/d?a") == NULL)
+            from++;
+        for (size_t k = 0; k < 9; k++)
+            assert_asks(x, from + k, "/v1.0/d?a");
+        assert_asks(x, from + 9, INITIAL);
+    }
+}
+
 /* ---- off, unknown, stopping ---- */
 static void test_not_configured_is_off(void **state)
 {
@@ -822,6 +842,7 @@ int main(void)
         SYNC_TEST(test_pages_behind_one_that_cannot_be_written_are_forgotten),
         SYNC_TEST(test_links_in_a_circle_end_the_round),
         SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
+        SYNC_TEST(test_a_link_that_leads_nowhere_is_given_up),
         SYNC_TEST(test_an_error_is_text_whatever_the_upstream_says),
         SYNC_TEST(test_not_configured_is_off),
         SYNC_TEST(test_an_unknown_source_is_not_found),
