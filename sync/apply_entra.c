@@ -126,8 +126,13 @@ static rl_err put_state(rl_store_txn *t, const rl_graph_kind *kind, const char *
     return keep_names(t, kind, id, o, take_name, has_mail);
 }
 
-/* It is told to be gone on a page behind which the round may yet tell that it is there: noted, and its names are free
- * for others. */
+/* Told to be gone on a page behind which the round may yet tell that it is there. */
+static bool may_come_back(const rl_page_job *job, const rl_graph_item *item)
+{
+    return item->removed && job->kind->leaving && !job->next.complete;
+}
+
+/* It is noted, and its mail address is free for others: a name is taken from whoever has it, an address is not. */
 static rl_err note_leaving(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o)
 {
     const rl_object_record note = {.exists = true};
@@ -135,7 +140,8 @@ static rl_err note_leaving(rl_store_txn *t, rl_page_job *job, const char *id, co
     bool has_mail;
     gone.exists = false;
     job->next.leaving = true;
-    RL_TRY(keep_names(t, job->kind, id, &gone, false, &has_mail));
+    if (gone.target)
+        RL_TRY(keep_names(t, job->kind, id, &gone, false, &has_mail));
     return rl_txn_put_object(t, job->kind->leaving, id, &note);
 }
 
@@ -183,6 +189,8 @@ void rl_entra_expect(rl_store_txn *t, const rl_page_job *job)
     n = 0;
     for (size_t i = 0; ids && known && i < page->n; i++) {
         const rl_graph_item *item = &page->items[i];
+        if (may_come_back(job, item))
+            continue;
         (void)rl_txn_object(t, job->kind->source, item->id, &known[i]);
         const char *name = item->name_said && item->name ? item->name : known[i].name;
         if (name) {
@@ -320,7 +328,7 @@ rl_err rl_entra_put(rl_store_txn *t, rl_page_job *job, const rl_graph_item *item
         err = RL_OK;
     }
     RL_TRY(err);
-    if (item->removed && o.exists && job->kind->leaving && !job->next.complete) {
+    if (o.exists && may_come_back(job, item)) {
         err = note_leaving(t, job, item->id, &o);
         rl_object_clear(&o);
         return err;
