@@ -422,9 +422,13 @@ static int print_status(const cli_call *call, const json_t *reply)
 {
     const char *part, *source;
     json_t *value, *s;
+    const char *http = rl_json_str(json_object_get(json_object_get(reply, "parts"), "http"), "status");
     (void)call;
-    printf("revline %s: %s, up %llds\n", rl_json_str(reply, "version"), rl_json_str(reply, "status"),
-           (long long)rl_json_int(reply, "uptimeSeconds", 0));
+    printf("revline %s: %s, ", rl_json_str(reply, "version"), rl_json_str(reply, "status"));
+    if (http && strcmp(http, "off") == 0)
+        printf("no server is running\n");
+    else
+        printf("up %llds\n", (long long)rl_json_int(reply, "uptimeSeconds", 0));
     const json_t *c = json_object_get(reply, "certificates");
     if (json_is_object(c))
         printf("  %-19s %s%lld good, %lld on hold, %lld revoked\n", "certificates",

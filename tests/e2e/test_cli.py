@@ -265,6 +265,7 @@ def test_status_and_sync(make_server):
     assert server.cli("sync", "no-such-source", code=1).stderr
     server.stop()
     assert "running server" in server.cli("sync", code=1).stderr
+    assert re.search(r"revline \S+: ok, no server is running\n", server.cli("status").stdout)
 
 
 def test_status_counts_the_certificates(make_server):
