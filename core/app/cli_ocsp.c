@@ -244,6 +244,9 @@ static void explain_http(ocsp_report *report, const rl_http_response *r)
     if (age >= 0)
         json_object_set_new(http, "maxAgeSeconds", json_integer(age));
     compare_clocks(report, http, r);
+    const char *location = r->status / 100 == 3 ? rl_http_response_header(r, "Location") : NULL;
+    if (location)
+        cli_ocsp_note(report, "redirected to %s: clients of OCSP seldom follow", location);
     if (r->status != 200)
         cli_ocsp_problem(report, RL_EIO, "the responder answered with HTTP status %ld", r->status);
     else if (!as_ocsp)

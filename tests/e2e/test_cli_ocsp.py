@@ -368,7 +368,8 @@ def test_success_without_an_answer(world):
 
 def test_http_errors(world):
     unbelievable(world, lambda request: (503, OCSP_RESPONSE, world.answer().der(request)), "HTTP status 503")
-    unbelievable(world, lambda request: (302, {"Location": "http://127.0.0.1:1/"}, b""), "HTTP status 302")
+    answer = unbelievable(world, lambda request: (302, {"Location": "http://127.0.0.1:1/"}, b""), "HTTP status 302")
+    assert any("redirected to http://127.0.0.1:1/" in note for note in answer["notes"])
 
 
 def test_another_nonce(world):
