@@ -89,3 +89,12 @@ def test_the_tour_works_as_printed(reader):
             else:
                 assert reader.type(command) == expected, command
             waiting = False
+
+
+def test_the_banner_is_as_printed(reader):
+    lines = lambda text: re.findall(r"^ +(\S.*?) {2,}http://[^/\s]+(/\S+)$", text, re.M)
+    reader.server.stop()
+    reader.server.start("--banner")
+    shown = lambda: lines(reader.server.log())
+    section = re.search(r"^## Five minutes$(.*?)^###", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S).group(1)
+    assert eventually(lambda: len(shown()) > 5 and shown(), "the banner is there") == lines(section)
