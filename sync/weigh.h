@@ -47,9 +47,9 @@ rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
 /* The device id that a certificate waits for, if no directory has ever known it: not bound to an object. NULL: it does
  * not wait. */
 const char *rl_waiting_device(const rl_cert_record *cert);
-/* Certificates that were first issued until then and wait for their device still, wait for nothing: every directory that is
- * watched has been compared as a whole since the grace ended. 0: none. `cursor` reads a source's cursor; RL_ENOTFOUND:
- * there is none. */
+/* Certificates that were first issued until then and wait for their device still, wait for nothing: every directory
+ * that is watched has been compared as a whole since the grace ended. 0: none. `cursor` reads a source's cursor;
+ * RL_ENOTFOUND: there is none. */
 rl_err rl_new_devices_before(const rl_settings *s, rl_err (*cursor)(void *ctx, const char *source, rl_cursor_record *c),
                              void *ctx, int64_t *issued_before);
 

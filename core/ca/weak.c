@@ -80,7 +80,8 @@ static bool name_of(X509 *cert, char name[CA_KEY_NAME])
     return named;
 }
 
-/* cACompromise is of a CA's own key (X.509 §9.5.3.1); of an end entity it says that its CA's is, and nothing of its. */
+/* cACompromise is of a CA's own key (X.509 on reasonCode); of an end entity it says that its CA's is, and nothing of
+ * its. */
 bool ca_compromised(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 1])
 {
     X509 *cert = NULL;
@@ -119,7 +120,6 @@ rl_err ca_key_is_sound(rl_store_txn *t, const char *name, rl_error *e)
 }
 
 /* ---- whoever asks ---- */
-
 static bool is_of_a_ca(const rl_ca *ca, const rl_key *key)
 {
     bool found = rl_key_eq(key, ca->ra_key);
