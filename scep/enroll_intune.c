@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/network.h"
 #include "scep/scep_priv.h"
 
 typedef struct job {
@@ -26,20 +27,13 @@ static rl_err refuse(scep_refusal *why, const char *text)
 }
 
 /* ---- what Intune has to be told ---- */
-/* Our host name, as in the certificates' URLs. */
-static void authority(const rl_settings *s, char *out, size_t cap)
-{
-    const char *host = strstr(s->http.base_url, "://");
-    host = host ? host + 3 : s->http.base_url;
-    snprintf(out, cap, "%.*s", (int)strcspn(host, "/:"), host);
-}
-
 static rl_err queue_success(rl_store_txn *t, const rl_cert_id *id, rl_span der, void *ctx)
 {
     job *j = ctx;
-    char host[256];
+    char host[256]; /* ours, as in the certificates' URLs */
+    const rl_span name = rl_host_of(j->s->settings->http.base_url);
     rl_buf value = {0};
-    authority(j->s->settings, host, sizeof(host));
+    snprintf(host, sizeof(host), "%.*s", (int)name.n, (const char *)name.p);
     rl_err err = scep_intune_success(j->r->transaction, j->csr_der, id, der, host, rl_wall_s(), &value);
     if (err == RL_OK)
         err = rl_txn_queue_put(t, j->name, rl_buf_span(&value));

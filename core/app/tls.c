@@ -18,6 +18,7 @@
 #include "app/cli.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/network.h"
 
 enum {
     NAMES_MAX = 4,        /* the base URL's, two listeners', the machine's */
@@ -64,12 +65,10 @@ static void add_name(names *out, const char *name, size_t n)
     out->n++;
 }
 
-/* "host:port", "[v6]:port" or "host". */
 static void add_host(names *out, const char *text)
 {
-    const char *end = text[0] == '[' ? strchr(text, ']') : strpbrk(text, ":/");
-    bool bracketed = text[0] == '[' && end != NULL;
-    add_name(out, text + bracketed, end != NULL ? (size_t)(end - text) - bracketed : strlen(text));
+    const rl_span host = rl_host_of(text);
+    add_name(out, (const char *)host.p, host.n);
 }
 
 /* One on every address has no name of its own; on the machine itself it is localhost. */
@@ -95,7 +94,7 @@ static void add_machine(names *out)
 static void all_names(const rl_settings *s, names *out)
 {
     out->n = 0;
-    add_host(out, strstr(s->http.base_url, "://") + 3);
+    add_host(out, s->http.base_url);
     add_listener(out, s->http.https_listen);
     add_listener(out, s->http.est_listen);
     add_machine(out);

@@ -71,3 +71,12 @@ bool rl_network_has(const rl_network *n, const rl_address *a)
             return false;
     return true;
 }
+
+rl_span rl_host_of(const char *text)
+{
+    const char *host = strstr(text, "://");
+    host = host ? host + 3 : text;
+    const bool bracketed = host[0] == '[';
+    host += bracketed;
+    return rl_span_of((const uint8_t *)host, strcspn(host, bracketed ? "]" : ":/"));
+}

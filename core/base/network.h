@@ -1,4 +1,4 @@
-/* Internet addresses and networks as text. Pure. */
+/* Internet addresses and networks as text, and hosts in it. Pure. */
 #ifndef RL_BASE_NETWORK_H
 #define RL_BASE_NETWORK_H
 
@@ -26,5 +26,8 @@ void rl_address_text(const rl_address *a, char out[RL_ADDRESS_TEXT]);
 /* "10.0.0.0/8", "2001:db8::/32"; without a prefix it is one address. RL_EINVAL; RL_ERANGE: bits behind the prefix. */
 rl_err rl_network_parse(rl_span text, rl_network *out);
 bool rl_network_has(const rl_network *n, const rl_address *a);
+
+/* The host of "https://host:port/path", or of "host:port", without the brackets of an IPv6 address; in `text`. */
+rl_span rl_host_of(const char *text);
 
 #endif

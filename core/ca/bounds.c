@@ -19,15 +19,6 @@ static bool may_be_a_servers(const EXTENDED_KEY_USAGE *eku)
     return may;
 }
 
-/* The host of a URL, without brackets. */
-static void read_host(const char *url, char out[HOST_MAX])
-{
-    const char *host = strstr(url, "://");
-    host = host ? host + 3 : url;
-    const bool bracketed = host[0] == '[';
-    snprintf(out, HOST_MAX, "%.*s", (int)strcspn(host + bracketed, bracketed ? "]" : ":/"), host + bracketed);
-}
-
 X509 *ca_probe(const X509_NAME *subject, const GENERAL_NAMES *names)
 {
     X509 *probe = X509_new();
@@ -47,12 +38,13 @@ X509 *ca_probe(const X509_NAME *subject, const GENERAL_NAMES *names)
 rl_err ca_not_ourselves(const char *base_url, const ca_csr *c, rl_error *e)
 {
     char host[HOST_MAX];
+    const rl_span name = rl_host_of(base_url);
     if (!may_be_a_servers(c->eku))
         return RL_OK;
+    snprintf(host, sizeof(host), "%.*s", (int)name.n, (const char *)name.p);
     X509 *probe = ca_probe(c->subject, c->names);
     if (!probe)
         return rl_fail(e, RL_ENOMEM, "csr", "out of memory");
-    read_host(base_url, host);
     bool ours = X509_check_host(probe, host, 0, X509_CHECK_FLAG_ALWAYS_CHECK_SUBJECT, NULL) == 1 ||
                 X509_check_ip_asc(probe, host, 0) == 1;
     X509_free(probe);

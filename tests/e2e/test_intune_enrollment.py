@@ -73,6 +73,14 @@ def test_a_validated_request_gets_its_certificate_and_intune_knows(world, graph,
     assert certificate.not_valid_after - certificate.not_valid_before < datetime.timedelta(days=367)
 
 
+@pytest.mark.parametrize("url, host", [("https://ca.contoso.example:8443/pki", "ca.contoso.example"), ("http://[2001:db8::1]:8080", "2001:db8::1")])
+def test_intune_is_told_our_host(world, graph, signer, url, host):
+    server, device = world(REVLINE_BASE_URL=url)
+    assert enroll(server, device, signer).pki_status == "SUCCESS"
+    (told,) = said(graph, "successNotification")
+    assert told["certificateAuthority"] == host
+
+
 def test_a_challenge_may_be_as_long_as_intune_makes_it(world, graph, signer):
     server, device = world()
     long = WORD * 700  # 20 kB

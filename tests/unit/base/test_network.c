@@ -78,11 +78,33 @@ static void test_networks(void **state)
         assert_int_equal(rl_network_parse(rl_span_str(bad[i]), &n), RL_EINVAL);
 }
 
+static void test_hosts(void **state)
+{
+    static const char *const rows[][2] = {
+        {"https://ca.example.test:8443/pki", "ca.example.test"},
+        {"http://ca.example.test", "ca.example.test"},
+        {"http://ca.example.test/a:b", "ca.example.test"},
+        {"https://[2001:db8::1]:8443", "2001:db8::1"},
+        {"https://[2001:db8::1]", "2001:db8::1"},
+        {"192.0.2.7:443", "192.0.2.7"},
+        {"[::]:443", "::"},
+        {"laptop", "laptop"},
+        {"", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        rl_span host = rl_host_of(rows[i][0]);
+        if (!rl_span_eq(host, rl_span_str(rows[i][1])))
+            fail_msg("%s", rows[i][0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
