@@ -28,7 +28,7 @@ typedef struct subscription {
     bool stored_read;
     char stored[ID_MAX]; /* an earlier process's, to be deleted; "" = none */
     char id[ID_MAX];     /* ours; "" = none */
-    int64_t renew_at;    /* Unix seconds: half of the life that Graph has granted is over */
+    uint64_t renew_at;   /* monotonic ms: half of the life that Graph has granted is over */
     step step;
     rl_http_call *call;
     unsigned token_number;
@@ -58,7 +58,7 @@ static step next_step(subscription *s)
     if (!s->id[0])
         return DO_MAKE;
     bool wanted = atomic_exchange(&s->base.sync->renew_wanted, false);
-    return wanted || rl_wall_s() >= s->renew_at ? DO_RENEW : DO_NOTHING;
+    return wanted || rl_mono_ms() >= s->renew_at ? DO_RENEW : DO_NOTHING;
 }
 
 static void begin(rl_sync_source *source)
@@ -188,7 +188,7 @@ static void take_life(subscription *s, const json_t *answer)
     int64_t now = rl_wall_s(), ends, life = LIFE_S;
     if (text && rl_time_parse_rfc3339(text, &ends) == RL_OK && ends - now < LIFE_S)
         life = ends - now > LIFE_LEAST_S ? ends - now : LIFE_LEAST_S;
-    s->renew_at = now + life / 2;
+    s->renew_at = rl_mono_ms() + (uint64_t)life / 2 * 1000;
     s->base.interval = life / 2 < CHECK_MS / 1000 ? life / 2 * 1000 : CHECK_MS;
     log_info("sync.subscribed", "source", s->base.name, "id", s->id, "ends", now + life);
 }

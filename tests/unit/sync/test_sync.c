@@ -33,6 +33,7 @@ struct directory {
     pthread_cond_t changed;
     struct answer answers[ANSWERS_MAX]; /* to requests for devices, in turn; the last one again and again */
     size_t answers_n, answered;
+    unsigned renewed; /* the subscription */
     int token_status;
     unsigned tokens;              /* handed out */
     char *requests[REQUESTS_MAX]; /* for devices */
@@ -83,13 +84,22 @@ static void answer_devices(struct directory *d, const char *request, upstream_re
         reply->hang = true;
 }
 
+static void answer_subscription(struct directory *d, const char *request, upstream_reply *reply)
+{
+    bool made = strncmp(request, "POST ", 5) == 0;
+    d->renewed += strncmp(request, "PATCH ", 6) == 0;
+    upstream_answer(reply, made ? 201 : 200, "", RL_SPAN_LIT("{\"id\":\"s-1\"}"));
+}
+
 static void serve(void *ctx, const char *request, upstream_reply *reply)
 {
     struct directory *d = ctx;
     static const struct answer no_users = {200, "", "{\"value\":[],\"@odata.deltaLink\":\"%s/v1.0/users/delta?x\"}",
                                            false};
     pthread_mutex_lock(&d->lock);
-    if (strncmp(request, "POST ", 5) == 0)
+    if (strstr(request, " /v1.0/subscriptions"))
+        answer_subscription(d, request, reply);
+    else if (strncmp(request, "POST ", 5) == 0)
         answer_token(d, request, reply);
     else if (strstr(request, "/users/"))
         answer_json(d, reply, &no_users);
@@ -234,10 +244,21 @@ static int64_t set_wall_ms(void *ctx)
     return ((int64_t)t.tv_sec + atomic_load(&ahead_s)) * 1000;
 }
 
+static _Atomic uint64_t gone_by_s; /* besides what has */
+
+static uint64_t set_mono_ns(void *ctx)
+{
+    struct timespec t;
+    (void)ctx;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return ((uint64_t)t.tv_sec + atomic_load(&gone_by_s)) * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static int setup_clock(void **state)
 {
-    static const rl_clock clock = {.wall_ms = set_wall_ms};
+    static const rl_clock clock = {.wall_ms = set_wall_ms, .mono_ns = set_mono_ns};
     atomic_store(&ahead_s, 30 * 86400);
+    atomic_store(&gone_by_s, 0);
     rl_clock_set(&clock);
     return setup(state);
 }
@@ -260,6 +281,32 @@ static void test_a_clock_that_was_ahead_puts_off_no_full_round(void **state)
     start(x);
     assert_asks(x, before, INITIAL);
     assert_asks(x, before + 1, "/v1.0/d?$deltatoken=1");
+}
+
+static void wait_for_rounds(struct fixture *x, const char *source, uint64_t rounds)
+{
+    rl_sync_status s[RL_SYNC_SOURCES_MAX];
+    bool over = false;
+    while (!over)
+        for (size_t i = 0, n = rl_sync_status_read(x->sync, s, RL_SYNC_SOURCES_MAX); i < n; i++)
+            over |= strcmp(s[i].name, source) == 0 && s[i].rounds >= rounds;
+}
+
+static void test_a_clock_that_is_set_back_puts_off_no_renewal_of_the_subscription(void **state)
+{
+    struct fixture *x = *state;
+    x->settings.sync.entra_interval = 3600000;
+    x->settings.http.base_url = "https://pki.example";
+    script(x, 1, &one_device);
+    start(x);
+    wait_for_rounds(x, "graph-hook", 1);
+    atomic_store(&ahead_s, 0);
+    atomic_store(&gone_by_s, 2 * 86400); /* it is for three days */
+    assert_int_equal(rl_sync_now(x->sync, "graph-hook", false, NULL), RL_OK);
+    wait_for_rounds(x, "graph-hook", 2);
+    pthread_mutex_lock(&x->d.lock);
+    assert_int_equal(x->d.renewed, 1);
+    pthread_mutex_unlock(&x->d.lock);
 }
 
 /* ---- rounds ---- */
@@ -851,6 +898,7 @@ int main(void)
         SYNC_TEST(test_stop_waits_for_a_transaction),
         CLOCK_TEST(test_a_clock_that_was_ahead_puts_off_no_full_round),
         CLOCK_TEST(test_a_clock_that_was_ahead_hides_no_silence),
+        CLOCK_TEST(test_a_clock_that_is_set_back_puts_off_no_renewal_of_the_subscription),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
