@@ -24,7 +24,7 @@ enum {
     MANIFEST_MAX = 16 << 20,
     OPEN_FILES = 512,
     METADATA_BLOCK = 16 << 10, /* of an index or filter; with RocksDB's 4 KiB there are more to find in the cache */
-    TABLES_WAIT = 8,           /* as they were flushed, to be merged; RocksDB's own number is 4 */
+    TABLES_WAIT = 12,          /* as they were flushed, to be merged; RocksDB's own number is 4 */
     BACKGROUND_JOBS = 2,
     INFO_LOG_FATAL = 4, /* RocksDB's level; the C interface has no name for it */
     BLOOM_BITS = 10,
@@ -90,7 +90,7 @@ static void set_table(rocksdb_options_t *o, rl_cf cf, rocksdb_cache_t *cache)
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM);
         rocksdb_options_set_memtable_whole_key_filtering(o, cf != CF_BINDING);
         /* A sync writes keys that lie anywhere, so whatever is merged is merged with nearly all of the next level: it
-         * is done half as often, and the bloom filters keep a look-up from the tables that wait for it. */
+         * is done a third as often, and the bloom filters keep a look-up from the tables that wait for it. */
         rocksdb_options_set_level0_file_num_compaction_trigger(o, TABLES_WAIT);
     }
     if (cf == CF_BINDING) { /* by what comes before the certificate, and never by the whole key */
