@@ -257,13 +257,6 @@ static struct watch *watch_new(rl_http_client *c, curl_socket_t fd)
     return w;
 }
 
-/* At once: curl closes the socket next. One that was still connecting it has closed already (7.88), and the number may
- * be another thread's by now: then the kernel has nothing to forget, and says so (tests/tsan.supp). */
-static void stop_watching(struct watch *w)
-{
-    uv_close((uv_handle_t *)&w->poll, watch_closed);
-}
-
 static int set_socket(CURL *easy, curl_socket_t fd, int what, void *client, void *watch)
 {
     rl_http_client *c = client;
@@ -271,8 +264,8 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *client, void
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
         curl_multi_assign(c->multi, fd, NULL);
-        if (w)
-            stop_watching(w);
+        if (w) /* stops watching at once: curl closes fd next, or, while it connects, has closed it already (7.88) */
+            uv_close((uv_handle_t *)&w->poll, watch_closed);
         return 0;
     }
     if (!w && !(w = watch_new(c, fd)))
