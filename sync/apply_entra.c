@@ -132,7 +132,8 @@ static bool may_come_back(const rl_page_job *job, const rl_graph_item *item)
     return item->removed && job->kind->leaving && !job->next.complete;
 }
 
-/* It is noted, and its mail address is free for others: a name is taken from whoever has it, an address is not. */
+/* It is noted, and where others may have its names as addresses these are free: a name is taken from whoever has it, an
+ * address is not. */
 static rl_err note_leaving(rl_store_txn *t, rl_page_job *job, const char *id, const rl_object_record *o)
 {
     const rl_object_record note = {.exists = true};
@@ -140,7 +141,7 @@ static rl_err note_leaving(rl_store_txn *t, rl_page_job *job, const char *id, co
     bool has_mail;
     gone.exists = false;
     job->next.leaving = true;
-    if (gone.target)
+    if (job->kind->shape.mail)
         RL_TRY(keep_names(t, job->kind, id, &gone, false, &has_mail));
     return rl_txn_put_object(t, job->kind->leaving, id, &note);
 }

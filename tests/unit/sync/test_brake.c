@@ -274,6 +274,32 @@ static void test_what_is_gone_is_gone_with_the_last_page(void **state)
     assert_no_change(w);
 }
 
+static void assert_users_name(struct world *w, const char *name, const char *id)
+{
+    rl_object_record r;
+    assert_int_equal(rl_store_object(w->f.store, RL_SOURCE_ENTRA_USER_NAME, name, &r), RL_OK);
+    assert_string_equal(r.target, id);
+    assert_true(r.exists);
+    rl_object_clear(&r);
+}
+
+/* An address is taken from nobody who is there: of who is told to be gone it must not wait for the round's end. */
+static void test_names_of_who_is_told_to_be_gone_are_free_at_once(void **state)
+{
+    struct world *w = *state;
+    apply(w, (struct step){USERS, true, true},
+          "{\"id\":\"u1\",\"userPrincipalName\":\"a@x\",\"mail\":\"m@y\"},{\"id\":\"u2\",\"userPrincipalName\":"
+          "\"b@x\"},{\"id\":\"u5\",\"userPrincipalName\":\"e@x\"}");
+    apply(w, (struct step){USERS, false, false},
+          "{\"id\":\"u1\",\"@removed\":{}},{\"id\":\"u2\",\"@removed\":{}},{\"id\":\"u5\",\"@removed\":{}}");
+    apply(w, delta_of_users,
+          "{\"id\":\"u3\",\"userPrincipalName\":\"c@x\",\"mail\":\"m@y\"},{\"id\":\"u4\",\"userPrincipalName\":"
+          "\"d@x\",\"mail\":\"b@x\"},{\"id\":\"u5\",\"accountEnabled\":true}");
+    assert_users_name(w, "m@y", "u3");
+    assert_users_name(w, "b@x", "u4");
+    assert_users_name(w, "e@x", "u5");
+}
+
 /* The round lost its place, and the next compares the whole. */
 static void test_what_was_told_to_be_gone_and_is_listed_by_the_next_round_is_there(void **state)
 {
@@ -631,6 +657,7 @@ int main(void)
         T(test_what_a_full_round_does_not_list_counts),
         T(test_without_a_limit_nothing_is_held),
         T(test_what_is_gone_is_gone_with_the_last_page),
+        T(test_names_of_who_is_told_to_be_gone_are_free_at_once),
         T(test_what_was_told_to_be_gone_and_is_listed_by_the_next_round_is_there),
         T(test_many_that_are_gone_are_so_in_several_transactions),
         T(test_what_comes_back_in_the_same_round_was_never_gone),
