@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -17,15 +18,27 @@
 
 #include "crypto/ecdsa.h"
 #include "crypto/key.h"
+#include "crypto/rsa_lanes.h"
 #include "crypto/x509.h"
 
 enum { SPARE_MAX = 64 }; /* threads that sign at once */
 
-/* What one thread signs with; it takes a while to get ready. Of the two one is there: p256 for keys of that kind. */
+/* What one thread signs with; it takes a while to get ready. Of the first two one is there: p256 for keys of that
+ * kind. Lanes come with an RSA key's first numbers that are there at once. */
 typedef struct {
     EVP_PKEY_CTX *evp;
     rl_ecdsa *p256;
+    rl_rsa_lanes *lanes;
 } context;
+
+/* A number that an RSA key is to be used on. It is on the stack of its thread, which waits. */
+typedef struct number {
+    struct number *next;
+    rl_span in;
+    uint8_t *out;
+    bool leads, done, right;
+    pthread_cond_t turn; /* one of the first two */
+} number;
 
 struct rl_signer {
     _Atomic int refs;
@@ -34,7 +47,13 @@ struct rl_signer {
     pthread_mutex_t lock; /* all below: contexts that nobody signs with */
     size_t spare_n;
     context spare[SPARE_MAX];
+    /* Numbers that nobody works on. While somebody leads the first of them is the leader's or will be a leader's. */
+    number *waiting, **waiting_end;
+    unsigned waiting_n;
+    bool led, alone; /* alone: this key or processor has no lanes */
 };
+
+_Static_assert((int)RL_SIGNER_TOGETHER == RL_RSA_LANES, "a core's threads fill the lanes");
 
 static const struct {
     const char *name, *curve;
@@ -61,6 +80,8 @@ static rl_err wrap(EVP_PKEY *pkey, rl_key_type type, rl_signer **out, rl_error *
     pthread_mutex_init(&s->lock, NULL);
     s->pkey = pkey;
     s->type = type;
+    s->waiting_end = &s->waiting;
+    s->alone = types[type].curve != NULL;
     *out = s;
     return RL_OK;
 }
@@ -184,6 +205,7 @@ static void free_context(context c)
 {
     EVP_PKEY_CTX_free(c.evp);
     rl_ecdsa_free(c.p256);
+    rl_rsa_lanes_free(c.lanes);
 }
 
 rl_signer *rl_signer_ref(rl_signer *s)
@@ -267,19 +289,134 @@ static void give_context(rl_signer *s, context c)
         free_context(c);
 }
 
-/* Of an EC key `in` is a digest; of an RSA key it is a number of the modulus' length, and what is done with it is the
- * same whether that is to sign (RSASP1, RFC 8017 §5.2.1) or to decrypt (RSADP). OpenSSL blinds it and checks what comes
- * of it. */
-static rl_err use_key(rl_signer *s, rl_span in, uint8_t *out, size_t *n, rl_error *e)
+static bool use_context(const context *c, rl_span in, uint8_t *out, size_t *n)
+{
+    return c->p256 ? rl_ecdsa_sign(c->p256, in.p, out, n) == RL_OK : EVP_PKEY_sign(c->evp, out, n, in.p, in.n) == 1;
+}
+
+/* ---- several numbers at once ---- */
+
+/* Those that the others will bring who are about to: a thread that finds no leader is one and lets the others run for
+ * as long as that brings more. Under the lock. */
+static void gather(rl_signer *s)
+{
+    for (unsigned seen = 0; seen < s->waiting_n && s->waiting_n < RL_RSA_LANES;) {
+        seen = s->waiting_n;
+        pthread_mutex_unlock(&s->lock);
+        sched_yield();
+        pthread_mutex_lock(&s->lock);
+    }
+}
+
+/* Takes the first numbers and leaves the next to lead. Under the lock. */
+static unsigned take_numbers(rl_signer *s, number *taken[RL_RSA_LANES])
+{
+    unsigned n = 0;
+    while (n < RL_RSA_LANES && s->waiting != NULL) {
+        taken[n++] = s->waiting;
+        s->waiting = s->waiting->next;
+    }
+    s->waiting_n -= n;
+    s->led = s->waiting != NULL;
+    if (s->led) {
+        s->waiting->leads = true;
+        pthread_cond_signal(&s->waiting->turn);
+    } else {
+        s->waiting_end = &s->waiting;
+    }
+    return n;
+}
+
+static void use_lanes(rl_signer *s, context *c, number *const taken[], unsigned n)
+{
+    const uint8_t *in[RL_RSA_LANES];
+    uint8_t *out[RL_RSA_LANES];
+    for (unsigned i = 0; i < n; i++) {
+        in[i] = taken[i]->in.p;
+        out[i] = taken[i]->out;
+    }
+    if (!c->lanes && !(c->lanes = rl_rsa_lanes_new(s->pkey))) {
+        pthread_mutex_lock(&s->lock);
+        s->alone = true;
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    unsigned right = rl_rsa_lanes_use(c->lanes, in, out, n);
+    for (unsigned i = 0; i < n; i++)
+        taken[i]->right = right >> i & 1;
+}
+
+/* What the lanes do not give is OpenSSL's to do or to refuse. */
+static void use_numbers(rl_signer *s, number *const taken[], unsigned n)
 {
     context c;
     if (!take_context(s, &c))
-        return rl_fail_openssl(e, "signer", "the private key cannot be used");
-    if (c.p256 ? rl_ecdsa_sign(c.p256, in.p, out, n) == RL_OK : EVP_PKEY_sign(c.evp, out, n, in.p, in.n) == 1) {
+        return;
+    if (n > 1)
+        use_lanes(s, &c, taken, n);
+    for (unsigned i = 0; i < n; i++) {
+        size_t length = taken[i]->in.n;
+        if (!taken[i]->right)
+            taken[i]->right = use_context(&c, taken[i]->in, taken[i]->out, &length);
+        if (!taken[i]->right && i > 0)
+            ERR_clear_error(); /* not the leader's */
+    }
+    give_context(s, c);
+}
+
+static bool use_together(rl_signer *s, rl_span in, uint8_t *out)
+{
+    number mine = {.in = in, .out = out}, *taken[RL_RSA_LANES];
+    pthread_cond_init(&mine.turn, NULL);
+    pthread_mutex_lock(&s->lock);
+    *s->waiting_end = &mine;
+    s->waiting_end = &mine.next;
+    s->waiting_n++;
+    mine.leads = !s->led;
+    s->led = true;
+    while (!mine.leads && !mine.done)
+        pthread_cond_wait(&mine.turn, &s->lock);
+    if (mine.leads) {
+        gather(s);
+        unsigned n = take_numbers(s, taken);
+        pthread_mutex_unlock(&s->lock);
+        use_numbers(s, taken, n);
+        pthread_mutex_lock(&s->lock);
+        for (unsigned i = 1; i < n; i++) { /* the first is the leader's */
+            taken[i]->done = true;
+            pthread_cond_signal(&taken[i]->turn);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    pthread_cond_destroy(&mine.turn);
+    return mine.right;
+}
+
+static bool use_alone(rl_signer *s, rl_span in, uint8_t *out, size_t *n)
+{
+    context c;
+    if (!take_context(s, &c))
+        return false;
+    bool right = use_context(&c, in, out, n);
+    if (right)
         give_context(s, c);
+    else
+        free_context(c);
+    return right;
+}
+
+/* Of an EC key `in` is a digest; of an RSA key it is a number of the modulus' length, and what is done with it is the
+ * same whether that is to sign (RSASP1, RFC 8017 §5.2.1) or to decrypt (RSADP). It is blinded, and what comes of it is
+ * checked. */
+static rl_err use_key(rl_signer *s, rl_span in, uint8_t *out, size_t *n, rl_error *e)
+{
+    pthread_mutex_lock(&s->lock);
+    bool alone = s->alone;
+    pthread_mutex_unlock(&s->lock);
+    if (alone ? use_alone(s, in, out, n) : use_together(s, in, out)) {
+        *n = alone ? *n : in.n;
         return RL_OK;
     }
-    free_context(c);
     return rl_fail_openssl(e, "signer", "the private key cannot be used");
 }
 

@@ -1,7 +1,8 @@
 /* Signer: a private key behind one interface, whatever keeps it. File and memory keys today;
  * the kind of keeper is known to this module alone.
  *
- * A signer is immutable after creation and may sign on any number of threads at once. */
+ * A signer is immutable after creation and may sign on any number of threads at once. Where
+ * the processor can, an RSA key works for several threads together, which ask for the same as ever (rsa_lanes.h). */
 #ifndef RL_CRYPTO_SIGNER_H
 #define RL_CRYPTO_SIGNER_H
 
@@ -27,6 +28,9 @@ void rl_signer_free(rl_signer *s); /* drops one reference; the last wipes the ke
 EVP_PKEY *rl_signer_pkey(const rl_signer *s);
 rl_key_type rl_signer_type(const rl_signer *s);
 bool rl_signer_is_rsa(const rl_signer *s);
+
+/* So many threads for each core get most out of an RSA key. */
+enum { RL_SIGNER_TOGETHER = 4 };
 
 /* Signature AlgorithmIdentifier (whole DER element, static) that rl_signer_sign makes: RSA PKCS#1 v1.5 with
  * SHA-256, ECDSA with SHA-256 (P-256) or SHA-384 (P-384). */

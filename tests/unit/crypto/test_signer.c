@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 #include <ftw.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -216,6 +218,54 @@ static void test_threads_share_a_signer(void **state)
     }
 }
 
+/* Where the processor can, the numbers of several threads are worked on together: each must get its own back, and one
+ * that asks for what cannot be must not spoil the others'. */
+static void *sign_own_messages(void *arg)
+{
+    rl_signer *s = arg;
+    uint8_t sig[RL_SIGNATURE_MAX], message[8];
+    bool ok = true;
+    for (int i = 0; i < 20; i++) {
+        size_t n = sizeof(sig);
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        ok &= RAND_bytes(message, sizeof(message)) == 1 &&
+              rl_signer_sign(s, rl_span_of(message, sizeof(message)), sig, &n, NULL) == RL_OK &&
+              EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, rl_signer_pkey(s)) == 1 &&
+              EVP_DigestVerify(ctx, sig, n, message, sizeof(message)) == 1;
+        EVP_MD_CTX_free(ctx);
+    }
+    return ok ? NULL : s;
+}
+
+static void *ask_for_too_much(void *arg)
+{
+    rl_signer *s = arg;
+    uint8_t number[2048 / 8], out[RL_SIGNATURE_MAX];
+    bool ok = true;
+    memset(number, 0xff, sizeof(number));
+    for (int i = 0; i < 20; i++) {
+        size_t n = 0;
+        ok &= rl_signer_decrypt(s, rl_span_of(number, sizeof(number)), out, &n, NULL) == RL_ECRYPTO &&
+              ERR_peek_error() == 0;
+    }
+    return ok ? NULL : s;
+}
+
+static void test_numbers_of_many_threads_are_each_its_own(void **state)
+{
+    (void)state;
+    pthread_t threads[12];
+    void *failed;
+    rl_signer *s = generate(RL_KEY_RSA2048);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, i % 4 == 3 ? ask_for_too_much : sign_own_messages, s), 0);
+    for (int i = 0; i < 12; i++) {
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    rl_signer_free(s);
+}
+
 /* ---- files ---- */
 static void test_saved_key_is_pkcs8_for_its_owner_and_loads_again(void **state)
 {
@@ -305,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_keys_of_other_kinds_are_no_signers),
         cmocka_unit_test(test_auto_is_no_key_type_to_make),
         cmocka_unit_test(test_threads_share_a_signer),
+        cmocka_unit_test(test_numbers_of_many_threads_are_each_its_own),
         cmocka_unit_test(test_saved_key_is_pkcs8_for_its_owner_and_loads_again),
         cmocka_unit_test(test_existing_file_is_never_overwritten),
         cmocka_unit_test(test_files_that_are_no_usable_key_are_refused),
