@@ -1,6 +1,7 @@
 /* The load generator of `bench/run --scep`: clients that enroll, each over a connection of its own, with a new name and
  * transaction every time; the key is one for all, since making keys is no work of the server's. Every answer is
- * verified, and of every 64th the certificate taken out. Links nothing of Revline. */
+ * verified, and of every 64th the certificate taken out. A client's own work takes longer than the server's: with
+ * --ahead it is done before and after the time that is measured. Links nothing of Revline. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -28,13 +29,26 @@ static struct {
     const char *path, *recipient, *prefix;
     char challenge[257];
     unsigned connections;
-    uint64_t count;
+    uint64_t count, ahead;
     pid_t pid;
 } opt = {.path = "/static", .prefix = "bench", .connections = 8, .count = 1000};
 
+/* An enrolment: its message, and its answer's body. */
+typedef struct {
+    uint64_t number;
+    char cn[96];
+    unsigned char nonce[NONCE];
+    BIO *message;
+    unsigned char *answer;
+    size_t answer_n;
+} enrollment;
+
 static EVP_PKEY *key;
 static X509 *self, *recipient;
+/* Enrolments are made in rounds: those up to `until`. With --ahead `made` has them, made already. */
 static _Atomic uint64_t next_number;
+static uint64_t until;
+static enrollment *made;
 
 #define MUST(x)                                                                                                        \
     do {                                                                                                               \
@@ -206,29 +220,44 @@ static int receive(int fd, unsigned char *room, unsigned char **body, size_t *bo
     return strncmp((char *)room, "HTTP/1.1 ", 9) == 0 ? atoi((char *)room + 9) : 0;
 }
 
-/* Until the answer is a certificate: a server that is busy says so, and is asked again. */
-static void enroll_one(int fd, uint64_t number, unsigned char *room)
+static void prepare(enrollment *e, uint64_t number)
 {
-    char cn[96], head[256], *message;
-    unsigned char nonce[NONCE], *body = NULL;
-    size_t body_n = 0;
-    snprintf(cn, sizeof(cn), "%s-%llu", opt.prefix, (unsigned long long)number);
-    MUST(RAND_bytes(nonce, sizeof(nonce)) == 1);
-    BIO *bio = make_message(cn, nonce);
-    long n = BIO_get_mem_data(bio, &message);
+    *e = (enrollment){.number = number};
+    snprintf(e->cn, sizeof(e->cn), "%s-%llu", opt.prefix, (unsigned long long)number);
+    MUST(RAND_bytes(e->nonce, sizeof(e->nonce)) == 1);
+    e->message = make_message(e->cn, e->nonce);
+}
+
+/* The answer stays in `room`. A server that is busy says so, and is asked again. */
+static void ask(int fd, enrollment *e, unsigned char *room)
+{
+    char head[256], *message;
+    long n = BIO_get_mem_data(e->message, &message);
     int head_n = snprintf(head, sizeof(head),
                           "POST %s?operation=PKIOperation HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
                           "application/x-pki-message\r\nContent-Length: %ld\r\n\r\n",
                           opt.path, n);
     for (int status = 429; status == 429;) {
         MUST(send_all(fd, head, (size_t)head_n) && send_all(fd, message, (size_t)n));
-        status = receive(fd, room, &body, &body_n);
+        status = receive(fd, room, &e->answer, &e->answer_n);
         if (status != 200 && status != 429)
-            fprintf(stderr, "enroll: HTTP %d: %.*s\n", status, (int)(body_n < 200 ? body_n : 200), (char *)body);
+            fprintf(stderr, "enroll: HTTP %d: %.*s\n", status, (int)(e->answer_n < 200 ? e->answer_n : 200),
+                    (char *)e->answer);
         MUST(status == 200 || status == 429);
     }
-    MUST(is_success(body, body_n, cn, nonce, number % OPEN_EVERY == 0));
-    BIO_free(bio);
+}
+
+static void finish(enrollment *e)
+{
+    MUST(is_success(e->answer, e->answer_n, e->cn, e->nonce, e->number % OPEN_EVERY == 0));
+    BIO_free(e->message);
+}
+
+static void keep_answer(enrollment *e)
+{
+    unsigned char *copy = malloc(e->answer_n);
+    MUST(copy);
+    e->answer = memcpy(copy, e->answer, e->answer_n);
 }
 
 static void *work(void *arg)
@@ -237,9 +266,16 @@ static void *work(void *arg)
     unsigned char *room = malloc(ANSWER_MAX);
     int fd = dial();
     MUST(room);
-    for (uint64_t number; (number = atomic_fetch_add(&next_number, 1)) < opt.count;) {
+    for (uint64_t number; (number = atomic_fetch_add(&next_number, 1)) < until;) {
         int64_t began = now_ns();
-        enroll_one(fd, number, room);
+        enrollment now, *e = made ? &made[number % opt.ahead] : &now;
+        if (!made)
+            prepare(e, number);
+        ask(fd, e, room);
+        if (made)
+            keep_answer(e);
+        else
+            finish(e);
         histogram_add(h, (uint64_t)(now_ns() - began));
     }
     close(fd);
@@ -255,27 +291,52 @@ static double cpu_seconds(clockid_t clock)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int run(void)
+static struct {
+    double seconds, server, own;
+} used;
+
+static void run_round(histogram *all)
 {
-    static histogram each[THREADS_MAX], all;
+    static histogram each[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
     clockid_t server = CLOCK_PROCESS_CPUTIME_ID;
     MUST(!opt.pid || clock_getcpuclockid(opt.pid, &server) == 0);
     double server_before = cpu_seconds(server), own_before = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
     int64_t began = now_ns();
+    memset(each, 0, sizeof(each));
     for (unsigned i = 0; i < opt.connections; i++)
         MUST(pthread_create(&threads[i], NULL, work, &each[i]) == 0);
     for (unsigned i = 0; i < opt.connections; i++) {
         pthread_join(threads[i], NULL);
-        histogram_merge(&all, &each[i]);
+        histogram_merge(all, &each[i]);
     }
-    double seconds = (double)(now_ns() - began) / 1e9;
+    used.seconds += (double)(now_ns() - began) / 1e9;
+    used.server += cpu_seconds(server) - server_before;
+    used.own += cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - own_before;
+}
+
+static int run(void)
+{
+    static histogram all;
+    MUST(!opt.ahead || (made = calloc(opt.ahead, sizeof(*made))));
+    for (uint64_t first = 0; first < opt.count; first = until) {
+        until = opt.ahead && opt.count - first > opt.ahead ? first + opt.ahead : opt.count;
+        for (uint64_t i = first; i < until && made; i++)
+            prepare(&made[i % opt.ahead], i);
+        atomic_store(&next_number, first);
+        run_round(&all);
+        for (uint64_t i = first; i < until && made; i++) {
+            finish(&made[i % opt.ahead]);
+            free(made[i % opt.ahead].answer);
+        }
+    }
+    free(made);
     printf("{\"enrollments\": %llu, \"seconds\": %.3f, \"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
            "\"server_cpu\": "
            "%.3f, \"load_cpu\": %.3f}\n",
-           (unsigned long long)all.n, seconds, (double)all.n / seconds, (double)histogram_quantile(&all, .5) / 1e3,
-           (double)histogram_quantile(&all, .99) / 1e3, opt.pid ? (cpu_seconds(server) - server_before) / seconds : 0,
-           (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - own_before) / seconds);
+           (unsigned long long)all.n, used.seconds, (double)all.n / used.seconds,
+           (double)histogram_quantile(&all, .5) / 1e3, (double)histogram_quantile(&all, .99) / 1e3,
+           opt.pid ? used.server / used.seconds : 0, used.own / used.seconds);
     return 0;
 }
 
@@ -286,6 +347,8 @@ static const char help[] =
     "  --recipient FILE    the CA's or its registration authority's certificate, DER\n"
     "  --connections N     clients at once, 1 to 64 (8)\n"
     "  --count N           certificates (1000)\n"
+    "  --ahead N           makes N messages before it sends them, and verifies the answers when all have come; only\n"
+    "                      what is between counts (0: each when it is its turn)\n"
     "  --prefix TEXT       what their names begin with; a name that was there before is a repetition (bench)\n"
     "  --pid PID           the server's process: its CPU time\n\n"
     "Prints one JSON object. Exit status: 0 when every answer was a certificate, 1 when not, 2 wrong usage.\n";
@@ -302,7 +365,8 @@ int main(int argc, char **argv)
 {
     static const struct option names[] = {{"port", 1, 0, 'p'},  {"path", 1, 0, 'a'},           {"recipient", 1, 0, 'r'},
                                           {"count", 1, 0, 'n'}, {"connections", 1, 0, 'c'},    {"prefix", 1, 0, 'x'},
-                                          {"pid", 1, 0, 'i'},   {"challenge-file", 1, 0, 'f'}, {0, 0, 0, 0}};
+                                          {"pid", 1, 0, 'i'},   {"challenge-file", 1, 0, 'f'}, {"ahead", 1, 0, 'b'},
+                                          {0, 0, 0, 0}};
     int o;
     while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (o) {
@@ -320,6 +384,9 @@ int main(int argc, char **argv)
             break;
         case 'c':
             opt.connections = (unsigned)atoi(optarg);
+            break;
+        case 'b':
+            opt.ahead = strtoull(optarg, NULL, 10);
             break;
         case 'x':
             opt.prefix = optarg;

@@ -17,6 +17,7 @@ import prepare
 import tools
 
 CHALLENGE = "bench-challenge-0001"
+AHEAD_MAX = 2000
 OCSP_CERTIFICATES = 10000
 OCSP_CONNECTIONS, OCSP_PAUSE_MS = "4", "1"
 # The CA's key; how often one enrolment uses which private key: decrypt the request, sign the certificate, sign the answer.
@@ -61,15 +62,16 @@ class Server:
                              stdout=subprocess.PIPE, check=True).stdout
         return subprocess.run(["openssl", "x509", "-outform", "DER"], input=pem, stdout=subprocess.PIPE, check=True).stdout
 
-    def enroll_command(self, count):
-        """Names go on where the last call ended: a name that was there before is a repetition and costs nothing."""
+    def enroll_command(self, count, ahead):
+        """Names go on where the last call ended: a name that was there before is a repetition and costs nothing. Up to
+        `ahead` messages are made before the time that is measured, and their answers verified after it."""
         self.enrolled += 1
         return [*tools.PIN_LOAD, os.path.join(self.options.build, "bench", "bench_enroll"), "--port", str(self.revline.port),
                 "--recipient", self.recipient, "--challenge-file", self.challenge, "--prefix", f"run{self.enrolled}",
-                "--count", str(count), "--pid", str(self.revline.pid)]
+                "--count", str(count), "--ahead", str(ahead), "--pid", str(self.revline.pid)]
 
     def enroll(self, count):
-        done = subprocess.run(self.enroll_command(count), stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(self.enroll_command(count, AHEAD_MAX), stdout=subprocess.PIPE, check=False)
         if done.returncode != 0:
             raise SystemExit("bench: an enrolment failed")
         figures = json.loads(done.stdout)
@@ -114,7 +116,7 @@ def measure_beside(options, folder):
                 options, server.revline.port, requests, "--connections", OCSP_CONNECTIONS, "--pause", OCSP_PAUSE_MS,
                 "--seconds", str(options.seconds), "--warmup", "0.3", "--seed", str(seed))
             alone = ask()
-            enrolling = subprocess.Popen(["nice", "-n", "19", *server.enroll_command(1000000)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            enrolling = subprocess.Popen(["nice", "-n", "19", *server.enroll_command(1000000, 0)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 before = tools.metric(server.revline.port, "revline_scep_requests_total")
                 beside = ask()
