@@ -86,7 +86,8 @@ rl_err rl_ocsp_open(rl_store *store, rl_ca *ca, const rl_settings *s, rl_ocsp **
     if (err == RL_OK)
         err = ocsp_warm_start(store, o->context.cache, s, &o->context.warm, e);
     if (err == RL_OK)
-        err = rl_http_pool_new("ocsp-sign", 0, s->ocsp.sign_queue_limit, &o->pool, e);
+        err = rl_http_pool_new("ocsp-sign", ocsp_responder_is_rsa(o->context.responder) ? RL_SIGNER_TOGETHER : 1, 0,
+                               s->ocsp.sign_queue_limit, &o->pool, e);
     if (err == RL_OK)
         *out = o;
     else

@@ -88,6 +88,12 @@ static rl_key_type key_type(const ocsp_responder *r, const rl_issuer *issuer)
     return rl_signer_is_rsa(issuer->signer) ? RL_KEY_RSA2048 : RL_KEY_EC_P256;
 }
 
+bool ocsp_responder_is_rsa(const ocsp_responder *r)
+{
+    rl_key_type type = key_type(r, rl_ca_issuer(r->ca));
+    return type != RL_KEY_EC_P256 && type != RL_KEY_EC_P384;
+}
+
 static rl_err make_own(const ocsp_responder *r, const rl_issuer *issuer, ocsp_delegate *d, X509 **cert, rl_error *e)
 {
     RL_TRY(rl_signer_generate(key_type(r, issuer), &d->signer, e));

@@ -30,6 +30,8 @@ typedef struct ocsp_responder ocsp_responder;
 rl_err ocsp_responder_start(const rl_ca *ca, const rl_settings *s, ocsp_responder **out, rl_error *e);
 /* Stops at once, or after the signature it is in. NULL is allowed. */
 void ocsp_responder_stop(ocsp_responder *r);
+/* Whether answers for the CA's own certificates are signed by RSA keys. */
+bool ocsp_responder_is_rsa(const ocsp_responder *r);
 
 /* Takes up what is installed now for a foreign issuer: answers that are made from here on are signed by it. */
 rl_err ocsp_responder_reload(ocsp_responder *r, const rl_issuer *issuer, rl_error *e);

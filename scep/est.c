@@ -439,7 +439,7 @@ rl_err rl_est_open(rl_scep *scep, const rl_settings *s, rl_bearer *bearer, rl_es
             est->results[o][r] =
                 rl_counter("revline_est_requests_total", labels, "EST requests by operation and result.");
         }
-    rl_err err = rl_http_pool_new("est", WAITING, s->scep.concurrent_limit, &est->pool, e);
+    rl_err err = rl_http_pool_new("est", RL_SIGNER_TOGETHER, WAITING, s->scep.concurrent_limit, &est->pool, e);
     if (err != RL_OK)
         free(est);
     else

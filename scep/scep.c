@@ -79,7 +79,8 @@ static rl_err open_intune(rl_scep *s, rl_error *e)
 {
     if (!s->settings->scep.intune || rl_login_of(s->settings) == RL_LOGIN_NONE)
         return RL_OK;
-    RL_TRY(rl_http_pool_new("scep-intune", WAITING_FOR_INTUNE, s->settings->scep.concurrent_limit, &s->intune_pool, e));
+    RL_TRY(
+        rl_http_pool_new("scep-intune", 1, WAITING_FOR_INTUNE, s->settings->scep.concurrent_limit, &s->intune_pool, e));
     return scep_intune_open(s->store, s->settings, &s->intune, e);
 }
 
@@ -101,7 +102,7 @@ rl_err rl_scep_open(rl_ca *ca, rl_store *store, rl_guesses *guesses, const rl_se
     if (err == RL_OK)
         err = scep_authority_open(s, e);
     if (err == RL_OK)
-        err = rl_http_pool_new("scep", WAITING, settings->scep.concurrent_limit, &s->pool, e);
+        err = rl_http_pool_new("scep", RL_SIGNER_TOGETHER, WAITING, settings->scep.concurrent_limit, &s->pool, e);
     if (err != RL_OK)
         rl_scep_close(s);
     else

@@ -194,7 +194,7 @@ static void decide(rl_http_request *req, void *ctx)
 
 rl_err rl_api_open(rl_app *app, rl_error *e)
 {
-    return app->settings->api.token[0] ? rl_http_pool_new("api", WAITING, LIMIT, &app->api_pool, e) : RL_OK;
+    return app->settings->api.token[0] ? rl_http_pool_new("api", 1, WAITING, LIMIT, &app->api_pool, e) : RL_OK;
 }
 
 void rl_api_close(rl_app *app)

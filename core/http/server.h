@@ -110,11 +110,12 @@ void rl_http_reply_shared(rl_http_request *req, int status, const rl_http_shared
 /* Short text/plain error body, newline added; carries X-Request-Id. */
 void rl_http_error(rl_http_request *req, int status, const char *text);
 
-/* Threads for slow work of one kind, so that one kind never waits for another: as many as cores this process may use,
- * and `more` for works that wait themselves. `limit` works may be queued or running (0 = any number). Free it after the
- * server has stopped. RL_ENOMEM, RL_EIO. */
+/* Threads for slow work of one kind, so that one kind never waits for another: `for_each_core` for each core that this
+ * process may use, and `more` for works that wait themselves. `limit` works may be queued or running (0 = any number).
+ * Free it after the server has stopped. RL_ENOMEM, RL_EIO. */
 typedef struct rl_http_pool rl_http_pool;
-rl_err rl_http_pool_new(const char *name, unsigned more, int64_t limit, rl_http_pool **out, rl_error *e);
+rl_err rl_http_pool_new(const char *name, unsigned for_each_core, unsigned more, int64_t limit, rl_http_pool **out,
+                        rl_error *e);
 void rl_http_pool_free(rl_http_pool *p); /* NULL is allowed */
 int64_t rl_http_pool_pending(rl_http_pool *p);
 

@@ -322,9 +322,10 @@ void http_works_free(http_worker *worker)
 
 /* ---- start and stop ---- */
 
-rl_err rl_http_pool_new(const char *name, unsigned more, int64_t limit, rl_http_pool **out, rl_error *e)
+rl_err rl_http_pool_new(const char *name, unsigned for_each_core, unsigned more, int64_t limit, rl_http_pool **out,
+                        rl_error *e)
 {
-    size_t threads = uv_available_parallelism() + more;
+    size_t threads = uv_available_parallelism() * for_each_core + more;
     rl_http_pool *p = calloc(1, sizeof *p + threads * sizeof p->threads[0]);
     if (p == NULL)
         return rl_fail(e, RL_ENOMEM, "http", "out of memory");

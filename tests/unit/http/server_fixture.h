@@ -234,7 +234,7 @@ static inline rl_err fixture_try(fixture *f, rl_error *e)
         {RL_HTTP_GET | RL_HTTP_POST | RL_HTTP_TLS_ONLY, "/tls-only", false, 1024, on_client, f, NULL},
     };
     if (!f->pool)
-        RL_TRY(rl_http_pool_new("slow", 4, f->pool_limit, &f->pool, e));
+        RL_TRY(rl_http_pool_new("slow", 1, 4, f->pool_limit, &f->pool, e));
     return rl_http_server_start(&f->settings, f->tls, routes, sizeof routes / sizeof routes[0], &f->server, e);
 }
 

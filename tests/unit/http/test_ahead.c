@@ -64,7 +64,7 @@ static int start(void **state)
         {RL_HTTP_GET | RL_HTTP_POST, "/found/", true, 1024, handled, f, &lookup},
         {RL_HTTP_GET | RL_HTTP_POST, "/slow/", true, 1024, on_work, f, NULL},
     };
-    if (rl_http_pool_new("slow", 4, 0, &f->pool, &e) != RL_OK ||
+    if (rl_http_pool_new("slow", 1, 4, 0, &f->pool, &e) != RL_OK ||
         rl_http_server_start(&f->settings, f->tls, routes, 2, &f->server, &e) != RL_OK)
         fail_msg("%s", e.message);
     *state = f;
