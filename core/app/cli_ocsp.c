@@ -106,11 +106,24 @@ static rl_err read_cert(const cli_call *call, const char *option, X509 **out, rl
     return err;
 }
 
+/* The issuer's file is read once: a pipe gives what it has once. */
+static rl_err read_issuer(const cli_call *call, ocsp_question *q, rl_error *e)
+{
+    if (given(call, "trust")) {
+        RL_TRY(read_cert(call, "issuer", &q->issuer, e));
+        return read_certs(call, "trust", &q->trust, e);
+    }
+    RL_TRY(read_certs(call, "issuer", &q->trust, e));
+    q->issuer = q->trust ? sk_X509_value(q->trust, 0) : NULL;
+    if (q->issuer)
+        X509_up_ref(q->issuer);
+    return RL_OK;
+}
+
 static rl_err read_question(const cli_call *call, ocsp_question *q, rl_error *e)
 {
     RL_TRY(read_cert(call, "cert", &q->cert, e));
-    RL_TRY(read_cert(call, "issuer", &q->issuer, e));
-    RL_TRY(read_certs(call, given(call, "trust") ? "trust" : "issuer", &q->trust, e));
+    RL_TRY(read_issuer(call, q, e));
     if (q->cert && q->issuer &&
         (X509_NAME_cmp(X509_get_issuer_name(q->cert), X509_get_subject_name(q->issuer)) != 0 ||
          X509_verify(q->cert, X509_get0_pubkey(q->issuer)) != 1)) {

@@ -216,6 +216,17 @@ def test_every_way_of_asking(asked, name, more):
         assert 0 < answer["http"]["maxAgeSeconds"] <= answer["certificates"][0]["nextUpdateFromNowSeconds"] + 1
 
 
+def test_certificates_from_a_pipe(asked):
+    """As a shell's process substitution gives them: each can be read once."""
+    question = asked[0][:1]
+    for at in (1, 3):
+        files = list(asked[0][1:])
+        pipe = subprocess.Popen(["cat", str(files[at])], stdout=subprocess.PIPE)
+        files[at] = "/dev/stdin"
+        with pipe:
+            assert report(*question, *files, code=GOOD, stdin=pipe.stdout)["verdict"] == "good"
+
+
 def test_hold_and_revoked_with_the_reason(make_server, tmp_path):
     server = make_server()
     certificate, serial = server.sign("host.example")
