@@ -46,30 +46,39 @@ size_t scep_chain(const rl_scep *s, rl_issuer_id issuer, rl_span out[RL_CA_CHAIN
     return s->chain_n;
 }
 
-/* One certificate as it is; with a registration authority or an intermediate CA all, the recipient first. */
-static rl_err write_ca_cert(rl_scep *s, rl_error *e)
+/* The recipient first: the registration authority, when there is one; the CA and those above it. */
+struct ca_certs {
+    uint8_t *ra; /* DER, owned */
+    rl_span all[1 + RL_CA_CHAIN_MAX];
+    size_t n;
+};
+
+static rl_err read_ca_certs(const rl_scep *s, struct ca_certs *out, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(s->ca);
-    rl_span certs[1 + RL_CA_CHAIN_MAX];
-    uint8_t *ra = NULL;
-    size_t ra_n = 0, n = 0;
-    s->chain_n = rl_ca_chain(s->ca, issuer, s->chain);
+    size_t ra_n;
+    *out = (struct ca_certs){.n = 0};
     if (s->self.cert != issuer->cert) {
-        RL_TRY(rl_x509_to_der(s->self.cert, &ra, &ra_n, e));
-        certs[n++] = rl_span_of(ra, ra_n);
+        RL_TRY(rl_x509_to_der(s->self.cert, &out->ra, &ra_n, e));
+        out->all[out->n++] = rl_span_of(out->ra, ra_n);
     }
-    n += scep_chain(s, issuer->id, certs + n);
-    s->ca_cert_alone = n == 1;
-    rl_err err = s->ca_cert_alone ? rl_buf_append(&s->ca_cert, issuer->der.p, issuer->der.n)
-                                  : scep_certs_only(certs, n, &s->ca_cert, e);
-    free(ra);
-    return err;
+    out->n += scep_chain(s, issuer->id, out->all + out->n);
+    return RL_OK;
+}
+
+/* One certificate as it is. */
+static rl_err write_ca_cert(rl_scep *s, const struct ca_certs *certs, rl_error *e)
+{
+    s->ca_cert_alone = certs->n == 1;
+    return s->ca_cert_alone ? rl_buf_append(&s->ca_cert, certs->all[0].p, certs->all[0].n)
+                            : scep_certs_only(certs->all, certs->n, &s->ca_cert, e);
 }
 
 /* ---- GetNextCACert, RFC 8894 §4.7 ---- */
 /* A rollover makes the new root the issuing one at once, so "next" is what it is for a client that holds the root
- * before: the issuing root, signed by that one as long as it is valid. */
-static rl_err write_next_ca(rl_scep *s, rl_error *e)
+ * before: the issuing root, signed by that one as long as it is valid; and the registration authority, which the client
+ * encrypts to from then on. */
+static rl_err write_next_ca(rl_scep *s, const struct ca_certs *certs, rl_error *e)
 {
     const rl_issuer *issuer = rl_ca_issuer(s->ca), *before = NULL;
     rl_buf degenerate = {0};
@@ -78,7 +87,7 @@ static rl_err write_next_ca(rl_scep *s, rl_error *e)
     if (!before || end_of(before->cert) <= rl_wall_s())
         return RL_OK;
     s->next_ca_until = end_of(before->cert);
-    rl_err err = scep_certs_only(s->chain, s->chain_n, &degenerate, e);
+    rl_err err = scep_certs_only(certs->all, certs->n, &degenerate, e);
     if (err == RL_OK)
         err = scep_sign_next(before->cert, rl_signer_pkey(before->signer), rl_buf_span(&degenerate), &s->next_ca, e);
     rl_buf_free(&degenerate);
@@ -103,7 +112,14 @@ rl_err scep_caps(const rl_scep *s, const scep_profile *p, rl_buf *out)
 
 rl_err scep_authority_open(rl_scep *s, rl_error *e)
 {
+    struct ca_certs certs;
     find_identities(s);
-    rl_err err = write_ca_cert(s, e);
-    return err == RL_OK ? write_next_ca(s, e) : err;
+    s->chain_n = rl_ca_chain(s->ca, rl_ca_issuer(s->ca), s->chain);
+    rl_err err = read_ca_certs(s, &certs, e);
+    if (err == RL_OK)
+        err = write_ca_cert(s, &certs, e);
+    if (err == RL_OK)
+        err = write_next_ca(s, &certs, e);
+    free(certs.ra);
+    return err;
 }
