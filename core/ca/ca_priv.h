@@ -209,7 +209,8 @@ typedef struct ca_csr {
     EXTENDED_KEY_USAGE *eku;
     char sid[RL_SID_MAX + 1];          /* "" = none asked for, or not to be taken over */
     rl_source jamf;                    /* Jamf Pro's computer or device; NONE: of a profile that binds to Entra */
-    char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, lower case; Jamf Pro's number; "" = none */
+    char device[RL_OBJECT_ID_MAX + 1]; /* Entra deviceId, or Intune's, lower case; Jamf Pro's number; "" = none */
+    bool managed;                      /* it says itself that it is Intune's */
     char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */
 } ca_csr;
 /* `proven`: the key in it, when its signature has been checked with that already; or NULL. */

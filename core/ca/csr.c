@@ -143,6 +143,33 @@ static void read_user(const rl_identity *who, ca_csr *c)
         lower(c->user, user, strlen(user));
 }
 
+/* "IntuneDeviceId://{{DeviceId}}": how Intune's profiles name the device, for access control on networks as well, where
+ * the subject is something else, such as the device's name. .NET writes a slash behind it. RL_EINVAL: it names two. */
+static rl_err read_managed(ca_csr *c, rl_error *e)
+{
+    const rl_span scheme = RL_SPAN_LIT("IntuneDeviceId://");
+    char device[RL_OBJECT_ID_MAX + 1], text[40];
+    for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(c->names, i);
+        rl_span uri = name->type == GEN_URI ? ca_span_of(name->d.uniformResourceIdentifier) : (rl_span){NULL, 0}, front;
+        if (rl_span_take(&uri, scheme.n, &front) != RL_OK || !rl_span_ieq(front, scheme))
+            continue;
+        uri.n -= uri.n > 0 && uri.p[uri.n - 1] == '/';
+        device[0] = 0;
+        if (uri.n < sizeof(text)) {
+            memcpy(text, uri.p, uri.n);
+            text[uri.n] = 0;
+            read_device(text, device);
+        }
+        if (device[0] && c->device[0] && strcmp(device, c->device) != 0)
+            return rl_fail(e, RL_EINVAL, "csr", "the request names two devices of Intune: it can be bound to one");
+        if (device[0])
+            memcpy(c->device, device, sizeof(device));
+    }
+    c->managed = c->device[0] != 0;
+    return RL_OK;
+}
+
 static rl_err read_entra(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
     rl_identity who;
@@ -152,11 +179,13 @@ static rl_err read_entra(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_er
         read_device(who.cn, c->device);
     read_user(&who, c);
     rl_identity_free(&who);
+    if (!c->device[0] && !c->user[0])
+        RL_TRY(read_managed(c, e));
     if (c->device[0] || c->user[0])
         return RL_OK;
-    return rl_fail(
-        e, RL_EINVAL, "csr",
-        "the request names no Entra object: neither a device id as CN nor a UPN or mail address as alternative name");
+    return rl_fail(e, RL_EINVAL, "csr",
+                   "the request names no Entra object: neither a device id as CN nor a UPN, mail address or "
+                   "IntuneDeviceId:// as alternative name");
 }
 
 /* ---- binding to Jamf Pro: CN=$JSSID,OU=computers ---- */

@@ -237,11 +237,11 @@ static char *directory_sid(const struct issue *i)
                           : sid_of(i->ca, RL_SOURCE_ENTRA_DEVICE_NAME, i->csr.device, RL_SOURCE_ENTRA_DEVICE);
 }
 
-/* On iOS and macOS the common name can be Intune's id of the device: Entra's is another then. */
+/* The id can be Intune's (on iOS and macOS also as common name): Entra's is another then. */
 static bool is_entra_device(const struct issue *i)
 {
     rl_object_record managed;
-    if (!i->csr.device[0])
+    if (!i->csr.device[0] || i->csr.managed)
         return false;
     if (rl_store_object(i->ca->store, RL_SOURCE_INTUNE_DEVICE, i->csr.device, &managed) != RL_OK)
         return true;

@@ -5,7 +5,9 @@ import re
 
 import pytest
 import scep_client
-from harness import AAD_CHALLENGE, CommandFailed, eventually, openssl_ocsp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from harness import AAD_CHALLENGE, PEM, CommandFailed, eventually, openssl_ocsp
 
 QUICK = {"REVLINE_SYNC_INTUNE_INTERVAL": "100ms", "REVLINE_SYNC_USER_RISK_INTERVAL": "100ms", "REVLINE_COMPLIANCE_CHECK": "always",
          "REVLINE_COMPLIANCE_BOOTSTRAP": "0", "REVLINE_USER_RISK_CHECK": "always"}
@@ -129,6 +131,28 @@ def test_a_certificate_from_before_its_device_was_seen(shared_fleet):
     assert fleet.server.status_of(serial) == "good"
     fleet.graph.add("managedDevices", "later/" + later["id"], id=later["id"], complianceState="noncompliant")
     eventually(lambda: fleet.server.status_of(serial) == "hold", "the device was seen")
+
+
+def test_a_device_named_by_its_uri(shared_fleet):
+    """The subject is the device's name; Intune's profiles say by IntuneDeviceId:// which one it is, known or not yet."""
+    fleet = shared_fleet
+    later = {"id": "5c6e0000-0000-4000-8000-%012x" % len(fleet.graph.requests())}
+    serials = []
+    for device in (fleet.phone, later):
+        key = scep_client.make_key()
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "LAPTOP-1")]))
+        names = [x509.DNSName("laptop-1.contoso.example"), x509.UniformResourceIdentifier("IntuneDeviceId://" + device["id"])]
+        csr = csr.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+        reply = fleet.server.control("sign", csr=csr.public_bytes(PEM).decode(), profile="static-aad")
+        certificate = x509.load_pem_x509_certificate(reply["certificate"].encode())
+        assert "1.2.840.113556.1.5.284.2" not in [e.oid.dotted_string for e in certificate.extensions]  # Entra's id, which it is not
+        serials.append(reply["serial"])
+    fleet.graph.update("managedDevices", fleet.phone["id"], complianceState="noncompliant")
+    fleet.graph.add("managedDevices", "later/" + later["id"], id=later["id"], complianceState="noncompliant")
+    statuses = lambda: [fleet.server.status_of(serial) for serial in serials]
+    eventually(lambda: statuses() == ["hold", "hold"], "both devices are not compliant")
+    fleet.graph.delete("managedDevices", fleet.phone["id"])
+    eventually(lambda: statuses() == ["revoked", "hold"], "the phone is gone")
 
 
 def test_the_grace_ends_by_itself(fleet, graph):

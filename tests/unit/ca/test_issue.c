@@ -445,6 +445,42 @@ static void test_bound_profile_wants_one_name_to_bind_to(void **state)
     assert_refused_csr(f, RL_PROFILE_STATIC_AAD, csr, RL_EINVAL, "more than one");
 }
 
+/* As Intune's profiles have it where the subject is the device's name. */
+static void test_a_device_is_named_by_its_intune_uri(void **state)
+{
+    fixture *f = *state;
+    rl_cert_record r;
+    static const char *const uris[] = {
+        "URI:IntuneDeviceId://" DEVICE, "URI:intunedeviceid://" DEVICE "/",
+        "DNS:laptop.example,URI:https://laptop.example/,URI:IntuneDeviceId://0A1B2C3D-4E5F-6071-8293-A4B5C6D7E8F9"};
+    for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
+        assert_ok(issue_bound(f, "laptop", uris[i], &r), &f->e);
+        assert_int_equal(r.bindings_n, 1);
+        assert_binding(&r, 0, RL_SOURCE_ENTRA_DEVICE_NAME, DEVICE);
+        rl_cert_clear(&r);
+    }
+    store_object(f, RL_SOURCE_INTUNE_DEVICE, DEVICE, true, true, NULL);
+    assert_ok(issue_bound(f, "laptop", uris[0], &r), &f->e);
+    assert_int_equal(r.bindings_n, 2);
+    assert_binding(&r, 1, RL_SOURCE_INTUNE_DEVICE, DEVICE);
+    rl_cert_clear(&r);
+    static const char *const wrong[] = {"URI:IntuneDeviceId://laptop", "URI:https://" DEVICE,
+                                        "URI:IntuneDeviceId://" DEVICE DEVICE,
+                                        "URI:IntuneDeviceId://" DEVICE ",URI:IntuneDeviceId://" OBJECT};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(issue_bound(f, "laptop", wrong[i], &r), RL_EINVAL);
+    assert_has(f->e.message, "two devices");
+    /* What has a name of its own to be bound by is bound by that. */
+    assert_ok(issue_bound(f, OBJECT, uris[0], &r), &f->e);
+    assert_int_equal(r.bindings_n, 1);
+    assert_binding(&r, 0, RL_SOURCE_ENTRA_DEVICE_NAME, OBJECT);
+    rl_cert_clear(&r);
+    assert_ok(issue_bound(f, "Ada", UPN_OTHER_NAME "ada@contoso.com,URI:IntuneDeviceId://" DEVICE, &r), &f->e);
+    assert_int_equal(r.bindings_n, 1);
+    assert_binding(&r, 0, RL_SOURCE_ENTRA_USER_NAME, "ada@contoso.com");
+    rl_cert_clear(&r);
+}
+
 /* ---- renewal ---- */
 #define ADA "ada@contoso.com"
 
@@ -699,6 +735,7 @@ int main(void)
         WITH(test_certificate_of_a_disabled_object_starts_on_hold),
         WITH(test_deleted_object_gets_no_certificate),
         WITH(test_bound_profile_wants_one_name_to_bind_to),
+        WITH(test_a_device_is_named_by_its_intune_uri),
         WITH(test_a_renewal_is_of_the_same_object),
         WITH(test_a_renewal_finds_what_the_certificate_has_waited_for),
         WITH(test_what_is_good_no_more_renews_nothing),
