@@ -29,6 +29,19 @@ static bool is_blank(uint8_t c)
     return c == '\r' || c == '\n' || c == ' ' || c == '\t';
 }
 
+/* What is between the lines of PEM around it; all when there are none. Without the ends of its lines, too: curl's
+ * --data leaves them out. */
+static rl_span inside_pem(rl_span body)
+{
+    const rl_span dashes = RL_SPAN_LIT("-----"), begin = RL_SPAN_LIT("CERTIFICATE REQUEST-----");
+    rl_span rest = body, skip;
+    const uint8_t *at = memmem(rest.p, rest.n, begin.p, begin.n);
+    if (!at || rl_span_take(&rest, (size_t)(at - rest.p) + begin.n, &skip) != RL_OK)
+        return body;
+    at = memmem(rest.p, rest.n, dashes.p, dashes.n);
+    return at ? rl_span_of(rest.p, (size_t)(at - rest.p)) : body;
+}
+
 rl_err est_body_decode(rl_span body, rl_arena *arena, rl_span *out, rl_error *e)
 {
     uint8_t *clean = rl_arena_alloc(arena, body.n + 1);
@@ -36,8 +49,9 @@ rl_err est_body_decode(rl_span body, rl_arena *arena, rl_span *out, rl_error *e)
     *out = body;
     if (!clean)
         return rl_fail(e, RL_ENOMEM, "est", "out of memory");
-    if (body.n > 0 && (body.p[0] == 0x30 || memchr(body.p, '-', body.n))) /* of PEM, which may have text before it */
+    if (body.n > 0 && body.p[0] == 0x30)
         return RL_OK;
+    body = inside_pem(body); /* which may have text before it */
     for (size_t i = 0; i < body.n; i++)
         if (!is_blank(body.p[i]))
             clean[n++] = body.p[i];

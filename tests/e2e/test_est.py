@@ -142,14 +142,17 @@ def pem(octets):
     return b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines(octets) + b"-----END CERTIFICATE REQUEST-----\n"
 
 
-@pytest.mark.parametrize("form", [lines, base64.b64encode, lambda d: d, lambda d: lines(d).replace(b"\n", b"\r\n"), pem,
-                                  lambda d: b"\nCertificate Request:\n    Data:\n" + pem(d)],
-                         ids=["lines", "one line", "der", "crlf", "pem", "openssl req -text"])
-def test_enrollment(shared, tmp_path, form):
+@pytest.mark.parametrize("form, one_line", [
+    (lines, False), (base64.b64encode, True), (lambda d: d, False), (lambda d: lines(d).replace(b"\n", b"\r\n"), False), (pem, False),
+    (lambda d: b"\nCertificate Request:\n    Data:\n" + pem(d), False), (lambda d: pem(d).replace(b"\n", b""), True)],
+    ids=["lines", "one line", "der", "crlf", "pem", "openssl req -text", "curl --data @pem"])
+def test_enrollment(shared, tmp_path, form, one_line):
     key = client_key()
     answer = est(shared, "simpleenroll", tmp_path, form(csr_der(key, "est-device")), CHALLENGE)
     (certificate,) = answer.certificates
-    assert (b"\n" in answer.body) == (form is not base64.b64encode)  # in one line to who writes one
+    assert (b"\n" in answer.body) != one_line  # in one line to who writes one
+    (tmp_path / "p7").write_bytes(b"-----BEGIN PKCS7-----\n" + answer.body.rstrip() + b"\n-----END PKCS7-----")  # as scripts make a file of it
+    assert "BEGIN CERTIFICATE" in openssl("pkcs7", "-print_certs", "-in", str(tmp_path / "p7")).stdout
     assert certificate.public_key().public_numbers() == key.public_key().public_numbers()
     (tmp_path / "c.pem").write_bytes(certificate.public_bytes(PEM))
     openssl("verify", "-x509_strict", "-CAfile", shared.ca_file(), str(tmp_path / "c.pem"))
