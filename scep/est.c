@@ -1,5 +1,6 @@
 /* EST (RFC 7030, RFC 8951): the same profiles as SCEP's, by TLS. `/.well-known/est/{label}/{operation}`; the label is a
- * profile's name, without one it is `static`, and for a renewal the profile of the certificate that is renewed.
+ * profile's name. Without one it is `static`, for a renewal the profile of the certificate that is renewed, and by a
+ * token one that fits its holder.
  *
  * Who enrolls is authorised by the profile's challenge, as the password of HTTP Basic, or by a token of Entra ID; who
  * renews, by the certificate of its TLS connection, which has to be one of ours that is good now (est_who.c). */
@@ -239,8 +240,8 @@ static void ask_for_credentials(rl_http_request *req, const est_job *job)
 {
     char headers[160];
     const rl_profile_rules *rules = job->profile ? job->profile->certificate.rules : NULL;
-    bool token = rules && rules->entra_tokens && job->operation != EST_REENROLL;
-    bool basic = !token || (rules->challenge && rules->challenge[0]);
+    bool token = (rules ? rules->entra_tokens : job->token.p != NULL) && job->operation != EST_REENROLL;
+    bool basic = !token || (rules && rules->challenge && rules->challenge[0]);
     const char *bearer = job->bad_token ? "WWW-Authenticate: Bearer realm=\"est\", error=\"invalid_token\"\r\n"
                                         : "WWW-Authenticate: Bearer realm=\"est\"\r\n";
     snprintf(headers, sizeof(headers), "%s%s", token ? bearer : "",
@@ -283,7 +284,7 @@ static void done(rl_http_request *req, void *arg)
     rl_buf_free(&job->body);
 }
 
-static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_operation operation)
+static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_operation operation, bool labelled)
 {
     unsigned wait = rl_guess_wait(est->scep->guesses, req, RL_GUESS_EST);
     if (wait > 0) {
@@ -296,7 +297,7 @@ static void start(rl_http_request *req, rl_est *est, const scep_profile *p, est_
         rl_http_error(req, 500, "out of memory");
         return;
     }
-    *job = (est_job){.est = est, .profile = p, .operation = operation, .status = 500};
+    *job = (est_job){.est = est, .profile = p, .operation = operation, .labelled = labelled, .status = 500};
     est_read_credentials(job, req);
     rl_err err = rl_http_work(req, est->pool, work, done, job);
     if (err == RL_OK)
@@ -408,10 +409,10 @@ static void handle(rl_http_request *req, void *ctx)
     else if (operation != EST_OTHER && !post)
         rl_http_reply(req, 405, RL_SPAN_LIT("Content-Type: text/plain; charset=utf-8\r\nAllow: POST\r\n"),
                       RL_SPAN_LIT("this operation is a POST\n"));
-    else if (operation != EST_OTHER && !p && (operation != EST_REENROLL || slash))
+    else if (operation != EST_OTHER && !p && (slash || (operation != EST_REENROLL && !rl_http_bearer(req).p)))
         rl_http_error(req, 404, "the profile is off");
     else if (operation != EST_OTHER)
-        start(req, est, operation == EST_REENROLL && !slash ? NULL : p, operation);
+        start(req, est, operation == EST_REENROLL && !slash ? NULL : p, operation, slash != NULL);
     else if (!post && cacerts)
         ca_certificates(req, est);
     else if (!post && p && rl_span_eq(name, RL_SPAN_LIT("csrattrs")))

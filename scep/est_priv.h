@@ -17,8 +17,9 @@ struct rl_est {
 
 typedef struct est_job {
     rl_est *est;
-    const scep_profile *profile; /* NULL, of a renewal: that of the certificate */
+    const scep_profile *profile; /* NULL, of a renewal: that of the certificate; by a token: what fits its holder */
     est_operation operation;
+    bool labelled;        /* the path names the profile */
     const char *password; /* of HTTP Basic, or NULL */
     rl_span token;        /* of Entra ID; p == NULL: none */
     rl_challenge_use once;

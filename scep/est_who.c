@@ -32,10 +32,24 @@ static bool may_by_challenge(est_job *job, X509_REQ *csr)
     return false;
 }
 
+/* The profile for a path without a label: the first of these that takes tokens, and for a user's own certificate one in
+ * which there is such a thing. NULL when there is none. */
+static const scep_profile *profile_for_holder(const est_job *job)
+{
+    static const char *const labels[] = {"static", "static-aad"};
+    for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+        const scep_profile *p = est_find_profile(job->est, rl_span_str(labels[i]));
+        if (p && p->certificate.rules->entra_tokens &&
+            (job->caller.application || p->certificate.bind == RL_BIND_ENTRA))
+            return p;
+    }
+    return NULL;
+}
+
 static bool may_by_token(est_job *job)
 {
     rl_error e = {0};
-    if (!job->est->bearer || !job->profile->certificate.rules->entra_tokens) {
+    if (!job->est->bearer || (job->labelled && !job->profile->certificate.rules->entra_tokens)) {
         est_refuse(job, 401, "this profile takes no bearer token");
         return false;
     }
@@ -52,6 +66,8 @@ static bool may_by_token(est_job *job)
         est_refuse(job, 403,
                    job->caller.application ? "an application needs the role " ROLE_SERVICE
                                            : "a user needs the role " ROLE_SELF);
+    } else if (!job->labelled && !(job->profile = profile_for_holder(job))) {
+        est_refuse(job, 403, "by a token there is no such certificate without a profile's name in the path");
     } else {
         return true;
     }

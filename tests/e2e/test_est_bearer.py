@@ -290,6 +290,37 @@ def test_where_tokens_are_taken_and_where_not(graph, client):
     assert c.server.http("POST", "/.well-known/est/simpleenroll", request, {"Authorization": "Bearer " + token})[0] == 403
 
 
+def test_without_a_label_the_holder_decides(graph, client):
+    """SCEPman has one path for all tokens: services and users come there."""
+    user = graph.add("users", "ada")
+    upn = user["userPrincipalName"]
+    c = client(REVLINE_STATIC_AAD_ENTRA_TOKENS="true")
+    c.server.sync_round()
+    profile = lambda certificate: c.server.control("show", serial=serial_of(certificate))["profile"]
+    service, ada = KEY.token(service_claims(graph)), KEY.token(user_claims(graph, user))
+    assert profile(c.enroll("simpleenroll", service, "host.example")) == "static"
+    own = c.enroll("simpleenroll", ada, upn, upn=upn)
+    assert profile(own) == "static-aad" and c.server.ocsp(own) == "good"
+    assert b"names no Entra object" in c.ask("simpleenroll", ada, "host.example").body
+    assert c.ask("serverkeygen", ada, upn, upn=upn).status == 200
+    c.server.stop()
+    c.server.settings["REVLINE_STATIC_ENTRA_TOKENS"] = "false"
+    c.server.settings["REVLINE_STATIC_CHALLENGE"] = None
+    c.server.start()
+    wait_for_keys(c.server)
+    assert profile(c.enroll("simpleenroll", service, upn, upn=upn)) == "static-aad"
+    assert profile(c.enroll("simpleenroll", ada, upn, upn=upn)) == "static-aad"
+    answer = c.ask("simpleenroll", "a" + ada, upn, upn=upn)
+    assert answer.status == 401 and "invalid_token" in answer.headers["www-authenticate"]
+    assert est(c.server, "simpleenroll", c.folder, lines(csr_der(client_key(), "host")), CHALLENGE).status == 404
+    c.server.stop()
+    c.server.settings["REVLINE_STATIC_AAD_ENTRA_TOKENS"] = "false"
+    c.server.start()
+    wait_for_keys(c.server)
+    answer = c.ask("simpleenroll", ada, upn, upn=upn)
+    assert answer.status == 403 and b"without a profile" in answer.body
+
+
 def test_a_certificate_by_token_is_renewed_by_itself(graph, client):
     user = graph.add("users", "ada")
     c = client()
