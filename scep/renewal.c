@@ -93,10 +93,13 @@ static bool has_all(const GENERAL_NAMES *all, const GENERAL_NAMES *some)
     return true;
 }
 
-/* None may come, and none may go: with its UPN a certificate would lose the user whose fate it shares. */
+/* None may come, and none may go: with its UPN a certificate would lose the user whose fate it shares. A request that
+ * says nothing of them means those that there are, which the CA puts in. */
 static bool same_alternatives(const STACK_OF(X509_EXTENSION) * exts, X509 *old)
 {
     enum { MANY = 64 }; /* no certificate of ours has more; comparing is quadratic */
+    if (X509v3_get_ext_by_NID(exts, NID_subject_alt_name, -1) < 0)
+        return true;
     GENERAL_NAMES *asked = exts ? X509V3_get_d2i(exts, NID_subject_alt_name, NULL, NULL) : NULL,
                   *had = X509_get_ext_d2i(old, NID_subject_alt_name, NULL, NULL);
     bool same = sk_GENERAL_NAME_num(asked) <= MANY && has_all(had, asked) && has_all(asked, had);

@@ -206,8 +206,9 @@ typedef struct rl_issue_request {
     const char *requester; /* "scep", "admin" */
     /* Or NULL: the certificate is bound to Entra's objects and these are the owner's; it names nothing but them. */
     const rl_ca_owner *owner;
-    /* Or NULL: the certificate that is renewed, whose names the request has. It has to be good in the new one's
-     * transaction, and the new one is bound to what it is bound to: its names may be another's by now. */
+    /* Or NULL: the certificate that is renewed, whose names the request has, or no alternative names. It has to be good
+     * in the new one's transaction, and the new one is bound to what it is bound to: its names may be another's by now.
+     */
     const rl_cert_id *renews;
     /* SCEP: the transaction it belongs to (printable ASCII, at most RL_OBJECT_ID_MAX), or NULL. If the store already
      * has a certificate for it, that one is returned. */

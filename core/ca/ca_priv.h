@@ -172,8 +172,8 @@ enum { CA_KEY_NAME = 2 * 32 + 1 };
 rl_err ca_weak_check(const rl_ca *ca, rl_key *key, char name[CA_KEY_NAME], rl_error *e);
 /* RL_EINVAL: it was compromised. Writer thread, in the certificate's transaction: by then it may have been. */
 rl_err ca_key_is_sound(rl_store_txn *t, const char *name, rl_error *e);
-/* The name of a stored certificate's key. */
-rl_err ca_key_of(const rl_ca *ca, const rl_cert_id *id, char name[CA_KEY_NAME]);
+/* The name of a certificate's key. */
+bool ca_key_of(X509 *cert, char name[CA_KEY_NAME]);
 /* rl_store_compromised */
 bool ca_compromised(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 1]);
 
@@ -213,8 +213,9 @@ typedef struct ca_csr {
     bool managed;                      /* it says itself that it is Intune's */
     char user[RL_OBJECT_ID_MAX + 1];   /* userPrincipalName or Jamf Pro's user name, lower case; "" = none */
 } ca_csr;
-/* `proven`: the key in it, when its signature has been checked with that already; or NULL. */
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e);
+/* `proven`: the key in it, when its signature has been checked with that already; or NULL. `old`: the certificate that
+ * is renewed, whose alternative names it has when it asks for none; or NULL. */
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, const X509 *old, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
 
 /* ---- bounds.c ---- */

@@ -283,7 +283,16 @@ static rl_err read_all(const rl_profile *profile, const STACK_OF(X509_EXTENSION)
     return RL_OK;
 }
 
-rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_csr *out, rl_error *e)
+/* Some clients renew by a request that has the subject alone. */
+static rl_err keep_names(const X509 *old, STACK_OF(X509_EXTENSION) * *exts, rl_error *e)
+{
+    const int at = X509_get_ext_by_NID(old, NID_subject_alt_name, -1);
+    if (at < 0 || X509v3_get_ext_by_NID(*exts, NID_subject_alt_name, -1) >= 0)
+        return RL_OK;
+    return X509v3_add_ext(exts, X509_get_ext(old, at), -1) ? RL_OK : rl_fail(e, RL_ENOMEM, "csr", "out of memory");
+}
+
+rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, const X509 *old, ca_csr *out, rl_error *e)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
     *out = (ca_csr){.own_key = proven ? NULL : rl_key_in(X509_REQ_get_X509_PUBKEY(csr))};
@@ -291,6 +300,8 @@ rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, ca_
     rl_err err = ca_key_check(out->key, profile->rules->keys, e);
     if (err == RL_OK)
         err = read_extensions(csr, &exts, e);
+    if (err == RL_OK && old)
+        err = keep_names(old, &exts, e);
     if (err == RL_OK && !(out->subject = X509_NAME_dup(X509_REQ_get_subject_name(csr))))
         err = rl_fail(e, RL_ENOMEM, "csr", "out of memory");
     if (err == RL_OK)

@@ -13,6 +13,7 @@ struct issue {
     const rl_ca *ca;
     const rl_issue_request *request;
     rl_profile profile;
+    X509 *old; /* the certificate that is renewed, or NULL */
     ca_csr csr;
     ca_sub sub;
     char key[CA_KEY_NAME], old_key[CA_KEY_NAME]; /* names: of its key, and of the renewed certificate's */
@@ -93,6 +94,18 @@ static rl_err no_old(rl_err err, rl_error *e)
 {
     return rl_fail(e, err == RL_ENOTFOUND ? RL_EDENIED : err, "ca",
                    "the certificate that is renewed cannot be read: %s", rl_err_name(err));
+}
+
+static rl_err read_old(struct issue *i, rl_error *e)
+{
+    rl_buf der = {0};
+    rl_err err = rl_store_der(i->ca->store, i->request->renews, &der);
+    if (err == RL_OK)
+        err = rl_x509_from_der(rl_buf_span(&der), &i->old, NULL);
+    if (err == RL_OK && !ca_key_of(i->old, i->old_key))
+        err = RL_ECRYPTO;
+    rl_buf_free(&der);
+    return err == RL_OK ? RL_OK : no_old(err, e);
 }
 
 /* The certificate that is renewed was looked at before; what counts is what it is now. */
@@ -334,16 +347,17 @@ rl_err rl_ca_issue(rl_ca *ca, const rl_issue_request *r, rl_issued *out, rl_erro
     struct issue i = {.ca = ca, .request = r, .out = out, .now = rl_wall_s()};
     *out = (rl_issued){0};
     RL_TRY(check_request(&i, e));
-    RL_TRY(ca_csr_read(&i.profile, r->csr, r->proven, &i.csr, e));
-    rl_err err = r->owner ? ca_own_check(r->owner, &i.profile, &i.csr, e) : RL_OK;
+    rl_err err = r->renews ? read_old(&i, e) : RL_OK;
+    if (err == RL_OK)
+        err = ca_csr_read(&i.profile, r->csr, r->proven, i.old, &i.csr, e);
+    if (err == RL_OK && r->owner)
+        err = ca_own_check(r->owner, &i.profile, &i.csr, e);
     if (err == RL_OK && (unsigned)r->profile < RL_ENROLL_MAX) /* the admin may say otherwise */
         err = ca_not_ourselves(ca->settings->http.base_url, &i.csr, e);
     if (err == RL_OK && !r->sub_ca) /* of which ca_sub_read says more */
         err = ca_bounds_check(ca, &i.csr, e);
     if (err == RL_OK)
         err = ca_weak_check(ca, i.csr.key, i.key, e);
-    if (err == RL_OK && r->renews && (err = ca_key_of(ca, r->renews, i.old_key)) != RL_OK)
-        err = no_old(err, e);
     if (err == RL_OK)
         err = ca_subject_is_free(ca, i.csr.subject, e);
     if (err != RL_OK)
@@ -371,6 +385,7 @@ out:
     rl_cert_clear(&i.record);
     ca_sub_clear(&i.sub);
     ca_csr_clear(&i.csr);
+    X509_free(i.old);
     return err;
 }
 

@@ -70,7 +70,7 @@ static bool digest_of(rl_key *key, uint8_t digest[RL_HASH_MAX])
 }
 
 /* ---- whose certificate was revoked for that ---- */
-static bool name_of(X509 *cert, char name[CA_KEY_NAME])
+bool ca_key_of(X509 *cert, char name[CA_KEY_NAME])
 {
     uint8_t digest[RL_HASH_MAX];
     rl_key *key = rl_key_in(X509_get_X509_PUBKEY(cert));
@@ -86,23 +86,9 @@ bool ca_compromised(rl_span der, rl_reason reason, char name[RL_OBJECT_ID_MAX + 
 {
     X509 *cert = NULL;
     bool is = rl_x509_from_der(der, &cert, NULL) == RL_OK &&
-              (reason == RL_REASON_KEY_COMPROMISE || X509_check_ca(cert) > 0) && name_of(cert, name);
+              (reason == RL_REASON_KEY_COMPROMISE || X509_check_ca(cert) > 0) && ca_key_of(cert, name);
     X509_free(cert);
     return is;
-}
-
-rl_err ca_key_of(const rl_ca *ca, const rl_cert_id *id, char name[CA_KEY_NAME])
-{
-    rl_buf der = {0};
-    X509 *cert = NULL;
-    rl_err err = rl_store_der(ca->store, id, &der);
-    if (err == RL_OK)
-        err = rl_x509_from_der(rl_buf_span(&der), &cert, NULL);
-    if (err == RL_OK && !name_of(cert, name))
-        err = RL_ECRYPTO;
-    X509_free(cert);
-    rl_buf_free(&der);
-    return err;
 }
 
 static rl_err refuse_for(rl_err found, rl_error *e)

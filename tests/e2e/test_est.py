@@ -228,6 +228,19 @@ def test_renewal_is_for_the_same_names_by_the_same_profile(shared, tmp_path):
     assert renewed("simplereenroll", "mine").status == 200
 
 
+def test_renewal_by_a_request_of_the_subject_alone(shared, tmp_path):
+    """PowerShell's clients of SCEPman make such ones; the alternative names, and whose it is, stay."""
+    key = scep_client.make_key()
+    old, _ = enrolled(shared, tmp_path, "Ada", "static-aad/", AAD_CHALLENGE, key=key, upn="ada@contoso.example")
+    renewed = lambda **more: est(shared, "simplereenroll", tmp_path, lines(csr_der(client_key(), "Ada", **more)), listener="est", client=(old, key))
+    (new,) = renewed().certificates
+    names = [c.extensions.get_extension_for_class(x509.SubjectAlternativeName).value for c in (old, new)]
+    assert names[0] == names[1] and old.subject == new.subject
+    shown = [shared.control("show", serial=serial_of(c)) for c in (old, new)]
+    assert shown[0]["bindings"] == shown[1]["bindings"] and shown[1]["bindings"]
+    assert renewed(upn="eve@contoso.example").status == 403
+
+
 def test_renewal_needs_a_certificate_that_is_good_now(shared, tmp_path):
     certificate, key = enrolled(shared, tmp_path, "held", key=scep_client.make_key())
     serial = serial_of(certificate)

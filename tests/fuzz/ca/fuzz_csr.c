@@ -18,7 +18,7 @@ static void read_for(const rl_settings *s, rl_profile_id id, X509_REQ *csr)
     ca_csr c;
     rl_error e;
     check(rl_profile_get(s, id, &profile));
-    if (ca_csr_read(&profile, csr, NULL, &c, &e) != RL_OK) {
+    if (ca_csr_read(&profile, csr, NULL, NULL, &c, &e) != RL_OK) {
         check(c.names == NULL && c.eku == NULL && e.message[0]);
         return;
     }

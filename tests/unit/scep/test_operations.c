@@ -135,11 +135,28 @@ static void test_a_renewal_keeps_the_names(void **state)
     expect_failure(&s, (ask){.who = &old, .challenge = "", .type = RENEWAL, .cn = "another", .upn = "who@example.com"},
                    "2", text);
     expect_failure(&s, (ask){.who = &old, .challenge = "", .type = RENEWAL, .upn = "else@example.com"}, "2", text);
-    expect_failure(&s, (ask){.who = &old, .challenge = "", .type = RENEWAL}, "2", text);
     expect_failure(&s, (ask){.who = &bare, .challenge = "", .type = RENEWAL, .upn = "who@example.com"}, "2", text);
     expect_failure(&s, (ask){.who = &bare, .challenge = "", .upn = "who@example.com"}, "2", text);
     client_party_free(&old);
     client_party_free(&bare);
+    stop(&s);
+}
+
+static void test_a_renewal_that_tells_no_alternative_names_keeps_them(void **state)
+{
+    (void)state;
+    server s;
+    start(&s, "ec-p256", NULL);
+    client_party old = enrolled(&s, (ask){.upn = "who@example.com"});
+    X509 *new = expect_success(&s, (ask){.who = &old, .challenge = "", .type = RENEWAL});
+    int at = X509_get_ext_by_NID(new, NID_subject_alt_name, -1),
+        was = X509_get_ext_by_NID(old.cert, NID_subject_alt_name, -1);
+    assert_true(at >= 0 && was >= 0);
+    assert_int_equal(ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(X509_get_ext(new, at)),
+                                           X509_EXTENSION_get_data(X509_get_ext(old.cert, was))),
+                     0);
+    X509_free(new);
+    client_party_free(&old);
     stop(&s);
 }
 
@@ -590,6 +607,7 @@ int main(void)
         cmocka_unit_test(test_a_good_certificate_renews_itself_without_a_challenge),
         cmocka_unit_test(test_a_renewal_with_the_same_key_and_transaction_is_a_new_certificate),
         cmocka_unit_test(test_a_renewal_keeps_the_names),
+        cmocka_unit_test(test_a_renewal_that_tells_no_alternative_names_keeps_them),
         cmocka_unit_test(test_only_a_certificate_that_is_good_now_renews),
         cmocka_unit_test(test_a_renewal_is_signed_by_a_certificate_of_this_ca),
         cmocka_unit_test(test_another_certificate_with_a_known_number_renews_nothing),
