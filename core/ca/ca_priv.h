@@ -217,6 +217,8 @@ typedef struct ca_csr {
  * is renewed, whose alternative names it has when it asks for none; or NULL. */
 rl_err ca_csr_read(const rl_profile *profile, X509_REQ *csr, rl_key *proven, const X509 *old, ca_csr *out, rl_error *e);
 void ca_csr_clear(ca_csr *c);
+/* The device's id that a common name is, in lower case; else leaves `out`. */
+void ca_read_device(const char *cn, char out[RL_OBJECT_ID_MAX + 1]);
 
 /* ---- bounds.c ---- */
 /* A certificate that has these names and is nothing else, for checks of names; NULL on exhaustion. */

@@ -102,7 +102,7 @@ static void lower(char *out, const char *text, size_t n)
 }
 
 /* 8-4-4-4-12 hexadecimal digits, in braces or not: an Entra deviceId. */
-static void read_device(const char *cn, char out[RL_OBJECT_ID_MAX + 1])
+void ca_read_device(const char *cn, char out[RL_OBJECT_ID_MAX + 1])
 {
     size_t n = strlen(cn);
     if (n == 38 && cn[0] == '{' && cn[37] == '}') {
@@ -125,22 +125,42 @@ static int count_kind(const GENERAL_NAMES *names, int type)
 }
 
 /* With two names of a kind a certificate would outlive the object behind the one it is not bound to. */
-static rl_err check_clear(const ca_csr *c, bool user, rl_error *e)
+static rl_err not_clear(rl_error *e)
 {
-    int first = X509_NAME_get_index_by_NID(c->subject, NID_commonName, -1);
-    int upns = count_kind(c->names, GEN_OTHERNAME), mails = count_kind(c->names, GEN_EMAIL);
-    bool two = first >= 0 && X509_NAME_get_index_by_NID(c->subject, NID_commonName, first) >= 0;
-    if (two || (user && (upns > 1 || (upns == 0 && mails > 1))))
-        return rl_fail(e, RL_EINVAL, "csr",
-                       "the request names more than one CN, UPN or mail address: it can be bound to one of a kind");
+    return rl_fail(e, RL_EINVAL, "csr",
+                   "the request names more than one device, UPN or mail address: it can be bound to one of a kind");
+}
+
+/* The device is in one of the common names, and others may stand beside it: Jamf Pro renews profiles whose subject has
+ * CN=$PROFILE_IDENTIFIER as well. */
+static rl_err read_common_names(ca_csr *c, void (*read)(const char *cn, char out[RL_OBJECT_ID_MAX + 1]), rl_error *e)
+{
+    for (int i = -1; (i = X509_NAME_get_index_by_NID(c->subject, NID_commonName, i)) >= 0;) {
+        char device[RL_OBJECT_ID_MAX + 1] = "";
+        unsigned char *utf8 = NULL;
+        if (ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(c->subject, i))) > 0)
+            read((char *)utf8, device); /* it is text without a NUL: ca_subject_check */
+        OPENSSL_free(utf8);
+        if (device[0] && c->device[0] && strcmp(device, c->device) != 0)
+            return not_clear(e);
+        if (device[0])
+            memcpy(c->device, device, sizeof(device));
+    }
     return RL_OK;
 }
 
-static void read_user(const rl_identity *who, ca_csr *c)
+static rl_err read_user(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
-    const char *user = who->upn ? who->upn : who->mail;
+    const int upns = count_kind(c->names, GEN_OTHERNAME), mails = count_kind(c->names, GEN_EMAIL);
+    rl_identity who;
+    if (upns > 1 || (upns == 0 && mails > 1))
+        return not_clear(e);
+    RL_TRY(rl_identity_read(NULL, exts, &who, e));
+    const char *user = who.upn ? who.upn : who.mail;
     if (user && strlen(user) <= RL_OBJECT_ID_MAX)
         lower(c->user, user, strlen(user));
+    rl_identity_free(&who);
+    return RL_OK;
 }
 
 /* "IntuneDeviceId://{{DeviceId}}": how Intune's profiles name the device, for access control on networks as well, where
@@ -159,10 +179,10 @@ static rl_err read_managed(ca_csr *c, rl_error *e)
         if (uri.n < sizeof(text)) {
             memcpy(text, uri.p, uri.n);
             text[uri.n] = 0;
-            read_device(text, device);
+            ca_read_device(text, device);
         }
         if (device[0] && c->device[0] && strcmp(device, c->device) != 0)
-            return rl_fail(e, RL_EINVAL, "csr", "the request names two devices of Intune: it can be bound to one");
+            return not_clear(e);
         if (device[0])
             memcpy(c->device, device, sizeof(device));
     }
@@ -172,13 +192,8 @@ static rl_err read_managed(ca_csr *c, rl_error *e)
 
 static rl_err read_entra(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
-    rl_identity who;
-    RL_TRY(check_clear(c, true, e));
-    RL_TRY(rl_identity_read(c->subject, exts, &who, e));
-    if (who.cn)
-        read_device(who.cn, c->device);
-    read_user(&who, c);
-    rl_identity_free(&who);
+    RL_TRY(read_common_names(c, ca_read_device, e));
+    RL_TRY(read_user(exts, c, e));
     if (!c->device[0] && !c->user[0])
         RL_TRY(read_managed(c, e));
     if (c->device[0] || c->user[0])
@@ -229,18 +244,13 @@ static void read_number(const char *cn, char out[RL_OBJECT_ID_MAX + 1])
 static rl_err read_jamf(const STACK_OF(X509_EXTENSION) * exts, ca_csr *c, rl_error *e)
 {
     const struct jamf_kind *kind = find_jamf_kind(c->subject);
-    rl_identity who;
     if (!kind)
         return rl_fail(e, RL_EINVAL, "csr",
                        "the request is not of one kind: OU=computers, devices, users-on-computers or users-on-devices");
-    RL_TRY(check_clear(c, kind->user, e));
-    RL_TRY(rl_identity_read(c->subject, exts, &who, e));
     c->jamf = kind->source;
-    if (who.cn)
-        read_number(who.cn, c->device);
+    RL_TRY(read_common_names(c, read_number, e));
     if (kind->user)
-        read_user(&who, c);
-    rl_identity_free(&who);
+        RL_TRY(read_user(exts, c, e));
     if (!c->device[0])
         return rl_fail(e, RL_EINVAL, "csr", "the request names no object of Jamf Pro: its CN is not $JSSID, a number");
     if (kind->user && !c->user[0])

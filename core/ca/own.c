@@ -17,15 +17,27 @@ static bool is_user(const ca_csr *c, const ASN1_STRING *name)
     return is;
 }
 
-/* A common name that is a device's id is the device's (csr.c): there is but one. */
+/* The device's id, of which there is but one (csr.c). */
+static bool is_device(const ca_csr *c, const ASN1_STRING *name)
+{
+    char device[RL_OBJECT_ID_MAX + 1] = "";
+    unsigned char *utf8 = NULL;
+    if (ASN1_STRING_to_UTF8(&utf8, name) > 0)
+        ca_read_device((char *)utf8, device);
+    OPENSSL_free(utf8);
+    ERR_clear_error();
+    return device[0] && strcmp(device, c->device) == 0;
+}
+
 static rl_err check_subject(const ca_csr *c, rl_error *e)
 {
     for (int i = 0; i < X509_NAME_entry_count(c->subject); i++) {
         const X509_NAME_ENTRY *entry = X509_NAME_get_entry(c->subject, i);
+        const ASN1_STRING *name = X509_NAME_ENTRY_get_data(entry);
         if (OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry)) != NID_commonName)
             return rl_fail(e, RL_EDENIED, "ca",
                            "in a user's own request the subject is a common name and nothing else");
-        if (!c->device[0] && !is_user(c, X509_NAME_ENTRY_get_data(entry)))
+        if (!is_device(c, name) && !is_user(c, name))
             return rl_fail(e, RL_EDENIED, "ca",
                            "in a user's own request the common name is the user's principal name, or the device's id");
     }

@@ -443,6 +443,23 @@ static void test_bound_profile_wants_one_name_to_bind_to(void **state)
                                -1, 0);
     X509_REQ_sign(csr, ec, EVP_sha256());
     assert_refused_csr(f, RL_PROFILE_STATIC_AAD, csr, RL_EINVAL, "more than one");
+    /* What is no device's id may stand beside it: CN={{DeviceId}},CN={{WiFiMacAddress}} */
+    const char *const other[] = {"00:00:5e:00:53:01", "{" DEVICE "}"};
+    for (size_t i = 0; i < 2; i++) {
+        csr = make_csr(&spec);
+        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "CN", MBSTRING_UTF8, (const unsigned char *)other[i],
+                                   -1, i ? -1 : 0, 0);
+        X509_REQ_sign(csr, ec, EVP_sha256());
+        rl_issue_request ask = {.profile = RL_PROFILE_STATIC_AAD, .csr = csr, .requester = "admin"};
+        rl_issued issued;
+        assert_ok(rl_ca_issue(f->ca, &ask, &issued, &f->e), &f->e);
+        assert_ok(rl_store_cert(f->store, &issued.id, &r), &f->e);
+        assert_int_equal(r.bindings_n, 1);
+        assert_binding(&r, 0, RL_SOURCE_ENTRA_DEVICE_NAME, DEVICE);
+        rl_cert_clear(&r);
+        rl_issued_clear(&issued);
+        X509_REQ_free(csr);
+    }
 }
 
 /* As Intune's profiles have it where the subject is the device's name. */
@@ -469,7 +486,7 @@ static void test_a_device_is_named_by_its_intune_uri(void **state)
                                         "URI:IntuneDeviceId://" DEVICE ",URI:IntuneDeviceId://" OBJECT};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         assert_int_equal(issue_bound(f, "laptop", wrong[i], &r), RL_EINVAL);
-    assert_has(f->e.message, "two devices");
+    assert_has(f->e.message, "more than one device");
     /* What has a name of its own to be bound by is bound by that. */
     assert_ok(issue_bound(f, OBJECT, uris[0], &r), &f->e);
     assert_int_equal(r.bindings_n, 1);

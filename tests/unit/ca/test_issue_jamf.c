@@ -105,11 +105,21 @@ static void test_two_kinds_or_two_numbers_are_refused(void **state)
     assert_refused_csr(f, RL_PROFILE_JAMF, with_more("CN", "18"), RL_EINVAL, "more than one");
     assert_refused_csr(f, RL_PROFILE_JAMF, request("17", "users-on-devices", "email:a@b,email:c@d"), RL_EINVAL,
                        "more than one");
-    /* An admin's own unit is none of ours. */
-    rl_issue_request r = {.profile = RL_PROFILE_JAMF, .csr = with_more("OU", "Sales"), .requester = "scep"};
-    assert_ok(rl_ca_issue(f->ca, &r, &issued, &f->e), &f->e);
-    rl_issued_clear(&issued);
-    X509_REQ_free(r.csr);
+    /* An admin's own unit is none of ours, nor is $PROFILE_IDENTIFIER, of which Jamf Pro finds its profile again. */
+    static const char *const more[][2] = {{"OU", "Sales"}, {"CN", "5C2F0E4B-7A31-4C0D-9A57-0D1F6B1E2A33"}};
+    for (size_t i = 0; i < 2; i++) {
+        rl_cert_record cert;
+        rl_issue_request r = {
+            .profile = RL_PROFILE_JAMF, .csr = with_more(more[i][0], more[i][1]), .requester = "scep"};
+        assert_ok(rl_ca_issue(f->ca, &r, &issued, &f->e), &f->e);
+        assert_ok(rl_store_cert(f->store, &issued.id, &cert), &f->e);
+        assert_int_equal(cert.bindings_n, 1);
+        assert_int_equal(cert.bindings[0].source, RL_SOURCE_JAMF_COMPUTER);
+        assert_string_equal(cert.bindings[0].id, "17");
+        rl_cert_clear(&cert);
+        rl_issued_clear(&issued);
+        X509_REQ_free(r.csr);
+    }
 }
 
 int main(void)

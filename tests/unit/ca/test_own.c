@@ -83,6 +83,7 @@ static void test_what_is_not(void **state)
         {"ada@contoso.com", UPN_OTHER_NAME "ada@contoso.com,IP:192.0.2.1"},
         {"ada@contoso.com", UPN_OTHER_NAME "ada@contoso.com,URI:https://contoso.com"},
         {LAPTOP, "DNS:contoso.com"},
+        {"Administrator", "URI:IntuneDeviceId://" LAPTOP},
         {LAPTOP, UPN_OTHER_NAME "eve@contoso.com"},
         {ADA, UPN_OTHER_NAME "ada@contoso.com"},
         {"7f9a2b14-0000-4000-8000-000000000001", NULL},
@@ -146,6 +147,29 @@ static void test_of_the_subject_only_the_common_name(void **state)
     X509_REQ_free(csr);
 }
 
+/* Each common name is one by which somebody may be taken for another. */
+static void test_a_second_common_name_is_the_users_too(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *cn;
+        rl_err err;
+    } others[] = {{"ada@contoso.com", RL_OK}, {"Administrator", RL_EDENIED}, {"eve@contoso.com", RL_EDENIED}};
+    know_user(f, "ada@contoso.com", ADA);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        X509_REQ *csr =
+            make_csr(&(csr_spec){.key = ec, .cn = LAPTOP, {{"subjectAltName", UPN_OTHER_NAME "ada@contoso.com"}}});
+        rl_issue_request r = {.profile = RL_PROFILE_STATIC_AAD, .csr = csr, .requester = "est", .owner = &ada};
+        rl_issued issued;
+        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(csr), "CN", MBSTRING_UTF8,
+                                   (const unsigned char *)others[i].cn, -1, -1, 0);
+        X509_REQ_sign(csr, ec, EVP_sha256());
+        assert_int_equal(rl_ca_issue(f->ca, &r, &issued, &f->e), others[i].err);
+        rl_issued_clear(&issued);
+        X509_REQ_free(csr);
+    }
+}
+
 static void test_profiles_that_bind_to_nothing_of_entras(void **state)
 {
     static const rl_profile_id others[] = {RL_PROFILE_STATIC, RL_PROFILE_DC, RL_PROFILE_CLIENT, RL_PROFILE_SERVER};
@@ -164,6 +188,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whose_a_name_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_is_no_user_any_more, setup, teardown),
         cmocka_unit_test_setup_teardown(test_of_the_subject_only_the_common_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_second_common_name_is_the_users_too, setup, teardown),
         cmocka_unit_test_setup_teardown(test_profiles_that_bind_to_nothing_of_entras, setup, teardown),
     };
     return cmocka_run_group_tests(tests, make_keys, free_keys);
