@@ -31,7 +31,9 @@ static rl_err read_challenge(scep_request *out, scep_refusal *why)
     return err;
 }
 
-/* As with every first request; then the key is read, and made ready to verify with, once. */
+/* As with a device's first request (RFC 8894 §2.3); then the key is read, and made ready to verify with, once. Not so
+ * with an MDM that asks in the place of its devices: Jamf Pro signs by a certificate of its own, which may be
+ * self-signed. */
 static bool is_signers_key(const scep_request *r)
 {
     unsigned char *der = NULL;
@@ -55,17 +57,11 @@ static rl_err read_csr(rl_span der, bool padded, scep_request *out, scep_refusal
 {
     if (der.n > SCEP_CSR_MAX || rl_csr_from_der(der, &out->csr, NULL) != RL_OK)
         return scep_not_opened(out, why);
-    bool self_issued = scep_is_self_issued(&out->sender), same = is_signers_key(out);
-    out->key = same ? out->signer_key : rl_key_in(X509_REQ_get_X509_PUBKEY(out->csr));
+    out->key = is_signers_key(out) ? out->signer_key : rl_key_in(X509_REQ_get_X509_PUBKEY(out->csr));
     /* A changed ciphertext can still decrypt to something that parses, so the CSR's own signature belongs to the
      * opening. A key that cannot be read (an unknown curve, say) or is too large is the same to us. */
     if (!out->key || rl_key_bits(out->key) > SIGNER_BITS_MAX || !rl_csr_holds(out->csr, out->key) || !padded)
         return scep_not_opened(out, why);
-    /* RFC 8894 §2.3: a self-signed signer certificate is for the key that is being certified. The answer is
-     * encrypted for it, so another's request cannot be sent under one's own certificate. */
-    if (self_issued && !same && !rl_key_eq(out->key, out->signer_key))
-        return scep_refuse(why, SCEP_BAD_REQUEST,
-                           "the self-signed signer certificate is not for the key of the certificate request");
     RL_TRY(read_challenge(out, why));
     return read_sender(out, why);
 }

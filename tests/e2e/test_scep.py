@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import scep_client
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from harness import AAD_CHALLENGE, CHALLENGE, PEM, openssl
 
 SCEP_SUBMIT = "/usr/lib/certmonger/scep-submit"
@@ -114,6 +115,16 @@ def test_concurrent_retransmissions_get_one_certificate(module_server, signer):
         results = list(pool.map(lambda _: scep_client.enroll(static(module_server), CHALLENGE, "racer", signer=signer, ca=ca,
                                                              transaction_id="0123456789"), range(8)))
     assert {r.pki_status for r in results} == {"SUCCESS"} and len({r.certificate.serial_number for r in results}) == 1
+
+
+def test_an_mdm_signs_for_its_devices(module_server):
+    """Jamf Pro as a SCEP proxy: its own self-signed certificate, the device's request; the answer is for the MDM to open."""
+    mdm = scep_client.make_signer(common_name="MDM's signing certificate")
+    for device in (scep_client.make_key(), ec.generate_private_key(ec.SECP256R1())):
+        result = scep_client.enroll(static(module_server), CHALLENGE, "device", key=device, signer=mdm)
+        assert result.pki_status == "SUCCESS", result.fail_text
+        assert result.certificate.public_key().public_numbers() == device.public_key().public_numbers()
+    assert scep_client.enroll(static(module_server), "wrong-challenge", "device", key=device, signer=mdm).certificate is None
 
 
 def test_static_aad_needs_a_name_to_bind_to(module_server, signer):
