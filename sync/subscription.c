@@ -229,6 +229,21 @@ static void refused(subscription *s, const rl_http_response *r)
     rl_source_failed(&s->base, message, r->retry_after_ms);
 }
 
+/* Deleted, or not ours to delete: another application's, when AZURE_CLIENT_ID is another now. That one ends by itself,
+ * and must not keep us from having one of our own. */
+static bool is_done_with(long status)
+{
+    return status < 500 && status != 408 && status != 429;
+}
+
+static void done_with(subscription *s, long status)
+{
+    if (status >= 300 && status != 404)
+        log_warn("sync.subscription_left", "source", s->base.name, "id", s->stored, "status", status);
+    s->stored[0] = 0;
+    go_on(s);
+}
+
 static void answered(subscription *s, const rl_http_response *r)
 {
     bool success = r->status >= 200 && r->status < 300;
@@ -236,9 +251,8 @@ static void answered(subscription *s, const rl_http_response *r)
         rl_token_drop(s->base.sync->token, s->token_number);
         s->token_retried = true;
         ask(s);
-    } else if (s->step == DO_DELETE && (success || r->status == 404)) {
-        s->stored[0] = 0;
-        go_on(s);
+    } else if (s->step == DO_DELETE && is_done_with(r->status)) {
+        done_with(s, r->status);
     } else if (s->step == DO_RENEW && r->status == 404) { /* it has ended, or was deleted */
         s->id[0] = 0;
         go_on(s);
@@ -297,6 +311,7 @@ rl_err rl_subscription_make(rl_sync *sync)
     rl_hex(rl_span_of(random, sizeof(random)), sync->client_state, sizeof(sync->client_state));
     s->base.kind = &kind;
     s->base.upstream = RL_UPSTREAM_GRAPH;
+    s->base.permission = "User.Read.All";
     s->base.interval = CHECK_MS;
     s->base.needs = strncasecmp(settings->http.base_url, "https://", 8) != 0 ? "REVLINE_BASE_URL with https"
                     : settings->sync.entra_interval == 0                     ? "REVLINE_SYNC_ENTRA_INTERVAL"

@@ -142,6 +142,28 @@ def test_a_restarted_server_takes_the_place_of_its_predecessor(hooked, graph):
     subscribed(graph, 1)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_what_a_predecessor_left_and_may_not_be_deleted_is_in_nobodys_way(hooked, graph, status):
+    """Such as another application's, when the application was replaced."""
+    server = hooked()
+    old = graph.subscriptions()[0]["id"]
+    server.kill()
+    graph.switch("fail", {"status": status}, on="subscriptions", times=2 if status == 401 else 1)  # a 401 costs a token first
+    since = len(graph.requests())
+    server.start()
+    graph.switch("deliver_to", server.url)
+    subscribed(graph, 2)
+    assert "DELETE" not in [r["method"] for r in graph.requests(since=since, on="subscriptions") if r["status"] == 204]
+    assert old in [s["id"] for s in graph.subscriptions()]
+    eventually(lambda: not server.sync("graph-hook")["lastError"], "nothing is the matter")
+
+
+def test_a_missing_permission_for_the_subscription_is_named(graph, synced):
+    graph.switch("fail", {"status": 403}, on="subscriptions")
+    server = synced(REVLINE_BASE_URL="https://pki.example.test")
+    eventually(lambda: "User.Read.All" in server.sync("graph-hook")["advice"], "the advice names the permission")
+
+
 def test_polling_goes_on_while_there_is_no_subscription(graph, synced):
     user = graph.add("users", "ada")
     server = synced(REVLINE_BASE_URL="https://pki.example.test")
