@@ -188,6 +188,7 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         return;
     }
     s->applied = s->fetched;
+    source->list_ends = s->crl.next_update;
     if (!s->job.known) {
         log_info("sync.crl", "source", source->name, "issuer", s->issuer, "entries", s->crl.n, "skipped",
                  s->crl.skipped, "changed", s->job.changed, "next_update", s->crl.next_update);

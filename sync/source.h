@@ -65,6 +65,7 @@ struct rl_sync_source {
     _Atomic bool without; /* it may not be read, and need not be: AADAndIntuneOpportunistic; any thread reads it */
     bool restart;         /* the next round compares everything, whatever is stored */
     bool again;           /* the next round follows at once */
+    int64_t list_ends;    /* nextUpdate of the revocation list that it follows; 0: none yet, or no list */
 
     /* The round, for the log; begin resets them. */
     bool full;

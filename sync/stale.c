@@ -59,11 +59,21 @@ int64_t rl_sync_told_until(const rl_cert_record *cert, void *ctx)
 }
 
 /* ---- what is shown ---- */
+/* Another CA's list is by its own end, as OCSP has it: a server that gives out the same one for ever does not fail. */
+static int64_t time_left(rl_sync_source *s, int64_t now)
+{
+    if (s->list_ends)
+        return s->list_ends + s->sync->settings->sync.stale_after / 1000 - now;
+    return is_watched(s) ? stale_at(s) - now : INT64_MAX;
+}
+
 static void tell(const rl_sync_source *s, bool stale)
 {
-    if (stale)
-        log_warn("sync.stale", "source", s->name, "last_success", s->status.last_success, "answers",
-                 s->sync->settings->sync.stale_policy == RL_STALE_TRY_LATER ? "tryLater" : "go on");
+    const char *answers = s->sync->settings->sync.stale_policy == RL_STALE_TRY_LATER ? "tryLater" : "go on";
+    if (stale && s->list_ends)
+        log_warn("sync.stale", "source", s->name, "list_ended", s->list_ends, "answers", answers);
+    else if (stale)
+        log_warn("sync.stale", "source", s->name, "last_success", s->status.last_success, "answers", answers);
     else
         log_info("sync.fresh", "source", s->name);
 }
@@ -78,7 +88,7 @@ void rl_stale_look(rl_sync *sync)
     int64_t now = rl_wall_s(), next = LOOK_S;
     for (size_t i = 0; i < sync->n; i++) {
         rl_sync_source *s = sync->sources[i];
-        int64_t left = is_watched(s) ? stale_at(s) - now : INT64_MAX;
+        int64_t left = time_left(s, now);
         bool stale = left <= 0, before = s->status.stale; /* only this thread writes it */
         if (!stale && left < next)
             next = left;
@@ -86,6 +96,7 @@ void rl_stale_look(rl_sync *sync)
             continue;
         pthread_mutex_lock(&sync->lock);
         s->status.stale = stale;
+        s->status.list_ended = stale ? s->list_ends : 0;
         pthread_mutex_unlock(&sync->lock);
         tell(s, stale);
     }

@@ -31,7 +31,8 @@ typedef struct rl_sync_status {
     } round;                                  /* the one under way, or the last */
     int64_t throttled_ms;                     /* waited because the upstream said so (Retry-After), until now */
     int64_t waits_until;                      /* Unix seconds: it does so now; 0: it does not */
-    bool stale;                               /* a directory without success for too long */
+    bool stale;                               /* a directory without success for too long, or a list past its end */
+    int64_t list_ended;                       /* then: when the list did, Unix seconds; 0: it is a directory */
     uint64_t held_changes, held_certificates; /* mass changes that wait for an admin, and what is in them */
     const char *needs;          /* the settings for lack of which, or by which, it is off; NULL: it is not */
     char last_error[256];       /* "" when the last round succeeded; UTF-8 without control characters */

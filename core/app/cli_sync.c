@@ -48,13 +48,24 @@ static void print_row(const char *name, const json_t *s, int64_t now)
            (long long)rl_json_int(s, "requests", 0), throttled, next);
 }
 
+static void print_stale(const json_t *s, const char *policy)
+{
+    char why[RL_TIME_TEXT + 64] = "no success for too long";
+    int64_t ended = rl_json_int(s, "listEnded", 0);
+    if (ended) {
+        rl_time_rfc3339(ended, why);
+        snprintf(why + strlen(why), sizeof(why) - strlen(why), " was the list's end, and there is no newer one");
+    }
+    printf("    stale     %s (REVLINE_SYNC_STALE_AFTER): OCSP %s\n", why,
+           strcmp(policy, "trylater") == 0 ? "says tryLater for its certificates" : "goes on as before");
+}
+
 static void print_troubles(const json_t *s, const char *policy)
 {
     if (text_of(s, "lastError")[0])
         printf("    failing   %s\n    to do     %s\n", text_of(s, "lastError"), text_of(s, "advice"));
     if (rl_json_bool(s, "stale", false))
-        printf("    stale     no success for too long (REVLINE_SYNC_STALE_AFTER): OCSP %s\n",
-               strcmp(policy, "trylater") == 0 ? "says tryLater for its certificates" : "goes on as before");
+        print_stale(s, policy);
     if (rl_json_int(s, "heldChanges", 0) > 0)
         printf("    held      %lld certificates wait for a decision: revline sync hold\n",
                (long long)rl_json_int(s, "heldCertificates", 0));

@@ -19,10 +19,10 @@ static json_t *source_json(const rl_sync_status *s, bool degrades)
                                 (json_int_t)s->held_certificates, "failures", (json_int_t)s->failures, "requests",
                                 (json_int_t)s->requests, "throttledSeconds", (json_int_t)(s->throttled_ms / 1000));
     json_t *out =
-        json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:s?,s:s,s:s}", "status", degrades ? "degraded" : "ok", "state",
+        json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:I,s:s?,s:s,s:s}", "status", degrades ? "degraded" : "ok", "state",
                   s->state, "lastSuccess", (json_int_t)s->last_success, "lagSeconds", (json_int_t)lag, "nextRun",
-                  (json_int_t)s->next_run, "waitsUntil", (json_int_t)s->waits_until, "stale", s->stale, "needs",
-                  s->needs, "lastError", s->last_error, "advice", s->advice);
+                  (json_int_t)s->next_run, "waitsUntil", (json_int_t)s->waits_until, "stale", s->stale, "listEnded",
+                  (json_int_t)s->list_ended, "needs", s->needs, "lastError", s->last_error, "advice", s->advice);
     json_object_update(out, figures);
     json_decref(figures);
     json_object_set_new(out, "round", round);

@@ -205,7 +205,12 @@ def test_a_list_that_is_overdue(polled, files, policy):
     assert ca.ask(server, "bob") == (GOOD if policy == "serve" else ("trylater", None))
     assert "ocsp.stale_list" in server.log()
     assert 0 < server.metrics()['revline_crl_next_update_seconds{issuer="2"}'] < time.time()
+    eventually(lambda: server.sync("crl-1")["stale"], "its source says so, though its server gives out the old one and fails at nothing")
+    assert not server.sync("crl-1")["lastError"] and server.sync("crl-1")["status"] == "degraded"
+    assert server.metrics()['revline_sync_stale{source="crl-1"}'] == 1 and "sync.stale" in server.log()
+    assert "was the list's end, and there is no newer one" in server.cli("sync").stdout
     publish(server, ca, files)
+    eventually(lambda: not server.sync("crl-1")["stale"], "with the next list it is fresh")
     assert ca.ask(server, "bob") == GOOD
 
 
