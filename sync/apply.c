@@ -16,14 +16,20 @@ static bool counts_twice(const rl_page_job *job)
     return job->kind->twice == RL_TWICE_ALWAYS || (job->kind->twice == RL_TWICE_PAGES && !job->one_page);
 }
 
+/* Only certificates have named it. It is missed when its grace is over; but not by a listing without any, in which
+ * there is nothing to compare its 404 with: whoever names what is not there must not make such a listing a refused one.
+ */
+static bool is_named_only(const rl_page_job *job, const rl_object_record *r)
+{
+    bool in_grace = job->now - r->last_seen < job->settings->sync.new_device_grace / 1000;
+    return r->generation == RL_GENERATION_NAMED && (in_grace || job->page->n == 0);
+}
+
 static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
 {
     struct sweep_ctx *s = ctx;
     uint64_t generation = s->job->next.generation;
-    if (!r->exists)
-        return RL_OK;
-    if (r->generation == RL_GENERATION_NAMED &&
-        s->job->now - r->last_seen < s->job->settings->sync.new_device_grace / 1000)
+    if (!r->exists || is_named_only(s->job, r))
         return RL_OK;
     if (r->generation >= RL_GENERATION_NAMED) { /* the next one must */
         rl_object_record o = *r;                /* strings stay the caller's */

@@ -158,6 +158,20 @@ def test_a_number_that_never_comes_loses_its_certificate_after_the_grace(watched
     assert server.status_of(comes) == "good"
 
 
+def test_a_number_of_a_collection_without_any_breaks_nothing(jamf, make_server):
+    """Mobile devices of a Jamf Pro that has computers alone: there is no 200 beside which a 404 would count."""
+    jamf.add("computers", "mac")
+    server = make_server(**jamf_settings(jamf, REVLINE_SYNC_NEW_DEVICE_GRACE="1s"))
+    _, serial = server.sign("4711", "jamf", ou="devices")
+    _, other = server.sign("4711", "jamf", ou="computers")
+    eventually(lambda: server.status_of(other) == "revoked", "the grace is over")
+    server.sync_round()
+    server.sync_round()
+    assert (server.status_of(serial), server.sync("jamf-device")["failures"]) == ("good", 0)
+    jamf.add("devices", "phone")
+    eventually(lambda: server.status_of(serial) == "revoked", "there is one, and not this one")
+
+
 def test_a_number_that_is_not_known_is_good_within_the_grace(watched, jamf):
     server = watched()
     _, serial = server.sign("4711", "jamf", ou="computers")
