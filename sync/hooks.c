@@ -109,6 +109,23 @@ static bool knows_secret(rl_http_request *req, rl_span secret)
     return known;
 }
 
+/* The sources that an event is about, by the beginning of its name. What was done by the API (RestAPIOperation) may be
+ * about any, users have no events of their own, and XML is not read. */
+static const char *sources_of(rl_span body)
+{
+    static const struct {
+        const char *event, *sources;
+    } kinds[] = {{"Computer", "jamf-computer"}, {"MobileDevice", "jamf-device"}};
+    json_t *root = NULL;
+    (void)rl_json_parse(body, BODY_MAX, &root, NULL);
+    const char *event = rl_json_str(json_object_get(root, "webhook"), "webhookEvent"), *sources = "jamf-";
+    for (size_t i = 0; event && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strncasecmp(event, kinds[i].event, strlen(kinds[i].event)) == 0)
+            sources = kinds[i].sources;
+    json_decref(root);
+    return sources;
+}
+
 static void on_jamf(rl_http_request *req, void *ctx)
 {
     rl_sync *sync = ctx;
@@ -119,7 +136,7 @@ static void on_jamf(rl_http_request *req, void *ctx)
         log_client_warn("hooks.jamf", "peer", (const char *)req->peer, "refused", 1);
         rl_http_error(req, 401, "the webhook's secret is missing or wrong");
     } else {
-        rl_sync_wake(sync, "jamf-", false);
+        rl_sync_wake(sync, sources_of(req->body), false);
         reply_text(req, 202, (rl_span){0});
     }
 }

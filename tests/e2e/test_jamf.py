@@ -1,5 +1,6 @@
 """Jamf Pro's computers, mobile devices and users: what they do to certificates, and what does nothing."""
 
+import json
 import shutil
 
 import pytest
@@ -348,6 +349,23 @@ def test_a_webhook_wakes_the_sources(watched, jamf):
     fleet.delete()
     assert fleet.server.http("POST", "/hooks/jamf", b"{}", {"X-Webhook-Secret": "hook-secret-0004"})[0] == 202
     fleet.become(*ALL_BUT_THE_DEVICE)
+
+
+def test_a_webhook_wakes_the_source_that_it_is_about(watched, jamf):
+    server = watched(REVLINE_SYNC_JAMF_INTERVAL="1h", REVLINE_JAMF_WEBHOOK_SECRET="hook-secret-0005")
+    server.sync_round()
+
+    def rounds():
+        return {source: server.sync(source)["rounds"] for source in SOURCES}
+
+    for event, woken in [("ComputerInventoryCompleted", SOURCES[:1]), ("computerCheckin", SOURCES[:1]), ("MobileDeviceUnEnrolled", SOURCES[1:2]),
+                         ("RestAPIOperation", SOURCES), (7, SOURCES), (None, SOURCES)]:
+        before = rounds()
+        body = json.dumps({"webhook": {"webhookEvent": event}, "event": {"jssID": 13}}).encode() if event else b"<xml/>"
+        assert server.http("POST", "/hooks/jamf", body, {"X-Webhook-Secret": "hook-secret-0005"})[0] == 202
+        eventually(lambda: all(rounds()[source] > before[source] for source in woken), "%s wakes %s" % (event, woken))
+        server.sync_round()  # one more of each; whoever was woken has had two
+        assert {source for source in SOURCES if rounds()[source] == before[source] + 2} == set(woken), event
 
 
 # ---- logins and settings ----
