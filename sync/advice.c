@@ -119,6 +119,10 @@ void rl_advice(const rl_failure *f, char out[RL_ADVICE_MAX])
 {
     const struct row *r = rows;
     size_t n = 0;
+    if (f->own) {
+        snprintf(out, RL_ADVICE_MAX, "%s", f->own);
+        return;
+    }
     while (r < rows + sizeof(rows) / sizeof(rows[0]) - 1 && !fits(r, f))
         r++;
     out[0] = 0;

@@ -21,6 +21,7 @@ typedef struct rl_failure {
     long status;
     rl_upstream upstream;
     const char *permission; /* that the source needs there, as the upstream calls it; NULL: none, or not known */
+    const char *own;        /* advice, where the source knows more than the kind of failure says; NULL: by the table */
 } rl_failure;
 
 enum { RL_ADVICE_MAX = 320 };

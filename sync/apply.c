@@ -48,6 +48,12 @@ static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_reco
     return s->job->kind->gone(t, s->job, id, r);
 }
 
+const char rl_empty_advice[] = "An empty list is never believed. If it is right, revoke the certificates that are left "
+                               "by hand (revline revoke): the "
+                               "source goes on with the first object that is listed. Else look at what the application "
+                               "or account may see, and for a "
+                               "proxy that answers in place of the directory.";
+
 /* What the whole round did not list is gone. But a list that is empty all of a sudden is a failure of the directory,
  * not the end of the fleet: refused, and the transaction takes back everything. */
 static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)

@@ -92,6 +92,9 @@ struct rl_page_job {
     bool empty;
 };
 
+/* What to do about a round that is refused because it lists nothing. */
+extern const char rl_empty_advice[];
+
 /* An rl_store_apply; `job` is an rl_page_job. Applying a page again changes nothing. RL_EDENIED with job->empty:
  * refused, see there. */
 rl_err rl_page_apply(rl_store_txn *t, void *job, rl_error *e);

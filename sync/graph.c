@@ -333,11 +333,15 @@ static bool is_unknown(long status)
     return status == 400 || status == 501;
 }
 
-static void answered_unknown(graph_source *s, long status)
+static void answered_unknown(graph_source *s)
 {
     s->other = !s->other;
     if (!s->other) {
-        fail(s, -1, "Graph answered %ld in both its versions", status);
+        if (s->kind->opportunistic) /* it is Intune's */
+            s->base.failure.own =
+                "Without a licence for Intune a tenant has no managed devices, and Graph says so by 400: "
+                "set REVLINE_DEVICE_DIRECTORY=AAD. Otherwise look at the service health of Intune.";
+        fail(s, -1, "%s (in both its versions)", s->answer.refusal);
         return;
     }
     if (initial_link(s) != RL_OK)
@@ -406,7 +410,7 @@ static void answered_error(graph_source *s, const rl_http_response *r)
     else if (lost_its_place(s, r->status, code))
         answered_lost(s, r->status, code);
     else if (is_unknown(r->status) && s->first && s->kind->other_path)
-        answered_unknown(s, r->status);
+        answered_unknown(s);
     else if (r->status == 403 && may_do_without(s))
         do_without(s);
     else if (!s->first && s->base.attempts >= LINK_TRIES && (r->status == 400 || r->status == 404))
@@ -582,10 +586,12 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         return;
     }
     if (err != RL_OK) {
-        if (s->job.empty && !s->refusing)
+        if (s->job.empty && !s->refusing) {
+            s->base.failure.own = rl_empty_advice;
             fail_and_restart(s, e->message);
-        else
+        } else {
             fail(s, -1, "%s", e->message);
+        }
         return;
     }
     rl_source_count(&s->base, 0, 0, s->job.changed);

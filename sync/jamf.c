@@ -437,6 +437,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     if (err == RL_OK && s->job.page.due)
         rl_guard_wake(source->sync);
     if (err != RL_OK) {
+        if (s->step == ASK_PAGE && s->job.page.empty)
+            s->base.failure.own = rl_empty_advice;
         fail(s, -1, "%s", e->message);
     } else if (s->step == ASK_PAGE) {
         committed_part(s);

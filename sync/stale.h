@@ -1,4 +1,5 @@
-/* Directories that have been silent for too long, and lists that have ended: when that is, whom it concerns, what is said of it. */
+/* Directories that have been silent for too long, and lists that have ended: when that is, whom it concerns, what is
+ * said of it. */
 #ifndef RL_SYNC_STALE_H
 #define RL_SYNC_STALE_H
 

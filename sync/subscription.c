@@ -221,6 +221,10 @@ static void refused(subscription *s, const rl_http_response *r)
 {
     char code[64], message[RL_ERROR_MESSAGE_MAX];
     rl_graph_error_code(r->body, code, sizeof(code));
+    if (r->status == 400)
+        s->base.failure.own =
+            "Graph has to reach /hooks/graph at REVLINE_BASE_URL by HTTPS, with a certificate that the "
+            "public trusts, and the path as it is. Until then changes come by polling.";
     snprintf(message, sizeof(message), "Graph answered %ld%s%s to the subscription to changes of users%s", r->status,
              code[0] ? " " : "", code,
              r->status == 403   ? ": the application lacks the permission User.Read.All, or has too many of them"

@@ -202,7 +202,8 @@ static void register_metrics(rl_sync_source *s)
                 "Seconds waited since the start because the upstream said so (Retry-After).", throttled, s);
     rl_gauge_fn("revline_sync_next_run_seconds", labels, "When the next round begins, Unix time.", next_run, s);
     rl_gauge_fn("revline_sync_failing", labels, "1 while the last try has failed.", is_failing, s);
-    rl_gauge_fn("revline_sync_stale", labels, "1 while a directory has had no success for too long, or a list has ended.", is_stale, s);
+    rl_gauge_fn("revline_sync_stale", labels,
+                "1 while a directory has had no success for too long, or a list has ended.", is_stale, s);
     for (int i = 0; i < RL_STATUS_CLASSES; i++) {
         snprintf(labels, sizeof(labels), "source=\"%s\",status=\"%s\"", s->name, classes[i]);
         s->metrics.requests[i] =

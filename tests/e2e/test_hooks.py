@@ -167,7 +167,8 @@ def test_a_missing_permission_for_the_subscription_is_named(graph, synced):
 def test_polling_goes_on_while_there_is_no_subscription(graph, synced):
     user = graph.add("users", "ada")
     server = synced(REVLINE_BASE_URL="https://pki.example.test")
-    eventually(lambda: "REVLINE_BASE_URL" in server.sync("graph-hook")["lastError"], "the failure is told with what to do")
+    eventually(lambda: "REVLINE_BASE_URL" in server.sync("graph-hook")["lastError"], "the failure is told")
+    assert "/hooks/graph" in server.sync("graph-hook")["advice"]
     eventually(lambda: server.sync("entra-user")["objects"], "the user is known")
     _, serial = server.sign_for_user(user)
     graph.update("users", user["id"], accountEnabled=False)

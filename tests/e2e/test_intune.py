@@ -296,6 +296,16 @@ def test_v1_without_the_management_state(fleet, graph):
     assert asked[0] == "v1.0" and set(asked[1:]) == {"beta"}
 
 
+def test_a_tenant_without_intune_is_told_what_to_set(shared_fleet):
+    """Graph says 400 then, as to a property that it does not know."""
+    fleet, graph = shared_fleet, shared_fleet.graph
+    graph.switch("fail", {"status": 400, "code": "BadRequest"}, on="managedDevices")
+    eventually(lambda: "both its versions" in fleet.server.sync("intune-device")["lastError"], "it is refused")
+    shown = fleet.server.sync("intune-device")
+    assert "400 BadRequest" in shown["lastError"] and "REVLINE_DEVICE_DIRECTORY=AAD" in shown["advice"]
+    assert fleet.statuses() == ("good", "good")
+
+
 # ---- broken, or lies ----
 @pytest.mark.parametrize("switch, value", [
     ("fail", {"status": 429, "retry_after": 0}), ("fail", {"status": 503, "html": True}), ("fail", {"status": 404, "code": "ResourceNotFound"}),

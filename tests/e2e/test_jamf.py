@@ -282,6 +282,8 @@ def test_broken_listings_change_nothing(fleet, switch, value):
     fleet.jamf.switch(switch, value, on="list")
     fleet.delete()
     failing_changes_nothing(fleet, SOURCES[::2])
+    if switch == "empty_list":
+        assert "revoke the certificates that are left by hand" in fleet.server.sync("jamf-computer")["advice"]
     fleet.jamf.clear()
     recovers(fleet)
 

@@ -230,6 +230,8 @@ def test_a_suddenly_empty_directory_revokes_nothing(shared_fleet, switch, value)
     fleet.server.control("sync", full=True)
     eventually(all_failed_since(fleet.server, before), "refused")
     assert fleet.settled()
+    if switch == "empty_list":
+        assert "revoke the certificates that are left by hand" in fleet.server.sync("entra-device")["advice"]
     graph.clear()
     fleet.change_everything()
     fleet.server.sync_round(full=True)

@@ -44,6 +44,13 @@ static void a_refusal_names_the_permission_and_where_it_is_given(void **state)
     assert_advice(f, ADVISES("REVLINE_SYNC_CRL_URLS", "public"));
 }
 
+static void what_the_source_knows_comes_first(void **state)
+{
+    (void)state;
+    assert_advice((rl_failure){.kind = RL_FAILED_STATUS, .status = 403, .own = "Look under the desk."},
+                  ADVISES("Look under the desk."));
+}
+
 static void what_passes_by_itself_is_said_to(void **state)
 {
     static const long statuses[] = {410, 429, 500, 503, 504};
@@ -108,6 +115,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refusal_names_the_permission_and_where_it_is_given),
+        cmocka_unit_test(what_the_source_knows_comes_first),
         cmocka_unit_test(what_passes_by_itself_is_said_to),
         cmocka_unit_test(what_is_in_the_way_is_named),
         cmocka_unit_test(there_is_always_a_whole_sentence),
