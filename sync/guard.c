@@ -262,15 +262,31 @@ static bool is_known(rl_store *store, rl_source source, const char *id)
     return known;
 }
 
+/* Of the directories that are watched, by the device id that the certificate bears. One that is bound to an Entra
+ * device has the id there, also when that directory is not watched any more. */
+static bool is_known_to_none(const rl_sync *sync, const rl_cert_record *cert)
+{
+    const rl_settings *s = sync->settings;
+    const char *name = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME),
+               *object = name ? NULL : rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE);
+    rl_object_record device = {0};
+    if (object && rl_store_object(sync->store, RL_SOURCE_ENTRA_DEVICE, object, &device) == RL_OK)
+        name = device.name;
+    bool none =
+        name &&
+        !(rl_rules_watch(s, RL_BOUND_ENTRA_DEVICE) && is_known(sync->store, RL_SOURCE_ENTRA_DEVICE_NAME, name)) &&
+        !(rl_rules_watch(s, RL_BOUND_INTUNE_DEVICE) && is_known(sync->store, RL_SOURCE_INTUNE_DEVICE_NAME, name));
+    rl_object_clear(&device);
+    return none;
+}
+
 /* Work pool. Whether it may be one: weighing it decides. What cannot be read is nobody's to judge. */
 static bool find(guard *g, const rl_cert_id *id, const rl_cert_record *cert)
 {
-    rl_store *store = g->base.sync->store;
+    const rl_settings *s = g->base.sync->settings;
     if (!is_valid(g, cert) || cert->held.change || rl_cert_first_issued(cert) > g->search.issued_before)
         return true;
-    const char *device = rl_waiting_device(cert);
-    if (device && !is_known(store, RL_SOURCE_ENTRA_DEVICE_NAME, device) &&
-        !is_known(store, RL_SOURCE_INTUNE_DEVICE_NAME, device))
+    if (!rl_has_device(s, cert) && is_known_to_none(g->base.sync, cert))
         g->search.found[g->search.n++] = *id;
     return g->search.n < FOUND_MAX;
 }

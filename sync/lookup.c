@@ -172,10 +172,15 @@ static bool has(rl_store *store, rl_source source, const char *id)
     return seen;
 }
 
-static bool is_known(rl_store *store, rl_source source, const char *id)
+/* To a directory that is watched. */
+static bool is_known(const rl_sync *sync, rl_source source, const char *id)
 {
-    return has(store, source, id) ||
-           (source == RL_SOURCE_ENTRA_DEVICE_NAME &&
+    const rl_settings *s = sync->settings;
+    rl_store *store = sync->store;
+    if (source != RL_SOURCE_ENTRA_DEVICE_NAME)
+        return has(store, source, id);
+    return (rl_rules_watch(s, RL_BOUND_ENTRA_DEVICE) && has(store, source, id)) ||
+           (rl_rules_watch(s, RL_BOUND_INTUNE_DEVICE) &&
             (has(store, RL_SOURCE_INTUNE_DEVICE, id) || has(store, RL_SOURCE_INTUNE_DEVICE_NAME, id)));
 }
 
@@ -222,7 +227,7 @@ rl_err rl_sync_look_up(void *ctx, rl_source source, const char *id, rl_error *e)
     rl_sync *sync = ctx;
     char why[RL_LOOK_WHY_MAX] = "the server is stopping";
     rl_looked result = RL_LOOKED_AWAY;
-    if (!sync->running || is_known(sync->store, source, id))
+    if (!sync->running || is_known(sync, source, id))
         return RL_OK;
     rl_look *l = new_look(sync, source, id);
     if (!l)

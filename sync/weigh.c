@@ -87,10 +87,31 @@ static rl_err look_behind(rl_store_txn *t, struct states *s, const rl_binding *b
 }
 
 /* ---- new devices ---- */
-const char *rl_waiting_device(const rl_cert_record *cert)
+bool rl_has_device(const rl_settings *s, const rl_cert_record *cert)
 {
-    bool known = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE) || rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE);
-    return known ? NULL : rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME);
+    return (rl_rules_watch(s, RL_BOUND_ENTRA_DEVICE) && rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE)) ||
+           (rl_rules_watch(s, RL_BOUND_INTUNE_DEVICE) && rl_cert_binding(cert, RL_SOURCE_INTUNE_DEVICE));
+}
+
+/* The device id that it bears, while no directory that is watched knows it. NULL: one does, or it bears none. */
+static rl_err waiting_device(rl_store_txn *t, const rl_settings *settings, const rl_cert_record *cert,
+                             const struct states *s, const char **device)
+{
+    const rl_object_record *entra = s->bound.object[RL_BOUND_ENTRA_DEVICE];
+    const char *name = rl_cert_binding(cert, RL_SOURCE_ENTRA_DEVICE_NAME);
+    rl_object_record known;
+    *device = name ? name : entra ? entra->name : NULL;
+    if (rl_has_device(settings, cert) ||
+        (rl_rules_watch(settings, RL_BOUND_MANAGED_DEVICE) && s->bound.object[RL_BOUND_MANAGED_DEVICE]))
+        *device = NULL;
+    if (!*device || !rl_rules_watch(settings, RL_BOUND_ENTRA_DEVICE))
+        return RL_OK;
+    rl_err err = rl_txn_object(t, RL_SOURCE_ENTRA_DEVICE_NAME, *device, &known);
+    if (err == RL_OK) {
+        rl_object_clear(&known);
+        *device = NULL;
+    }
+    return err == RL_ENOTFOUND ? RL_OK : err;
 }
 
 /* AADAndIntuneOpportunistic: Intune, which does not let us read it, has no say. */
@@ -136,16 +157,11 @@ static rl_err read_cursor(void *txn, const char *source, rl_cursor_record *c)
 /* Past its time such a device is one that does not exist. */
 static rl_err look_in_vain(rl_store_txn *t, const rl_settings *settings, const rl_cert_record *cert, struct states *s)
 {
-    const char *device = rl_waiting_device(cert);
-    rl_object_record name;
+    const char *device;
     int64_t issued_before;
-    if (!device || s->bound.object[RL_BOUND_MANAGED_DEVICE])
+    RL_TRY(waiting_device(t, settings, cert, s, &device));
+    if (!device)
         return RL_OK;
-    rl_err err = rl_txn_object(t, RL_SOURCE_ENTRA_DEVICE_NAME, device, &name);
-    if (err == RL_OK)
-        rl_object_clear(&name);
-    if (err != RL_ENOTFOUND)
-        return err;
     RL_TRY(rl_new_devices_before(settings, read_cursor, t, &issued_before));
     if (rl_cert_first_issued(cert) > issued_before)
         return RL_OK;

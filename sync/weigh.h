@@ -44,9 +44,9 @@ rl_err rl_weigh_each(rl_store_txn *t, const rl_cert_id *id, void *weigher);
 rl_err rl_weigh_each_bearer(rl_store_txn *t, const char *device_id,
                             rl_err (*fn)(rl_store_txn *t, const rl_cert_id *cert, void *ctx), void *ctx);
 
-/* The device id that a certificate waits for, if no directory has ever known it: not bound to an object. NULL: it does
- * not wait. */
-const char *rl_waiting_device(const rl_cert_record *cert);
+/* Whether a certificate is bound to an object of a directory of devices that is watched. What one that is watched no
+ * longer has ever known says nothing of today. */
+bool rl_has_device(const rl_settings *s, const rl_cert_record *cert);
 /* Certificates that were first issued until then and wait for their device still, wait for nothing: every directory
  * that is watched has been compared as a whole since the grace ended. 0: none. `cursor` reads a source's cursor;
  * RL_ENOTFOUND: there is none. */

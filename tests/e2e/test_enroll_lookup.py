@@ -142,6 +142,17 @@ def test_a_round_that_has_begun_before_does_not_take_it_for_deleted(world, graph
 
 
 # ---- not found ----
+def test_what_another_directory_has_known_is_asked_for_all_the_same(world, graph, signer):
+    pc = graph.add("devices", "pc")
+    server = world(REVLINE_DEVICE_DIRECTORY="AAD")
+    issued(enroll(server, signer, pc["deviceId"]))
+    server.stop()
+    server.settings["REVLINE_DEVICE_DIRECTORY"] = "Intune"
+    server.start()
+    eventually(lambda: server.sync("intune-device")["rounds"], "the first round")
+    refused(enroll(server, scep_client.make_signer(), pc["deviceId"]), "has no " + pc["deviceId"])
+
+
 def test_what_the_directory_does_not_have_gets_no_certificate(prefer, signer, tmp_path):
     server, graph = prefer
     before = len(server.all_certificates())

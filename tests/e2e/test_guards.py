@@ -179,6 +179,24 @@ def test_a_device_that_never_comes_loses_its_certificate_after_the_grace(graph, 
     assert server.control("show", serial=unknown)["why"] == ["deleted"]
 
 
+@pytest.mark.parametrize("directory, gone", [("Intune", "tablet"), ("AAD", "phone"), ("AADAndIntuneOpportunistic", None)])
+def test_what_a_directory_that_is_watched_no_longer_has_known_vouches_for_nobody(graph, synced, directory, gone):
+    """A tablet that Entra ID alone knows, a phone that Intune alone knows, a computer in both; then one of the two is the directory."""
+    tablet, computer, phone = graph.add("devices", "tablet"), graph.add("devices", "computer"), graph.add("managedDevices", "phone")
+    graph.add("managedDevices", "computer", azureADDeviceId=computer["deviceId"])
+    server = synced(REVLINE_SYNC_NEW_DEVICE_GRACE="1s", REVLINE_SYNC_FULL_INTERVAL="1s", REVLINE_SYNC_INTUNE_INTERVAL="100ms")
+    server.sync_round()
+    serials = {"tablet": server.sign_for_device(tablet)[1], "computer": server.sign_for_device(computer)[1], "phone": server.sign(phone["id"], "static-aad")[1]}
+    looked(server)
+    assert {server.status_of(serial) for serial in serials.values()} == {"good"}
+    server.stop()
+    server.settings["REVLINE_DEVICE_DIRECTORY"] = directory
+    server.start()
+    eventually(lambda: {name for name, serial in serials.items() if server.status_of(serial) == "revoked"} == ({gone} - {None}), "revoked is " + str(gone))
+    looked(server)
+    assert {name for name, serial in serials.items() if server.status_of(serial) == "revoked"} == ({gone} - {None})
+
+
 def test_many_of_them_are_held(graph, synced):
     """Their grace ends for all at once: the server is started anew with a shorter one, and no full round has been since the first."""
     server = synced(REVLINE_DEVICE_DIRECTORY="AAD", **LIMIT)
