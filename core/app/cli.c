@@ -182,23 +182,41 @@ int cli_config(cli_call *call)
 }
 
 /* ---- certificates ---- */
+void cli_why_text(const json_t *names, char out[CLI_WHY_TEXT])
+{
+    size_t i;
+    const json_t *name;
+    out[0] = 0;
+    json_array_foreach(names, i, name)
+    {
+        size_t n = strlen(out);
+        snprintf(out + n, CLI_WHY_TEXT - n, "%s%s", i ? ", " : "", json_string_value(name));
+    }
+}
+
+static void print_held(const json_t *held)
+{
+    char why[CLI_WHY_TEXT];
+    cli_why_text(json_object_get(held, "why"), why);
+    if (json_is_object(held))
+        printf("held        %s waits in change %lld for a decision: revline sync hold\n", why,
+               (long long)rl_json_int(held, "change", 0));
+}
+
 static int print_cert(const cli_call *call, const json_t *c)
 {
-    char why[160] = "";
+    char why[CLI_WHY_TEXT];
     size_t i;
     const json_t *item;
     (void)call;
-    json_array_foreach(json_object_get(c, "why"), i, item)
-    {
-        size_t n = strlen(why);
-        snprintf(why + n, sizeof(why) - n, "%s%s", i ? ", " : "", json_string_value(item));
-    }
+    cli_why_text(json_object_get(c, "why"), why);
     const char *from = rl_json_str(c, "notBefore"); /* not known of a certificate that was never seen */
     printf("serial      %s\nsubject     %s\nprofile     %s\nvalid       %s to %s\nstatus      %s\n",
            rl_json_str(c, "serial"), rl_json_str(c, "subject"), rl_json_str(c, "profile"), from ? from : "?",
            rl_json_str(c, "notAfter"), rl_json_str(c, "status"));
     if (rl_json_str(c, "reason"))
         printf("reason      %s (%s), since %s\n", rl_json_str(c, "reason"), why, rl_json_str(c, "revokedAt"));
+    print_held(json_object_get(c, "held"));
     if (rl_json_bool(c, "bootstrap", false))
         printf("bootstrap   its device was enrolling: compliance does not count until it ends\n");
     json_array_foreach(json_object_get(c, "bindings"), i, item)

@@ -48,6 +48,9 @@ rl_err cli_ask(cli_call *call, json_t *request, json_t **reply, rl_error *e);
 json_t *cli_request(const cli_call *call);
 /* Likewise, and prints the reply, as JSON or by `print`; takes over `request`. The exit code. */
 int cli_ask_and(cli_call *call, json_t *request, int (*print)(const cli_call *call, const json_t *reply));
+/* Reasons against a certificate as a list for people. */
+enum { CLI_WHY_TEXT = 160 };
+void cli_why_text(const json_t *names, char out[CLI_WHY_TEXT]);
 /* A file, or standard input for "-"; for messages, its path goes along. RL_ERANGE: larger than `max`. */
 rl_err cli_open(const char *path, FILE **out, rl_error *e);
 rl_err cli_read(FILE *f, const char *path, size_t max, rl_buf *out, rl_error *e);

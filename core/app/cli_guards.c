@@ -9,7 +9,12 @@ static void print_sample(const json_t *change)
     size_t i;
     json_t *cert, *sample = json_object_get(change, "sample");
     json_array_foreach(sample, i, cert)
-        printf("        %-40s  %s\n", rl_json_str(cert, "serial"), rl_json_str(cert, "subject"));
+    {
+        char why[CLI_WHY_TEXT], becomes[CLI_WHY_TEXT + 16];
+        cli_why_text(json_object_get(cert, "why"), why);
+        snprintf(becomes, sizeof(becomes), "%s (%s)", rl_json_str(cert, "wouldBe"), why);
+        printf("        %-40s  %-24s  %s\n", rl_json_str(cert, "serial"), becomes, rl_json_str(cert, "subject"));
+    }
     int64_t more = rl_json_int(change, "certificates", 0) - (int64_t)json_array_size(sample);
     if (more > 0)
         printf("        and %lld more\n", (long long)more);

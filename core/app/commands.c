@@ -75,13 +75,16 @@ static json_t *cert_json(const rl_cert_id *id, const rl_cert_record *r)
     for (size_t i = 0; i < r->bindings_n; i++)
         json_array_append_new(
             bindings, json_pack("{s:s,s:s}", "source", rl_source_name(r->bindings[i].source), "id", r->bindings[i].id));
-    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "serial", serial, "issuer",
+    json_t *held = !r->held.change
+                       ? json_null()
+                       : json_pack("{s:I,s:o}", "change", (json_int_t)r->held.change, "why", rl_why_json(r->held.why));
+    return json_pack("{s:s,s:i,s:s?,s:s?,s:s?,s:s,s:s?,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:o}", "serial", serial, "issuer",
                      (int)id->issuer, "subject", r->subject, "profile", r->profile, "requester", r->requester, "status",
                      rl_status_name(r->status), "reason",
                      r->status == RL_STATUS_GOOD ? NULL : rl_reason_name(r->reason), "why", rl_why_json(r->why),
                      "issuedAt", rl_json_time(r->issued_at), "notBefore", rl_json_time(r->not_before), "notAfter",
                      rl_json_time(r->not_after), "bootstrap", r->bootstrap, "revokedAt", rl_json_time(r->revoked_at),
-                     "bindings", bindings);
+                     "held", held, "bindings", bindings);
 }
 
 static json_t *pem_json(const char *label, rl_span der)

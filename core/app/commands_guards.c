@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "store/export.h"
 #include "sync/brake.h"
 
 enum { CHANGES_MAX = 1000, SAMPLE = 10 };
@@ -17,6 +18,15 @@ struct list {
     json_t *items;
 };
 
+/* What it would be if the change was released, as far as is known now. */
+static const char *would_be(const rl_cert_record *r)
+{
+    rl_cert_record next = *r; /* strings stay the record's */
+    next.why = (r->why & ~r->held.kept) | r->held.why;
+    rl_cert_settle(&next, rl_wall_s());
+    return rl_status_name(next.status);
+}
+
 static bool sample_one(const rl_cert_id *id, void *ctx)
 {
     struct list *s = ctx;
@@ -26,7 +36,8 @@ static bool sample_one(const rl_cert_id *id, void *ctx)
         return true;
     rl_app_serial_text(id, text);
     json_array_append_new(s->items,
-                          json_pack("{s:s,s:i,s:s?}", "serial", text, "issuer", (int)id->issuer, "subject", r.subject));
+                          json_pack("{s:s,s:i,s:s?,s:s,s:o}", "serial", text, "issuer", (int)id->issuer, "subject",
+                                    r.subject, "wouldBe", would_be(&r), "why", rl_why_json(r.held.why)));
     rl_cert_clear(&r);
     return json_array_size(s->items) < SAMPLE;
 }

@@ -48,6 +48,11 @@ def test_a_mass_deletion_waits_and_holds_nothing_else_back(fleet, graph, page_si
     change = fleet.held()
     assert (change["source"], change["certificates"]) == ("entra-device", 8)
     assert {c["serial"] for c in change["sample"]} == {serial for _, serial in fleet.made[:8]}
+    assert {(c["wouldBe"], *c["why"]) for c in change["sample"]} == {("revoked", "deleted")}
+    waits = server.control("show", serial=fleet.made[0][1])
+    assert (waits["status"], waits["held"]) == ("good", {"change": change["id"], "why": ["deleted"]})
+    assert "revoked (deleted)" in server.cli("sync", "hold").stdout
+    assert "held        deleted waits in change %d" % change["id"] in server.cli("show", fleet.made[0][1]).stdout
     assert fleet.statuses() == ["good"] * 10
     assert server.ocsp(fleet.made[0][0]) == "good"
     # Another source, and a later and smaller round of the same.
