@@ -130,6 +130,9 @@ static void list_read(uv_work_t *work, int status)
     if (s->base.sync->closing)
         return;
     if (s->read_err != RL_OK) {
+        if (s->read_err == RL_ENOTFOUND)
+            s->base.failure.own =
+                "Import the CA's certificate: revline import FILE. Until then its list says nothing here.";
         refused(s, &s->read_error);
         return;
     }

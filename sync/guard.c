@@ -374,12 +374,14 @@ static void free_source(rl_sync_source *source)
     free(source);
 }
 
+/* Or weighs anew what one has said before. */
 static bool reads_a_directory(const rl_sync *sync)
 {
+    const rl_sync_source *reweigh = source_named(sync, "reweigh");
+    bool reads = reweigh && !reweigh->needs;
     for (size_t i = 0; i < sync->n; i++)
-        if (sync->sources[i]->governs && !sync->sources[i]->needs)
-            return true;
-    return false;
+        reads |= sync->sources[i]->governs && !sync->sources[i]->needs;
+    return reads;
 }
 
 rl_err rl_guard_make(rl_sync *sync)

@@ -143,13 +143,17 @@ rl_err rl_reweigh_make(rl_sync *sync)
 {
     static const rl_source_kind kind = {.begin = begin, .committed = committed, .free = free_source};
     const rl_settings *s = sync->settings;
-    bool application = rl_login_of(s) != RL_LOGIN_NONE;
+    rl_cursor_record before = {0};
+    /* A directory that was watched before has said what may hold certificates still, and a setting is what ends that.
+     */
+    bool any = rl_login_of(s) != RL_LOGIN_NONE || rl_store_cursor(sync->store, NAME, &before) == RL_OK;
     reweigh *r = calloc(1, sizeof(*r));
+    rl_cursor_clear(&before);
     if (!r)
         return RL_ENOMEM;
     r->base.kind = &kind;
     r->base.interval = s->sync.full_interval;
-    r->base.needs = application ? NULL : "the settings of a directory";
+    r->base.needs = any ? NULL : "the settings of a directory";
     snprintf(r->base.name, sizeof(r->base.name), NAME);
     return rl_source_add(sync, &r->base);
 }

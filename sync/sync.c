@@ -580,7 +580,7 @@ static rl_err no_source(const rl_sync *s, const char *name, rl_error *e)
         if (strcmp(s->sources[i]->name, name) == 0 && s->sources[i]->needs)
             return rl_fail(e, RL_ENOTFOUND, "sync", "the source \"%s\" is off: it is turned on by %s", name,
                            s->sources[i]->needs);
-    return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\"", name);
+    return rl_fail(e, RL_ENOTFOUND, "sync", "there is no source \"%s\": revline sync lists them", name);
 }
 
 rl_err rl_sync_now(rl_sync *s, const char *source, bool full, rl_error *e)

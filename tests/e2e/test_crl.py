@@ -147,6 +147,7 @@ def test_a_stranger_and_our_own_ca_are_refused(files, make_server, tmp_path):
     stranger = ForeignCA(tmp_path / "stranger", "Stranger")
     server = make_server(**FAST, REVLINE_SYNC_CRL_URLS=files.put("/s.crl", stranger.crl()) + " , " + files.put("/own.crl", b"x"))
     eventually(lambda: "'CN=Stranger', is not known here" in server.sync("crl-1")["lastError"], "a stranger's list")
+    assert "revline import" in server.sync("crl-1")["advice"]
     key = serialization.load_pem_private_key((server.data_dir / "ca-1.key").read_bytes(), None)
     now = datetime.datetime.utcnow()
     own = x509.CertificateRevocationListBuilder().issuer_name(server.ca.subject).last_update(now).next_update(

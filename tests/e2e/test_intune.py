@@ -385,6 +385,19 @@ def test_other_rules_count_for_certificates_that_are_there(fleet, graph):
     assert fleet.server.log().count("sync.reweigh") == weighed, "the same rules: nothing to do"
 
 
+def test_other_rules_count_when_no_directory_is_watched_any_more(fleet, graph):
+    fleet = fleet()
+    fleet.graph.update("managedDevices", fleet.pc["id"], complianceState="noncompliant")
+    fleet.become("good", "hold")
+    off = {"AZURE_TENANT_ID": None, "AZURE_CLIENT_ID": None, "AZURE_CLIENT_SECRET": None}
+    restart(fleet.server, **off)
+    eventually(lambda: fleet.server.sync("reweigh")["rounds"], "it has been looked at")
+    assert fleet.statuses() == ("good", "hold")
+    restart(fleet.server, REVLINE_COMPLIANCE_CHECK="never")
+    fleet.become("good", "good")
+    assert fleet.server.sync("guard")["state"] != "off"  # what becomes worse by other rules is a mass change like any
+
+
 def test_the_rules_are_printed(make_server):
     server = make_server(REVLINE_DEVICE_DIRECTORY="Intune", REVLINE_COMPLIANCE_CHECK="Always")
     rules = {(r["object"], r["state"]): r for r in server.cli_json("sync", "rules")["rules"]}
