@@ -57,8 +57,9 @@ static step next_step(subscription *s)
         return DO_DELETE;
     if (!s->id[0])
         return DO_MAKE;
-    bool wanted = atomic_exchange(&s->base.sync->renew_wanted, false);
-    return wanted || rl_mono_ms() >= s->renew_at ? DO_RENEW : DO_NOTHING;
+    if (atomic_exchange(&s->base.sync->renew_wanted, false))
+        s->renew_at = 0; /* it is due until it has been done */
+    return rl_mono_ms() >= s->renew_at ? DO_RENEW : DO_NOTHING;
 }
 
 static void begin(rl_sync_source *source)

@@ -109,6 +109,12 @@ def test_a_subscription_is_renewed_when_graph_asks_for_it(hooked, graph):
     since = len(graph.requests())
     assert graph.notify(server.url, [{"lifecycleEvent": "reauthorizationRequired"}]) == [202]
     eventually(lambda: [r["method"] for r in graph.requests(since=since, on="subscriptions")] == ["PATCH"], "it is renewed")
+    # One that fails is tried again: until then Graph tells nothing.
+    graph.switch("fail", {"status": 503}, on="subscriptions", times=1)
+    since = len(graph.requests())
+    assert graph.notify(server.url, [{"lifecycleEvent": "reauthorizationRequired"}]) == [202]
+    eventually(lambda: [r["status"] for r in graph.requests(since=since, on="subscriptions")] == [503, 200], "it is renewed at the second try")
+    eventually(lambda: server.sync("graph-hook")["state"] == "idle", "and all is well")
     graph.unsubscribe()
     server.cli("sync", "graph-hook")
     assert graph.subscriptions() == []  # nobody has told yet
