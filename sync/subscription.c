@@ -225,7 +225,8 @@ static void refused(subscription *s, const rl_http_response *r)
     if (r->status == 400)
         s->base.failure.own =
             "Graph has to reach /hooks/graph at REVLINE_BASE_URL by HTTPS, with a certificate that the "
-            "public trusts, and the path as it is. Until then changes come by polling.";
+            "public trusts, and the path as it is. If it is not to, set REVLINE_SYNC_NOTIFICATIONS=false: "
+            "changes come by polling all the same.";
     snprintf(message, sizeof(message), "Graph answered %ld%s%s to the subscription to changes of users%s", r->status,
              code[0] ? " " : "", code,
              r->status == 403   ? ": the application lacks the permission User.Read.All, or has too many of them"
@@ -319,6 +320,7 @@ rl_err rl_subscription_make(rl_sync *sync)
     s->base.permission = "User.Read.All";
     s->base.interval = CHECK_MS;
     s->base.needs = strncasecmp(settings->http.base_url, "https://", 8) != 0 ? "REVLINE_BASE_URL with https"
+                    : !settings->sync.notifications                          ? "REVLINE_SYNC_NOTIFICATIONS"
                     : settings->sync.entra_interval == 0                     ? "REVLINE_SYNC_ENTRA_INTERVAL"
                                                                              : rl_login_missing(settings);
     snprintf(s->base.name, sizeof(s->base.name), NAME);

@@ -203,8 +203,9 @@ typedef struct rl_settings {
         int64_t page_limit; /* octets of one page of an upstream, uncompressed */
         rl_text_list crl_urls;
         rl_duration crl_interval;
-        int64_t crl_limit; /* octets of one revocation list */
-        bool crl_sha1;     /* signatures with SHA-1 count */
+        int64_t crl_limit;  /* octets of one revocation list */
+        bool crl_sha1;      /* signatures with SHA-1 count */
+        bool notifications; /* Graph's are subscribed to */
         rl_duration stale_after;
         rl_stale_policy stale_policy;
         rl_share mass_limit; /* of certificates that one round may revoke or hold */

@@ -293,6 +293,9 @@ const rl_setting_row rl_setting_rows[] = {
     {"REVLINE_SYNC_ENTRA_INTERVAL", RL_T_DURATION, AT(sync.entra_interval), "30s", .min = "0", .max = "1d",
      .group = "Sync",
      .help = "How often changed users and devices are fetched from Microsoft Graph; 0 turns the source off."},
+    {"REVLINE_SYNC_NOTIFICATIONS", RL_T_BOOL, AT(sync.notifications), "true", .group = "Sync",
+     .help = "Have Microsoft Graph tell of changes of users, when REVLINE_BASE_URL begins with https://; false: where "
+             "Graph cannot reach that address. Changes are found in time all the same."},
     {"REVLINE_SYNC_INTUNE_INTERVAL", RL_T_DURATION, AT(sync.intune_interval), "60s", .min = "0", .max = "1d",
      .group = "Sync", .help = "How often the managed devices of Microsoft Intune are listed; 0 turns the source off."},
     {"REVLINE_SYNC_ENDPOINT_LIST_INTERVAL", RL_T_DURATION, AT(sync.endpoint_list_interval), "5m", .min = "0",

@@ -182,6 +182,13 @@ def test_polling_goes_on_while_there_is_no_subscription(graph, synced):
     assert server.http("GET", "/probe")[0] == 200
 
 
+def test_a_server_that_graph_cannot_reach_can_do_without(graph, synced):
+    server = synced(REVLINE_BASE_URL="https://pki.example.test", REVLINE_SYNC_NOTIFICATIONS="false")
+    assert server.sync("graph-hook")["needs"] == "REVLINE_SYNC_NOTIFICATIONS"
+    server.sync_round()
+    assert graph.requests(on="subscriptions") == [] and server.cli_json("status")["status"] == "ok"
+
+
 def test_plain_http_has_no_subscription(synced):
     assert synced(REVLINE_BASE_URL="http://pki.example.test").sync("graph-hook")["state"] == "off"
 
