@@ -420,6 +420,28 @@ static void free_sync(rl_sync *sync)
     free(sync);
 }
 
+/* What an earlier process reached, so that the lag is right from the start. */
+static void read_last_success(rl_sync_source *s)
+{
+    rl_cursor_record c;
+    s->fresh = (int64_t)rl_mono_ms();
+    if (rl_store_cursor(s->sync->store, s->name, &c) != RL_OK)
+        return; /* none yet; or the first round will report it */
+    s->status.last_success = c.last_success;
+    if (c.last_success)
+        s->fresh -= age_ms(c.last_success);
+    rl_cursor_clear(&c);
+}
+
+/* What a directory has said counts on while it is off: whoever has lost a setting is to see it. */
+static void tell_off(const rl_sync_source *s)
+{
+    if (s->governs && s->status.last_success)
+        log_warn("sync.off", "source", s->name, "needs", s->needs, "last_success", s->status.last_success);
+    else
+        log_info("sync.off", "source", s->name, "needs", s->needs);
+}
+
 rl_err rl_source_add(rl_sync *sync, rl_sync_source *s)
 {
     if (sync->n == RL_SYNC_SOURCES_MAX) {
@@ -429,8 +451,10 @@ rl_err rl_source_add(rl_sync *sync, rl_sync_source *s)
     s->sync = sync;
     s->status = (rl_sync_status){.name = s->name, .state = state_name(s->state), .needs = s->needs};
     sync->sources[sync->n++] = s;
-    if (s->needs)
-        log_info("sync.off", "source", s->name, "needs", s->needs);
+    if (s->needs) {
+        read_last_success(s);
+        tell_off(s);
+    }
     return RL_OK;
 }
 
@@ -449,19 +473,6 @@ static rl_err make_sources(rl_sync *sync, bool *any, rl_error *e)
     for (size_t i = 0; i < sync->n; i++)
         *any |= !sync->sources[i]->needs;
     return RL_OK;
-}
-
-/* What an earlier process reached, so that the lag is right from the start. */
-static void read_last_success(rl_sync_source *s)
-{
-    rl_cursor_record c;
-    s->fresh = (int64_t)rl_mono_ms();
-    if (rl_store_cursor(s->sync->store, s->name, &c) != RL_OK)
-        return; /* none yet; or the first round will report it */
-    s->status.last_success = c.last_success;
-    if (c.last_success)
-        s->fresh -= age_ms(c.last_success);
-    rl_cursor_clear(&c);
 }
 
 static rl_err start_thread(rl_sync *sync, rl_error *e)

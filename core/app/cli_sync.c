@@ -48,6 +48,17 @@ static void print_row(const char *name, const json_t *s, int64_t now)
            (long long)rl_json_int(s, "requests", 0), throttled, next);
 }
 
+static void print_off(const char *name, const json_t *s)
+{
+    char last[RL_TIME_TEXT];
+    int64_t success = rl_json_int(s, "lastSuccess", 0);
+    printf("%-19s  %-12s  turned on by %s", name, text_of(s, "state"), text_of(s, "needs"));
+    rl_time_rfc3339(success, last);
+    if (success)
+        printf("; last success %s", last);
+    printf("\n");
+}
+
 static void print_stale(const json_t *s, const char *policy)
 {
     char why[RL_TIME_TEXT + 64] = "no success for too long";
@@ -81,7 +92,7 @@ static int print_table(const cli_call *call, const json_t *reply)
     json_object_foreach(json_object_get(reply, "sources"), name, s)
     {
         if (rl_json_str(s, "needs")) {
-            printf("%-19s  %-12s  turned on by %s\n", name, text_of(s, "state"), text_of(s, "needs"));
+            print_off(name, s);
             continue;
         }
         print_row(name, s, rl_json_int(reply, "now", 0));

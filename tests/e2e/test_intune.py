@@ -393,6 +393,9 @@ def test_other_rules_count_when_no_directory_is_watched_any_more(fleet, graph):
     restart(fleet.server, **off)
     eventually(lambda: fleet.server.sync("reweigh")["rounds"], "it has been looked at")
     assert fleet.statuses() == ("good", "hold")
+    # Whoever has lost the setting by mistake sees that there was a directory.
+    assert re.search(r"level=warn .*sync\.off.* source=intune-device .*last_success=\d{10}", fleet.server.log())
+    assert re.search(r"intune-device +off +turned on by AZURE_TENANT_ID.*; last success 20", fleet.server.cli("sync").stdout)
     restart(fleet.server, REVLINE_COMPLIANCE_CHECK="never")
     fleet.become("good", "good")
     assert fleet.server.sync("guard")["state"] != "off"  # what becomes worse by other rules is a mass change like any
