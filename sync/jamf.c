@@ -36,7 +36,8 @@ typedef struct jamf_kind {
 typedef struct jamf_source {
     rl_sync_source base;
     const jamf_kind *kind;
-    unsigned version; /* of the API that is asked */
+    unsigned version;   /* of the API that is asked */
+    bool version_found; /* the collection is in it */
     rl_cursor_record cursor;
     bool cursor_read;
 
@@ -133,6 +134,11 @@ static rl_err put_collection(const jamf_source *s, rl_buf *out)
     if (s->version)
         return rl_buf_printf(out, "/api/v%u/%s", s->version, s->kind->collection);
     return rl_buf_printf(out, "/JSSResource/%s", s->kind->collection);
+}
+
+bool rl_jamf_knows_version(const rl_sync_source *source)
+{
+    return ((const jamf_source *)source)->version_found;
 }
 
 rl_err rl_jamf_one_url(const rl_sync_source *source, const char *id, rl_buf *out)
@@ -371,6 +377,7 @@ static void answered_unauthorized(jamf_source *s)
 
 static void answered_page(jamf_source *s, const rl_http_response *r)
 {
+    s->version_found = r->status == 200 || (s->version_found && r->status != 404);
     if (r->status == 200) {
         take_page(s, r->body);
     } else if (r->status == 404 && s->page_number == 0 && s->version < s->kind->last_version) {
@@ -379,7 +386,8 @@ static void answered_page(jamf_source *s, const rl_http_response *r)
     } else if (r->status == 403) {
         fail(s, r->retry_after_ms, "Jamf Pro answered 403: the account lacks the privilege %s", s->kind->privilege);
     } else {
-        s->version = s->kind->first_version;
+        if (r->status == 404)
+            s->version = s->kind->first_version;
         fail(s, r->retry_after_ms, "Jamf Pro answered %ld%s", r->status,
              r->status == 404 ? ": is REVLINE_JAMF_URL its address?" : "");
     }

@@ -94,7 +94,8 @@ static const char *must_not_ask(const rl_look *l, const rl_sync_source *source)
     if (rl_mono_ms() < l->sync->lookups->hold_until[l->plan[l->at]] ||
         (backs_off && uv_now(&l->sync->loop) < source->hold_until))
         return "it has failed, or said when to be asked again";
-    if (l->upstream == RL_UPSTREAM_JAMF && (backs_off || source->status.last_success == 0))
+    if (l->upstream == RL_UPSTREAM_JAMF &&
+        (backs_off || source->status.last_success == 0 || !rl_jamf_knows_version(source)))
         return "its source gets no answers";
     return NULL;
 }

@@ -116,6 +116,8 @@ rl_err rl_jamf_make(rl_sync *sync);
 /* Of one of its sources: what its objects are, and where one is asked for, with a NUL at the end. RL_ENOMEM. */
 const rl_graph_kind *rl_jamf_objects(const char *source);
 rl_err rl_jamf_one_url(const rl_sync_source *s, const char *id, rl_buf *out);
+/* Whether the version of the API in that address has the collection: any other says 404 to what is there. */
+bool rl_jamf_knows_version(const rl_sync_source *s);
 rl_err rl_crl_make(rl_sync *sync);
 rl_err rl_guard_make(rl_sync *sync); /* the last: it runs when one of the others reads a directory */
 /* A change is due, or released. */

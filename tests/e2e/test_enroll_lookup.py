@@ -328,3 +328,20 @@ def test_404_while_jamf_pro_fails_is_no_answer(macs, jamf, signer):
     server.control("sync", full=False)
     eventually(lambda: server.sync("jamf-computer")["lastError"], "its source fails")
     issued(enroll(server, signer, "9", "/jamf", JAMF_CHALLENGE, ou="computers"))
+
+
+def test_a_version_that_jamf_pro_may_not_have_is_not_asked_by(macs, jamf, signer):
+    """It says 404 to it. Which version it has, its source finds out in its first round."""
+    jamf.switch("versions", ["v3"])
+    server = macs()
+    server.stop()
+    new = jamf.add("computers", "new")
+    since = len(jamf.requests())
+    jamf.switch("hold", on="computers.list")
+    server.start()
+    assert jamf.wait(1, since=since, on="computers.list", held=True) == 1
+    issued(enroll(server, signer, str(new["id"]), "/jamf", JAMF_CHALLENGE, ou="computers"))
+    assert jamf.requests(since=since, on="computers.one") == []
+    jamf.clear("hold")
+    eventually(lambda: server.sync("jamf-computer")["rounds"], "it has found out")
+    refused(enroll(server, signer, "4711", "/jamf", JAMF_CHALLENGE, ou="computers"), "has no 4711")
