@@ -8,7 +8,7 @@
 /* ---- the end of a full round ---- */
 struct sweep_ctx {
     rl_page_job *job;
-    uint64_t listed, gone;
+    uint64_t listed, gone, named;
 };
 
 static bool counts_twice(const rl_page_job *job)
@@ -16,26 +16,38 @@ static bool counts_twice(const rl_page_job *job)
     return job->kind->twice == RL_TWICE_ALWAYS || (job->kind->twice == RL_TWICE_PAGES && !job->one_page);
 }
 
-/* Only certificates have named it. It is missed when its grace is over; but not by a listing without any, in which
- * there is nothing to compare its 404 with: whoever names what is not there must not make such a listing a refused one.
- */
+/* Only certificates have named it, for longer than a new device may take. */
 static bool is_named_only(const rl_page_job *job, const rl_object_record *r)
 {
-    bool in_grace = job->now - r->last_seen < job->settings->sync.new_device_grace / 1000;
-    return r->generation == RL_GENERATION_NAMED && (in_grace || job->page->n == 0);
+    return r->generation == RL_GENERATION_NAMED &&
+           job->now - r->last_seen >= job->settings->sync.new_device_grace / 1000;
+}
+
+static rl_err expect_object(rl_store_txn *t, const rl_page_job *job, const char *id, const rl_object_record *r)
+{
+    rl_object_record o = *r; /* strings stay the caller's */
+    o.generation = job->next.generation;
+    return rl_txn_put_object(t, job->kind->source, id, &o);
+}
+
+static rl_err expect_named(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
+{
+    const struct sweep_ctx *s = ctx;
+    return r->exists && is_named_only(s->job, r) ? expect_object(t, s->job, id, r) : RL_OK;
 }
 
 static rl_err sweep_object(rl_store_txn *t, const char *id, const rl_object_record *r, void *ctx)
 {
     struct sweep_ctx *s = ctx;
     uint64_t generation = s->job->next.generation;
-    if (!r->exists || is_named_only(s->job, r))
+    if (!r->exists)
         return RL_OK;
-    if (r->generation >= RL_GENERATION_NAMED) { /* the next one must */
-        rl_object_record o = *r;                /* strings stay the caller's */
-        o.generation = generation;
-        return rl_txn_put_object(t, s->job->kind->source, id, &o);
+    if (r->generation == RL_GENERATION_NAMED) {
+        s->named += is_named_only(s->job, r);
+        return RL_OK;
     }
+    if (r->generation > RL_GENERATION_NAMED) /* the next one must */
+        return expect_object(t, s->job, id, r);
     if (r->generation >= generation) {
         s->listed++;
         return RL_OK;
@@ -60,6 +72,10 @@ static rl_err sweep(rl_store_txn *t, rl_page_job *job, rl_error *e)
 {
     struct sweep_ctx s = {.job = job};
     RL_TRY(rl_txn_each_object(t, job->kind->source, "", sweep_object, &s));
+    /* From now on the directory has to list what certificates have named. Not by a listing without any, in which there
+     * is nothing to compare a 404 with: whoever names what is not there must not make it a refused one. */
+    if (s.listed > 0 && s.named > 0)
+        RL_TRY(rl_txn_each_object(t, job->kind->source, "", expect_named, &s));
     if (s.listed > 0 || s.gone + job->missing == 0 || job->kind->may_be_empty)
         return RL_OK;
     job->empty = true;

@@ -1,5 +1,6 @@
 /* Jamf Pro's objects in a real store: a listing alone deletes nothing, what was asked for and is gone does. */
 #include "sync/jamf_apply.h"
+#include "sync/weigh.h"
 
 #include "tests/unit/sync/fixture.h"
 
@@ -44,18 +45,25 @@ static rl_err apply(rl_store_txn *t, void *job, rl_error *e)
     return rl_page_apply(t, &((rl_jamf_job *)job)->page, e);
 }
 
-/* A listing of one page. */
-static rl_err list(struct world *w, const rl_graph_kind *kind, const char *const (*items)[2], size_t n)
+static rl_err list_page(struct world *w, const rl_graph_kind *kind, const char *const (*items)[2], size_t n,
+                        bool complete)
 {
     rl_graph_item page_items[8] = {0};
     rl_graph_page page = {.items = page_items, .n = n};
     for (size_t i = 0; i < n; i++)
         page_items[i] = (rl_graph_item){.id = items[i][0], .name_said = kind->name_source != 0, .name = items[i][1]};
     w->job.page = (rl_page_job){.kind = kind, .page = &page, .settings = &w->settings, .now = NOW};
-    w->job.page.next = (rl_cursor_record){.full = true, .complete = true, .generation = ++w->generation};
+    w->job.page.next = (rl_cursor_record){.full = true, .complete = complete, .generation = w->generation};
     w->job.n = 0;
     w->job.more = false;
     return rl_store_run(w->f.store, apply, &w->job, NULL);
+}
+
+/* A listing of one page. */
+static rl_err list(struct world *w, const rl_graph_kind *kind, const char *const (*items)[2], size_t n)
+{
+    w->generation++;
+    return list_page(w, kind, items, n, true);
 }
 
 #define LIST(w, kind, ...)                                                                                             \
@@ -129,6 +137,33 @@ static void test_an_empty_listing_is_refused(void **state)
     assert_true(w->job.page.empty);
 }
 
+static rl_err put_named(rl_store_txn *t, void *id, rl_error *e)
+{
+    const rl_object_record named = {.exists = true, .enabled = true, .generation = RL_GENERATION_NAMED, .last_seen = 1};
+    (void)e;
+    return rl_txn_put_object(t, RL_SOURCE_JAMF_COMPUTER, id, &named);
+}
+
+/* With the last page empty, too, which tells nothing of the others. */
+static void test_what_certificates_alone_have_named_is_missed_by_a_listing_with_any(void **state)
+{
+    struct world *w = *state;
+    static const char *const none[1][2], *const one[][2] = {{"1"}};
+    char named[] = "9";
+    assert_int_equal(rl_store_run(w->f.store, put_named, named, NULL), RL_OK);
+    for (int i = 0; i < 3; i++) { /* never refused: nothing was ever listed */
+        assert_int_equal(list(w, &computers, none, 0), RL_OK);
+        assert_int_equal(w->job.n, 0);
+    }
+    for (size_t missed = 0; missed < 2; missed++) { /* the first expects it */
+        w->generation++;
+        assert_int_equal(list_page(w, &computers, one, 1, false), RL_OK);
+        assert_int_equal(list_page(w, &computers, none, 0, true), RL_OK);
+        assert_int_equal(w->job.n, missed);
+    }
+    assert_string_equal(w->job.missing[0].id, "9");
+}
+
 static void test_a_user_and_the_computer_each_end_it(void **state)
 {
     struct world *w = *state;
@@ -190,6 +225,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_revocation_stays_when_the_number_is_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_empty_listing_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_user_and_the_computer_each_end_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_certificates_alone_have_named_is_missed_by_a_listing_with_any, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_renamed_user_keeps_the_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_round_asks_for_so_many, setup, teardown),
     };
