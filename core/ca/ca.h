@@ -200,9 +200,10 @@ typedef struct rl_sub_ca {
 
 typedef struct rl_issue_request {
     rl_profile_id profile;
-    X509_REQ *csr;         /* subject, SANs, key; its signature is checked */
-    rl_key *proven;        /* the key in it, when its signature has been checked with that already; or NULL */
-    rl_duration validity;  /* ms; 0 = the profile's ceiling from the settings; longer is cut to it */
+    X509_REQ *csr;  /* subject, SANs, key; its signature is checked */
+    rl_key *proven; /* the key in it, when its signature has been checked with that already; or NULL */
+    rl_duration
+        validity; /* ms; longer than the profile's ceiling is cut to it; 0: what the request asks for, or that */
     const char *requester; /* "scep", "admin" */
     /* Or NULL: the certificate is bound to Entra's objects and these are the owner's; it names nothing but them. */
     const rl_ca_owner *owner;

@@ -154,6 +154,9 @@ void ca_put_device(rl_der_writer *w, const char *guid);
 void ca_put_sid(rl_der_writer *w, const char *sid);
 /* The security identifier that a request asks for, "" when it asks for none. RL_EBADMSG: malformed, or there twice. */
 rl_err ca_read_sid(const STACK_OF(X509_EXTENSION) * exts, char out[RL_SID_MAX + 1], rl_error *e);
+/* How long the certificate is to be valid by a request's ValidityPeriod and ValidityPeriodUnits, which Windows and AD
+ * CS have in it: ms from `now` (Unix seconds); 0: it says nothing that can be read. */
+rl_duration ca_read_validity(X509_REQ *csr, int64_t now);
 
 /* ---- csr_key.c ---- */
 /* Its kind and size, and whether it is one that others can find out: shared by implementations that made bad primes.

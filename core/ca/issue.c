@@ -290,7 +290,8 @@ static rl_err make(struct issue *i, rl_error *e)
 {
     const rl_issue_request *r = i->request;
     const rl_issuer *issuer = rl_ca_issuer(i->ca);
-    rl_duration most = ceiling(i->ca->settings, r, &i->profile);
+    const rl_duration most = ceiling(i->ca->settings, r, &i->profile),
+                      asked = r->validity ? r->validity : ca_read_validity(r->csr, i->now);
     ca_template t = {.subject = i->csr.subject,
                      .key = i->csr.key,
                      .key_usage = i->csr.key_usage,
@@ -301,7 +302,7 @@ static rl_err make(struct issue *i, rl_error *e)
         t.sub = &i->sub;
         t.eku = i->sub.eku;
     }
-    RL_TRY(ca_validity(i->ca, issuer, i->now, r->validity && r->validity < most ? r->validity : most, &t, e));
+    RL_TRY(ca_validity(i->ca, issuer, i->now, asked && asked < most ? asked : most, &t, e));
     if (t.not_before > i->now) /* the issuer's; it could end before it begins */
         return rl_fail(e, RL_EBUSY, "ca", "the CA certificate is not valid yet: this machine's clock is behind");
     if (i->until && i->until < t.not_after)

@@ -1,8 +1,12 @@
 /* Microsoft's certificate extensions: ids of tenant and device as in Entra ID's own device certificates, and the
- * security identifier by which Windows maps a certificate to an account ([MS-WCCE] §2.2.2.7.7.4). Pure; any thread. */
+ * security identifier by which Windows maps a certificate to an account ([MS-WCCE] §2.2.2.7.7.4); and an attribute of
+ * requests. Pure; any thread. */
 #include "ca/ca_priv.h"
 
 #include <openssl/err.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <time.h>
 
 #define OID_SID        "1.3.6.1.4.1.311.25.2"
 #define OID_SID_OBJECT "1.3.6.1.4.1.311.25.2.1"
@@ -98,4 +102,70 @@ rl_err ca_read_sid(const STACK_OF(X509_EXTENSION) * exts, char out[RL_SID_MAX + 
         return RL_OK;
     out[0] = 0;
     return rl_fail(e, RL_EBADMSG, "csr", "the requested security identifier is malformed or there twice");
+}
+
+/* ---- how long it is wished to be valid ---- */
+/* EnrollmentNameValuePair ::= SEQUENCE { name BMPString, value BMPString }; as ASCII, whatever else is in them is none.
+ */
+static bool read_pair(const ASN1_TYPE *value, char name[32], char text[32])
+{
+    bool ok = ASN1_TYPE_get(value) == V_ASN1_SEQUENCE;
+    rl_span der = ok ? ca_span_of(value->value.sequence) : (rl_span){NULL, 0}, pair, part;
+    char *const out[] = {name, text};
+    ok = ok && rl_der_sequence(&der, &pair) == RL_OK;
+    for (size_t i = 0; ok && i < 2; i++) {
+        ok = rl_der_expect(&pair, V_ASN1_BMPSTRING, &part) == RL_OK && part.n % 2 == 0 && part.n / 2 < 32;
+        for (size_t k = 0; ok && k < part.n / 2; k++) {
+            ok = part.p[2 * k] == 0 && part.p[2 * k + 1] > 0x20 && part.p[2 * k + 1] < 0x7f;
+            out[i][k] = (char)part.p[2 * k + 1];
+        }
+        if (ok)
+            out[i][part.n / 2] = 0;
+    }
+    return ok && rl_span_end(&pair) == RL_OK;
+}
+
+/* From `now` on, in ms; 0: no such unit. Months and years are the calendar's. */
+static rl_duration span_of(const char *unit, unsigned n, int64_t now)
+{
+    static const struct {
+        const char *name;
+        int64_t seconds;
+        int months;
+    } units[] = {{"seconds", 1, 0},           {"minutes", 60, 0}, {"hours", 3600, 0}, {"days", 24 * 3600, 0},
+                 {"weeks", 7 * 24 * 3600, 0}, {"months", 0, 1},   {"years", 0, 12}};
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        struct tm end;
+        time_t at = (time_t)now;
+        if (strcasecmp(unit, units[i].name) != 0)
+            continue;
+        if (units[i].months == 0 || !gmtime_r(&at, &end))
+            return (rl_duration)n * units[i].seconds * 1000;
+        end.tm_mon += (int)n * units[i].months;
+        return ((rl_duration)timegm(&end) - now) * 1000;
+    }
+    return 0;
+}
+
+rl_duration ca_read_validity(X509_REQ *csr, int64_t now)
+{
+    enum { PAIRS_MAX = 16, DIGITS_MAX = 5 };
+    char name[32], text[32], unit[32] = "";
+    unsigned n = 0;
+    ASN1_OBJECT *type = OBJ_txt2obj("1.3.6.1.4.1.311.13.2.1", 1); /* szOID_ENROLLMENT_NAME_VALUE_PAIR */
+    int at = type ? X509_REQ_get_attr_by_OBJ(csr, type, -1) : -1;
+    for (int i = 0; at >= 0 && i < PAIRS_MAX; i++, at = X509_REQ_get_attr_by_OBJ(csr, type, at)) {
+        X509_ATTRIBUTE *attribute = X509_REQ_get_attr(csr, at);
+        for (int k = 0; k < X509_ATTRIBUTE_count(attribute) && k < PAIRS_MAX; k++) {
+            if (!read_pair(X509_ATTRIBUTE_get0_type(attribute, k), name, text))
+                continue;
+            if (strcasecmp(name, "ValidityPeriod") == 0)
+                memcpy(unit, text, sizeof(unit));
+            else if (strcasecmp(name, "ValidityPeriodUnits") == 0 && strlen(text) <= DIGITS_MAX &&
+                     strspn(text, "0123456789") == strlen(text))
+                n = (unsigned)strtoul(text, NULL, 10);
+        }
+    }
+    ASN1_OBJECT_free(type);
+    return n > 0 ? span_of(unit, n, now) : 0;
 }

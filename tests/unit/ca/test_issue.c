@@ -498,6 +498,86 @@ static void test_a_device_is_named_by_its_intune_uri(void **state)
     rl_cert_clear(&r);
 }
 
+/* ---- validity ---- */
+/* Under a type of its own, since OpenSSL adds no type twice: 1.3.6.1.4.1.311.13.2.`last`. */
+static void add_pair(X509_REQ *csr, const char *last, const char *name, const char *value)
+{
+    char type[40];
+    unsigned char der[128] = {0x30, 0};
+    const char *const text[] = {name, value};
+    size_t n = 2;
+    for (size_t i = 0; i < 2; i++) {
+        der[n++] = V_ASN1_BMPSTRING;
+        der[n++] = (unsigned char)(2 * strlen(text[i]));
+        for (const char *c = text[i]; *c; c++) {
+            der[n++] = 0;
+            der[n++] = (unsigned char)*c;
+        }
+    }
+    der[1] = (unsigned char)(n - 2);
+    snprintf(type, sizeof(type), "1.3.6.1.4.1.311.13.2.%s", last);
+    assert_int_equal(X509_REQ_add1_attr_by_txt(csr, type, V_ASN1_SEQUENCE, der, (int)n), 1);
+}
+
+/* As Windows has it: all of one type. */
+static X509_REQ *of_one_type(X509_REQ *csr)
+{
+    static const unsigned char type[] = {0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x0d, 0x02};
+    unsigned char *der = NULL, *at;
+    int n = i2d_X509_REQ(csr, &der);
+    assert_true(n > 0);
+    for (at = der; (at = memmem(at, (size_t)(der + n - at), type, sizeof(type))) != NULL; at += sizeof(type))
+        at[sizeof(type)] = 1;
+    const unsigned char *p = der;
+    X509_REQ_free(csr);
+    csr = d2i_X509_REQ(NULL, &p, n);
+    assert_non_null(csr);
+    OPENSSL_free(der);
+    X509_REQ_sign(csr, ec, EVP_sha256());
+    return csr;
+}
+
+static int64_t end_when_asked(fixture *f, const char *unit, const char *n, rl_duration by_admin)
+{
+    X509_REQ *csr = make_csr(&(csr_spec){.key = ec, .cn = "asks"});
+    rl_issued issued;
+    rl_cert_record r;
+    add_pair(csr, "11", "CertificateTemplate", "User");
+    if (unit)
+        add_pair(csr, "12", "ValidityPeriod", unit);
+    if (n)
+        add_pair(csr, "13", "ValidityPeriodUnits", n);
+    csr = of_one_type(csr);
+    const rl_issue_request ask = {.profile = RL_PROFILE_STATIC, .csr = csr, .requester = "scep", .validity = by_admin};
+    assert_ok(rl_ca_issue(f->ca, &ask, &issued, &f->e), &f->e);
+    assert_ok(rl_store_cert(f->store, &issued.id, &r), &f->e);
+    const int64_t end = r.not_after;
+    rl_cert_clear(&r);
+    rl_issued_clear(&issued);
+    X509_REQ_free(csr);
+    return end;
+}
+
+/* What Intune's profile says, a Windows device asks for; the setting is the ceiling. */
+static void test_a_request_may_ask_for_less_time(void **state)
+{
+    enum { CEILING = 90 * DAY };
+    static const struct {
+        const char *unit, *n;
+        int64_t seconds;
+    } all[] = {{"Days", "30", 30 * DAY},     {"days", "1", DAY},      {"Weeks", "2", 14 * DAY},
+               {"Hours", "5", 5 * 3600},     {"Days", "91", CEILING}, {"Years", "99999", CEILING},
+               {"Days", "0", CEILING},       {"Days", "-1", CEILING}, {"Days", "100000", CEILING},
+               {"Fortnights", "1", CEILING}, {"Days", NULL, CEILING}, {NULL, "1", CEILING}};
+    fixture *f = *state;
+    f->settings.scep.profiles[RL_ENROLL_STATIC].validity = (rl_duration)CEILING * 1000;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (end_when_asked(f, all[i].unit, all[i].n, 0) != NOW + all[i].seconds)
+            fail_msg("%s %s", all[i].n ? all[i].n : "-", all[i].unit ? all[i].unit : "-");
+    assert_in_range(end_when_asked(f, "Months", "1", 0), NOW + 28 * DAY, NOW + 31 * DAY);
+    assert_int_equal(end_when_asked(f, "Days", "30", 2 * DAY * 1000), NOW + 2 * DAY);
+}
+
 /* ---- renewal ---- */
 #define ADA "ada@contoso.com"
 
@@ -753,6 +833,7 @@ int main(void)
         WITH(test_deleted_object_gets_no_certificate),
         WITH(test_bound_profile_wants_one_name_to_bind_to),
         WITH(test_a_device_is_named_by_its_intune_uri),
+        WITH(test_a_request_may_ask_for_less_time),
         WITH(test_a_renewal_is_of_the_same_object),
         WITH(test_a_renewal_finds_what_the_certificate_has_waited_for),
         WITH(test_what_is_good_no_more_renews_nothing),
