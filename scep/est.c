@@ -111,24 +111,20 @@ static bool asks_for_encryption(const X509_REQ *csr)
 }
 
 /* The request again, for a key that we make: of the kind that the profile prefers. */
-static rl_err with_new_key(const est_job *job, X509_REQ *asked, X509_REQ **csr, EVP_PKEY **key, rl_error *e)
+static rl_err with_new_key(const est_job *job, const X509_REQ *asked, X509_REQ **csr, EVP_PKEY **key, rl_error *e)
 {
     unsigned kinds = job->profile->certificate.rules->keys;
     if (asks_for_encryption(asked))
         return rl_fail(e, RL_EINVAL, "est",
                        "the key cannot be encrypted for a key of the client's: ask for it without");
-    *csr = X509_REQ_new();
+    *csr = X509_REQ_dup(asked); /* sane or not: the CA looks at it */
     *key = kinds & RL_KEYS_P256   ? EVP_EC_gen("P-256")
            : kinds & RL_KEYS_P384 ? EVP_EC_gen("P-384")
            : kinds & RL_KEYS_P521 ? EVP_EC_gen("P-521")
                                   : EVP_RSA_gen(kinds & RL_KEYS_RSA2048   ? 2048
                                                 : kinds & RL_KEYS_RSA3072 ? 3072
                                                                           : 4096);
-    bool ok = *csr && *key && X509_REQ_set_subject_name(*csr, X509_REQ_get_subject_name(asked)) == 1 &&
-              X509_REQ_set_pubkey(*csr, *key) == 1;
-    for (int i = 0; ok && i < X509_REQ_get_attr_count(asked); i++) /* sane or not: the CA looks at them */
-        ok = X509_REQ_add1_attr(*csr, X509_REQ_get_attr(asked, i)) == 1;
-    ok = ok && X509_REQ_sign(*csr, *key, EVP_sha256()) > 0;
+    bool ok = *csr && *key && X509_REQ_set_pubkey(*csr, *key) == 1 && X509_REQ_sign(*csr, *key, EVP_sha256()) > 0;
     return ok ? RL_OK : rl_fail_openssl(e, "est", "a key cannot be made");
 }
 
