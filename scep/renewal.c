@@ -94,11 +94,12 @@ static bool has_all(const GENERAL_NAMES *all, const GENERAL_NAMES *some)
 }
 
 /* None may come, and none may go: with its UPN a certificate would lose the user whose fate it shares. A request that
- * says nothing of them means those that there are, which the CA puts in. */
-static bool same_alternatives(const STACK_OF(X509_EXTENSION) * exts, X509 *old)
+ * says nothing of them means those that there are, which the CA puts in; but not by a challenge, which may be for none.
+ */
+static bool same_alternatives(const STACK_OF(X509_EXTENSION) * exts, X509 *old, bool challenged)
 {
     enum { MANY = 64 }; /* no certificate of ours has more; comparing is quadratic */
-    if (X509v3_get_ext_by_NID(exts, NID_subject_alt_name, -1) < 0)
+    if (!challenged && X509v3_get_ext_by_NID(exts, NID_subject_alt_name, -1) < 0)
         return true;
     GENERAL_NAMES *asked = exts ? X509V3_get_d2i(exts, NID_subject_alt_name, NULL, NULL) : NULL,
                   *had = X509_get_ext_d2i(old, NID_subject_alt_name, NULL, NULL);
@@ -121,10 +122,10 @@ static bool same_sid(const STACK_OF(X509_EXTENSION) * exts, const X509 *old)
     return same;
 }
 
-static bool same_names(const scep_profile *p, const scep_request *r)
+static bool same_names(const scep_profile *p, const scep_request *r, bool challenged)
 {
     STACK_OF(X509_EXTENSION) *exts = X509_REQ_get_extensions(r->csr);
-    bool same = same_subject(p, r) && same_alternatives(exts, r->signer) && same_sid(exts, r->signer);
+    bool same = same_subject(p, r) && same_alternatives(exts, r->signer, challenged) && same_sid(exts, r->signer);
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
     ERR_clear_error();
     return same;
@@ -185,7 +186,7 @@ static rl_err check_record(const rl_scep *s, const scep_profile *p, const scep_r
     if (old->status != RL_STATUS_GOOD)
         return refuse(why, old->status == RL_STATUS_HOLD ? "the signer's certificate is on hold"
                                                          : "the signer's certificate was revoked");
-    if (!same_names(p, r))
+    if (!same_names(p, r, challenged))
         return refuse(why, "a renewal has the subject and alternative names of the signer's certificate");
     /* Intune has looked at the first request's usages, and nobody does at this one's. */
     if (p->id == RL_PROFILE_INTUNE && !no_more_usages(p, r))
