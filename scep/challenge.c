@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/network.h"
 #include "crypto/hash.h"
 
 enum { ENTRY_MAX = 16 * 1024, SUBJECT_MAX = 1024, NAMES_MAX = 4096, EXPIRED_AT_ONCE = 1000 };
@@ -107,13 +108,31 @@ static rl_span next_name(rl_span *list)
     return one;
 }
 
+/* "IP:" and an address, of which there are several spellings. */
+static bool is_address(rl_span one, rl_address *out)
+{
+    const rl_span kind = RL_SPAN_LIT("IP:");
+    rl_span front;
+    return rl_span_take(&one, kind.n, &front) == RL_OK && rl_span_ieq(front, kind) &&
+           rl_address_parse(one, out) == RL_OK;
+}
+
 static bool is_name(rl_span one)
 {
-    static const char *const kinds[] = {"DNS:", "UPN:", "email:", "URI:", "IP:"};
+    static const char *const kinds[] = {"DNS:", "UPN:", "email:", "URI:"};
+    rl_address address;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (one.n > strlen(kinds[i]) && rl_span_ieq(rl_span_of(one.p, strlen(kinds[i])), rl_span_str(kinds[i])))
             return true;
-    return false;
+    return is_address(one, &address);
+}
+
+static bool same_name(rl_span one, rl_span other)
+{
+    rl_address a, b;
+    if (is_address(one, &a) && is_address(other, &b))
+        return memcmp(&a, &b, sizeof(a)) == 0;
+    return rl_span_ieq(one, other);
 }
 
 static rl_err check_names(const char *names, rl_error *e)
@@ -207,7 +226,7 @@ static bool is_named(rl_span text, const char *names, const X509_NAME *subject)
     int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
     const ASN1_STRING *cn = at >= 0 ? X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)) : NULL;
     while (list.n > 0)
-        if (rl_span_ieq(next_name(&list), text))
+        if (same_name(next_name(&list), text))
             return true;
     const uint8_t *colon = memchr(text.p, ':', text.n);
     (void)rl_span_take(&value, (size_t)(colon - text.p) + 1, &list);

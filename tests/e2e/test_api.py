@@ -61,6 +61,7 @@ def test_who_may(make_server, method, path):
                                         ({"profile": "static", "subject": "laptop-1"}, "laptop-1"), ({"profile": "static", "subject": "X=laptop-1"}, "X"),
                                         ({"profile": "static", "names": "laptop-1"}, "laptop-1"), ({"profile": "static", "names": "dNSName:a"}, "dNSName:a"),
                                         ({"profile": "static", "names": "DNS:a,,DNS:b"}, "names"), ({"profile": "static", "names": "DNS:"}, "DNS:"),
+                                        ({"profile": "static", "names": "IP:192.0.2.256"}, "IP:192.0.2.256"),
                                         ({"profile": "static", "names": ""}, "names"),
                                         ({"profile": "static", "subject": None}, "subject"), ({"profile": "static", "subject": ["CN=laptop-1"]}, "subject"),
                                         ({"profile": "static", "lifetime": 60}, "lifetime"), ({"profile": "static", "subjct": "CN=laptop-1"}, "subjct")])

@@ -162,7 +162,7 @@ static void test_alternative_names_are_those_it_was_made_for(void **state)
 {
     fixture *f = *state;
     static const char given[] =
-        "DNS:one.example.test, UPN:ada@example.test,IP:192.0.2.1 ,ip:2001:db8::1,email:a@b.test";
+        "DNS:one.example.test, UPN:ada@example.test,IP:192.0.2.1 ,ip:2001:0DB8:0::1,email:a@b.test";
     static const struct {
         const char *subject, *names, *san;
         bool sid, holds;
