@@ -95,19 +95,20 @@ static rl_err put_with_key(est_job *job, EVP_PKEY *key, const rl_issued *issued,
     return err;
 }
 
+bool est_has_attribute(const X509_REQ *csr, const char *oid)
+{
+    ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
+    bool has = !object || X509_REQ_get_attr_by_OBJ(csr, object, -1) >= 0;
+    ASN1_OBJECT_free(object);
+    return has;
+}
+
 /* RFC 7030 §4.4.1.1, §4.4.1.2: a key that is to be encrypted for a key of the client's, beyond TLS. No such keys are
  * known here, and then the request has to fail: in the answer the new one would be as the client did not want it. */
 static bool asks_for_encryption(const X509_REQ *csr)
 {
-    static const char *const attributes[] = {"1.2.840.113549.1.9.16.2.37",  /* id-aa-decryptKeyID */
-                                             "1.2.840.113549.1.9.16.2.54"}; /* id-aa-asymmDecryptKeyID */
-    bool asks = false;
-    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
-        ASN1_OBJECT *object = OBJ_txt2obj(attributes[i], 1);
-        asks = asks || !object || X509_REQ_get_attr_by_OBJ(csr, object, -1) >= 0;
-        ASN1_OBJECT_free(object);
-    }
-    return asks;
+    return est_has_attribute(csr, "1.2.840.113549.1.9.16.2.37") || /* id-aa-decryptKeyID */
+           est_has_attribute(csr, "1.2.840.113549.1.9.16.2.54");   /* id-aa-asymmDecryptKeyID */
 }
 
 /* The request again, for a key that we make: of the kind that the profile prefers. */

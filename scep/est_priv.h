@@ -40,6 +40,8 @@ typedef struct est_job {
 /* The profile that is on under this name; without a name it is `static`. NULL when there is none. */
 const scep_profile *est_find_profile(const rl_est *est, rl_span label);
 void est_refuse(est_job *job, int status, const char *why);
+/* Also when there is no memory to tell. */
+bool est_has_attribute(const X509_REQ *csr, const char *oid);
 void est_refuse_for(est_job *job, rl_err err, const rl_error *e);
 
 /* ---- est_again.c ---- */

@@ -107,6 +107,11 @@ bool est_may_renew(est_job *job, rl_span der, X509_REQ *csr)
         est_refuse(job, 401, "a renewal needs the TLS client certificate that is renewed (REVLINE_EST_LISTEN)");
         return false;
     }
+    /* RFC 7030 §4.2.2, RFC 6402 §2.8: else the client would get the names that it wants no more. */
+    if (est_has_attribute(csr, "1.3.6.1.5.5.7.7.36")) { /* id-cmc-changeSubjectName */
+        est_refuse(job, 403, "a renewal changes no names (ChangeSubjectName): enroll anew");
+        return false;
+    }
     if (rl_x509_from_der(der, &r.signer, &e) != RL_OK) {
         est_refuse(job, 403, "the client certificate cannot be read");
         return false;

@@ -228,6 +228,16 @@ def test_renewal_is_for_the_same_names_by_the_same_profile(shared, tmp_path):
     assert renewed("simplereenroll", "mine").status == 200
 
 
+def test_a_renewal_that_wants_other_names_is_refused(shared, tmp_path):
+    """RFC 7030 §4.2.2: ChangeSubjectName beside the old names."""
+    certificate, key = enrolled(shared, tmp_path, "old name")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(certificate.subject)
+    builder = builder.add_attribute(x509.ObjectIdentifier("1.3.6.1.5.5.7.7.36"), b"another name")
+    request = lines(builder.sign(key, hashes.SHA256()).public_bytes(DER))
+    answer = est(shared, "simplereenroll", tmp_path, request, listener="est", client=(certificate, key))
+    assert answer.status == 403 and b"ChangeSubjectName" in answer.body
+
+
 def test_renewal_by_a_request_of_the_subject_alone(shared, tmp_path):
     """PowerShell's clients of SCEPman make such ones; the alternative names, and whose it is, stay."""
     key = scep_client.make_key()
