@@ -52,11 +52,12 @@ static const cli_option issue_options[] = {
     {"key-out", "FILE", "where the private key goes, mode 0600 (required)"},
     SUBCA_OPTIONS,
     {NULL, NULL, SUBCA_HELP}};
-static const cli_option sign_options[] = {{"profile", "NAME", PROFILES},
-                                          {"validity", "TIME", "such as 90d; the profile's ceiling when not given"},
-                                          {"out", "FILE", "where the certificate goes (default: standard output)"},
-                                          SUBCA_OPTIONS,
-                                          {NULL, NULL, SUBCA_HELP}};
+static const cli_option sign_options[] = {
+    {"profile", "NAME", PROFILES},
+    {"validity", "TIME", "such as 90d (default: what the request asks for, or the profile's ceiling)"},
+    {"out", "FILE", "where the certificate goes (default: standard output)"},
+    SUBCA_OPTIONS,
+    {NULL, NULL, SUBCA_HELP}};
 static const cli_option revoke_options[] = {
     {"reason", "REASON", "RFC 5280 reason: keyCompromise, superseded, certificateHold, … (default: unspecified)"},
     {"issuer", "ISSUER", "the CA, when several have such a certificate: number, fingerprint or common name"},

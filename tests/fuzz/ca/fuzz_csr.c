@@ -41,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_for(&settings, RL_PROFILE_STATIC_AAD, csr);
     read_for(&settings, RL_PROFILE_JAMF, csr);
     read_for(&settings, RL_PROFILE_CLIENT, csr);
+    check(ca_read_validity(csr, 1790000000) >= 0);
     rl_identity who;
     if (rl_identity_read(X509_REQ_get_subject_name(csr), NULL, &who, NULL) == RL_OK)
         rl_identity_free(&who);
