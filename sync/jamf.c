@@ -97,10 +97,17 @@ static rl_err read_cursor(jamf_source *s)
     return err;
 }
 
-/* Each server counts its objects for itself: the numbers of another mean other machines. */
-static bool is_another_server(const jamf_source *s)
+/* Each server counts its objects for itself: the numbers of another mean other machines. One that has moved is the
+ * same; its new address is stored with the next page. */
+static bool is_another_server(jamf_source *s)
 {
-    return s->cursor.tenant && strcasecmp(s->cursor.tenant, s->base.sync->settings->jamf.url) != 0;
+    const rl_settings *settings = s->base.sync->settings;
+    if (s->cursor.tenant && settings->jamf.former_url[0] &&
+        strcasecmp(s->cursor.tenant, settings->jamf.former_url) == 0) {
+        free(s->cursor.tenant);
+        s->cursor.tenant = NULL;
+    }
+    return s->cursor.tenant && strcasecmp(s->cursor.tenant, settings->jamf.url) != 0;
 }
 
 static void begin(rl_sync_source *source)
@@ -112,6 +119,9 @@ static void begin(rl_sync_source *source)
         return;
     }
     if (is_another_server(s)) {
+        source->failure.own =
+            "If it is the same Jamf Pro, with the same numbers, under another address, name the one before in "
+            "REVLINE_JAMF_FORMER_URL. Else set REVLINE_JAMF_URL back, or begin with a new data folder.";
         fail(s, -1, "the stored objects are those of %s and REVLINE_JAMF_URL is %s: a data folder follows one server",
              s->cursor.tenant, source->sync->settings->jamf.url);
         return;

@@ -232,6 +232,7 @@ typedef struct rl_settings {
     } azure;
     struct {
         char *url, *client_id, *client_secret, *user, *password; /* either pair is the login */
+        char *former_url;                                        /* of the same server */
         char *webhook_secret;
     } jamf;
     /* Path of the generated challenge when the challenge of /static came from it, else NULL. */

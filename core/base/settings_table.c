@@ -439,6 +439,10 @@ const rl_setting_row rl_setting_rows[] = {
 
     {"REVLINE_JAMF_URL", RL_T_URL, AT(jamf.url), "", .alias = "AppConfig__JamfValidation__URL", .group = "Jamf Pro",
      .help = "The server, such as https://example.jamfcloud.com; with one of the two logins it turns the sources on."},
+    {"REVLINE_JAMF_FORMER_URL", RL_T_URL, AT(jamf.former_url), "", .group = "Jamf Pro",
+     .help =
+         "The address before, as the failing sources tell it, when the same Jamf Pro with the same numbers has moved "
+         "to REVLINE_JAMF_URL; not needed any more after their next success."},
     {"REVLINE_JAMF_CLIENT_ID", RL_T_STRING, AT(jamf.client_id), "", .max = "255",
      .alias = "AppConfig__JamfValidation__ClientID", .group = "Jamf Pro",
      .help = "API client; its role needs Read Computers, Read Mobile Devices and Read User."},

@@ -428,8 +428,30 @@ def test_a_data_folder_follows_one_server(watched, jamf):
         for source in SOURCES:
             eventually(lambda: "follows one server" in fleet.server.sync(source)["lastError"], "refused")
         assert other.requests() == [] and fleet.revoked() == set()
+        assert "REVLINE_JAMF_FORMER_URL" in fleet.server.sync("jamf-user")["advice"]
     finally:
         other.stop()
+
+
+def test_a_server_that_has_moved_is_the_same(watched, jamf):
+    fleet = Fleet(watched(), jamf)
+    server, here = fleet.server, "http://127.0.0.1:%d" % jamf.port
+    before = server.settings["REVLINE_JAMF_URL"]
+    assert here != before
+
+    def restart(**settings):
+        server.stop()
+        server.settings.update(settings)
+        server.start()
+
+    restart(REVLINE_JAMF_URL=here, REVLINE_JAMF_FORMER_URL=before)
+    fleet.round()
+    restart(REVLINE_JAMF_FORMER_URL=None)
+    fleet.round()
+    fleet.delete()
+    fleet.become(*ALL_BUT_THE_DEVICE)
+    restart(REVLINE_JAMF_URL=before)
+    eventually(lambda: "follows one server" in server.sync("jamf-user")["lastError"], "the one before is another now")
 
 
 def test_stop_is_quick_while_the_upstream_hangs(watched, jamf):
