@@ -101,6 +101,9 @@ bool rl_graph_another_tenant(rl_sync_source *s, const char *tenant)
     snprintf(message, sizeof(message),
              "the stored objects are tenant %s's and AZURE_TENANT_ID is %s: a data folder follows one tenant", tenant,
              ours);
+    s->failure.own =
+        "Set AZURE_TENANT_ID back; also if the two are the domain and the id of one tenant. Another tenant needs a "
+        "data folder of its own.";
     rl_source_failed(s, message, -1);
     return true;
 }

@@ -108,6 +108,7 @@ def test_a_tenant_that_is_switched_in_the_settings(fleet, graph):
     fleet.server.settings["AZURE_TENANT_ID"] = "bbbbbbbb-0000-4000-8000-ccccddddeeee"
     fleet.server.start()
     eventually(lambda: all("follows one tenant" in fleet.server.sync(name)["lastError"] for name in ENTRA + INTUNE), "it is told")
+    assert all("Set AZURE_TENANT_ID back" in fleet.server.sync(name)["advice"] for name in ENTRA + INTUNE)
     assert fleet.actual() == fleet.expected
     fleet.server.stop()
     fleet.server.settings["AZURE_TENANT_ID"] = fake_graph.TENANT
