@@ -21,7 +21,7 @@
 #include "sync/jamf_token.h"
 #include "sync/source.h"
 
-enum { PAGE_SIZE = 1000, PAGES_MAX = 10000, PUT_AT_ONCE = 1000 };
+enum { PAGE_SIZE = 1000, PAGES_MAX = 10000, PUT_AT_ONCE = 1000, UNCLEAR_MAX = 10 };
 
 /* Which objects: one row per source. */
 typedef struct jamf_kind {
@@ -54,6 +54,7 @@ typedef struct jamf_source {
     char there[RL_JAMF_ID_SIZE]; /* an object that was listed */
     char after[RL_JAMF_ID_SIZE]; /* see the job */
     size_t asked;                /* of what is missing: the one at hand */
+    size_t unclear;              /* of those asked: what was answered is neither 200 nor 404 */
 
     rl_http_call *call;
     rl_graph_page page;
@@ -132,6 +133,7 @@ static void begin(rl_sync_source *source)
     s->step = ASK_PAGE;
     s->page_number = 0;
     s->listed = 0;
+    s->unclear = 0;
     s->first[0] = s->there[0] = 0;
     s->token_retried = false;
     ask(s);
@@ -232,7 +234,8 @@ static void finish(jamf_source *s, size_t gone)
 {
     rl_jamf_job *job = &s->job;
     if (job->n > 0)
-        log_info("sync.missing", "source", s->base.name, "asked", job->n, "gone", gone, "more", job->more);
+        log_info("sync.missing", "source", s->base.name, "asked", job->n, "gone", gone, "unclear", s->unclear, "more",
+                 job->more);
     snprintf(s->after, sizeof(s->after), "%s", job->n == RL_JAMF_ASKED_MAX ? job->missing[job->n - 1].id : "");
     s->base.again = job->more && gone > 0;
     s->base.attempts = s->base.restarts = 0;
@@ -273,13 +276,21 @@ static void ask_next(jamf_source *s)
     }
 }
 
+/* Of one number: about a record that is broken, or that the account may not see. Of each of them: about the server. */
+static bool is_about_one(const jamf_source *s, long status)
+{
+    return (status == 400 || status == 403 || status == 500) && s->unclear < UNCLEAR_MAX && s->unclear + 1 < s->job.n;
+}
+
+/* One that is not answered for is there, as far as is known, and keeps nobody from finding out what is gone. */
 static void answered_missing(jamf_source *s, const rl_http_response *r)
 {
-    if (r->status != 200 && r->status != 404) {
+    if (r->status != 200 && r->status != 404 && !is_about_one(s, r->status)) {
         fail(s, r->retry_after_ms, "Jamf Pro answered %ld when it was asked for number %s", r->status,
              s->job.missing[s->asked].id);
         return;
     }
+    s->unclear += r->status != 200 && r->status != 404;
     s->job.missing[s->asked++].gone = r->status == 404;
     ask_next(s);
 }

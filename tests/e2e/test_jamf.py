@@ -243,6 +243,20 @@ def test_404_to_everything_is_no_deletion(fleet):
     fleet.become(*ALL_BUT_THE_DEVICE)
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_broken_record_keeps_nobody_from_being_found_gone(watched, jamf, status):
+    broken, gone = jamf.add("computers", "broken"), jamf.add("computers", "gone")
+    server = watched()
+    server.sync_round()
+    serials = [server.sign(str(mac["id"]), "jamf", ou="computers")[1] for mac in (broken, gone)]
+    jamf.switch("bad_record", {str(broken["id"]): status}, on="computers")
+    jamf.switch("leave_out", [broken["id"]], on="computers")
+    eventually(lambda: "asked for number %d" % broken["id"] in server.sync("jamf-computer")["lastError"], "it is told")
+    jamf.delete("computers", gone["id"])
+    eventually(lambda: server.status_of(serials[1]) == "revoked", "the other one is gone")
+    assert server.status_of(serials[0]) == "good"
+
+
 def test_pages_that_shift_while_they_are_read(fleet):
     """An object goes from the first page, so one of the second is on no page: it stays."""
     doomed = fleet.jamf.add("computers", "doomed")

@@ -37,6 +37,7 @@ JAMF_SWITCHES = {
     "shift": "{collection, id}: is deleted after the first page was sent",
     # by number
     "not_found": "404 to every question for a number",
+    "bad_record": "{number: status}: answered when that number is asked for",
     # versions
     "versions": "those in which computers-inventory is there",
     # tokens
@@ -198,6 +199,9 @@ class Jamf(Fake):
     # ---- objects ----
     def one(self, request, route, name):
         found = self.collections[name].get(int(request.path.rsplit("/", 1)[1]))
+        bad = (self.take("bad_record", route) or {}).get(request.path.split("/")[-1])
+        if bad:
+            return Answer(bad, {"httpStatus": bad, "errors": [{"code": "INTERNAL", "description": "the record cannot be read", "id": "0", "field": None}]})
         if found is None or self.take("not_found", route):
             return self.missing(request)
         return Answer(200, {"user": dict(found, links={})} if name == "users" else self.item(name, found))
