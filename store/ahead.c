@@ -152,9 +152,14 @@ static int by_source_and_id(const void *x, const void *y)
     return a->source != b->source ? (a->source < b->source ? -1 : 1) : strcmp(a->id, b->id);
 }
 
-/* In the order of the keys, neighbours are found in the same blocks. */
-void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t n)
+/* Of a source without objects none is looked for: each Entra device is asked for in Intune, too, which many do not
+ * have. In the order of the keys, neighbours are found in the same blocks. */
+void rl_txn_expect_objects(rl_store_txn *t, rl_object_id *ids, size_t all)
 {
+    size_t n = 0;
+    for (size_t i = 0; i < all; i++)
+        if ((unsigned)ids[i].source <= UINT8_MAX && t->store->has_objects[ids[i].source])
+            ids[n++] = ids[i];
     if (n > 0)
         qsort(ids, n, sizeof(*ids), by_source_and_id);
     for (size_t i = 0; i < n; i += SLICE)

@@ -219,6 +219,28 @@ static rl_err next_sequence(rl_store *s, rl_cf cf, uint64_t *next, uint64_t *fir
     return *next ? RL_OK : rl_fail(e, RL_ECORRUPT, "store", "the last key of %s is no number", rl_cf_names[cf]);
 }
 
+/* Where they cannot be read, there may be some of any: who asks for one meets the error. */
+static void find_sources(rl_store *s)
+{
+    char *error = NULL;
+    unsigned source = 0;
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan, s->cf[CF_OBJECT]);
+    while (source <= UINT8_MAX) {
+        const char from = (char)source;
+        size_t n;
+        rocksdb_iter_seek(it, &from, 1);
+        if (!rocksdb_iter_valid(it))
+            break;
+        source = *(const uint8_t *)rocksdb_iter_key(it, &n);
+        s->has_objects[source++] = true;
+    }
+    rocksdb_iter_get_error(it, &error);
+    rocksdb_iter_destroy(it);
+    if (error)
+        memset(s->has_objects, true, sizeof(s->has_objects));
+    rocksdb_free(error);
+}
+
 static void close_db(rl_store *s)
 {
     for (int i = 0; i < CF_COUNT; i++)
@@ -240,11 +262,13 @@ static rl_err open_whole(rl_store *s, rl_error *e)
         err = next_sequence(s, CF_DELTA, &s->delta_next, NULL, e);
     if (err == RL_OK)
         err = next_sequence(s, CF_AUDIT, &s->audit_next, &s->audit_newest, e);
-    if (err == RL_OK)
-        atomic_store(&s->last_delta, s->delta_next - 1);
-    else
+    if (err != RL_OK) {
         close_db(s);
-    return err;
+        return err;
+    }
+    atomic_store(&s->last_delta, s->delta_next - 1);
+    find_sources(s);
+    return RL_OK;
 }
 
 rl_err rl_store_reopen(rl_store *s, rl_error *e)

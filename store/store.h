@@ -106,7 +106,8 @@ void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
 rl_err rl_txn_cert(rl_store_txn *t, const rl_cert_id *id, rl_cert_record *out);
 rl_err rl_txn_der(rl_store_txn *t, const rl_cert_id *id, rl_buf *out); /* appended */
 rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out);
-/* Hints, for speed alone: these will be asked for in this transaction. The first sorts `ids`. */
+/* Hints, for speed alone: these will be asked for in this transaction. The first sorts `ids`
+ * and leaves some out. */
 typedef struct rl_object_id {
     rl_source source;
     const char *id;

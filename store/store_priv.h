@@ -104,8 +104,9 @@ struct rl_store {
     uint64_t audit_newest; /* time of the newest audit record when the database was opened, Unix ms */
     uint64_t mend_at;      /* while `failed`: when to try again to open the database anew, monotonic ms */
     int mend_doublings;
-    rl_error cause;           /* and why it is not open anew yet */
-    rl_store_event *doubtful; /* of the write that failed: it may be on the disk */
+    rl_error cause;                  /* and why it is not open anew yet */
+    bool has_objects[UINT8_MAX + 1]; /* by source; false: has none */
+    rl_store_event *doubtful;        /* of the write that failed: it may be on the disk */
     size_t doubtful_n;
 
     struct rl_subscription { /* under `lock`; the first `subscribers` count */

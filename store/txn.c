@@ -28,7 +28,10 @@ rl_err rl_txn_der(rl_store_txn *t, const rl_cert_id *id, rl_buf *out)
 rl_err rl_txn_object(rl_store_txn *t, rl_source src, const char *id, rl_object_record *out)
 {
     rl_key k;
-    GET_INTO(CF_OBJECT, rl_key_object(src, id, &k), rl_object_decode, out);
+    RL_TRY(rl_key_object(src, id, &k));
+    if (!t->store->has_objects[src])
+        return RL_ENOTFOUND;
+    GET_INTO(CF_OBJECT, RL_OK, rl_object_decode, out);
 }
 
 rl_err rl_txn_cursor(rl_store_txn *t, const char *source, rl_cursor_record *out)
@@ -167,6 +170,7 @@ rl_err rl_txn_put_object(rl_store_txn *t, rl_source src, const char *id, const r
     rl_key k;
     rl_buf value = {0};
     RL_TRY(rl_key_object(src, id, &k));
+    t->store->has_objects[src] = true;
     return put_encoded(t, CF_OBJECT, &k, rl_object_encode(r, &value), &value);
 }
 

@@ -646,6 +646,48 @@ static void what_was_expected_changes_nothing(void **state)
     assert_int_equal(rl_store_object(f->store, RL_SOURCE_ENTRA_USER, "object-3", &r), RL_ENOTFOUND);
 }
 
+/* A source that has no object is not looked into: until it gets one, and after a restart. */
+static rl_err apply_first_of_a_source(rl_store_txn *t, void *arg, rl_error *e)
+{
+    rl_object_id ids[] = {{RL_SOURCE_JAMF_COMPUTER, "1"}, {RL_SOURCE_ENTRA_USER, "object-0"}};
+    rl_object_record r = {.exists = true, .name = "first"};
+    (void)arg, (void)e;
+    rl_txn_expect_objects(t, ids, 2);
+    assert_int_equal(rl_txn_object(t, RL_SOURCE_JAMF_COMPUTER, "1", &r), RL_ENOTFOUND);
+    assert_int_equal(rl_txn_object(t, RL_SOURCE_JAMF_COMPUTER, "", &r), RL_ERANGE);
+    RL_TRY(rl_txn_put_object(t, RL_SOURCE_JAMF_COMPUTER, "1", &r));
+    RL_TRY(rl_txn_object(t, RL_SOURCE_JAMF_COMPUTER, "1", &r));
+    assert_string_equal(r.name, "first");
+    rl_object_clear(&r);
+    RL_TRY(rl_txn_object(t, RL_SOURCE_ENTRA_USER, "object-0", &r));
+    rl_object_clear(&r);
+    return RL_OK;
+}
+
+static rl_err apply_see_all_sources(rl_store_txn *t, void *arg, rl_error *e)
+{
+    static const rl_object_id ids[] = {{RL_SOURCE_ENTRA_DEVICE, "object-1"},
+                                       {RL_SOURCE_ENTRA_USER, "object-0"},
+                                       {RL_SOURCE_JAMF_COMPUTER, "1"},
+                                       {RL_SOURCE_ENTRA_USER_NAME, "object-1"}};
+    (void)arg, (void)e;
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        rl_object_record r;
+        RL_TRY(rl_txn_object(t, ids[i].source, ids[i].id, &r));
+        rl_object_clear(&r);
+    }
+    return RL_OK;
+}
+
+static void sources_without_objects_are_told_from_others(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(rl_store_run(f->store, apply_put_objects, NULL, NULL), RL_OK);
+    assert_int_equal(rl_store_run(f->store, apply_first_of_a_source, NULL, NULL), RL_OK);
+    fixture_reopen(f);
+    assert_int_equal(rl_store_run(f->store, apply_see_all_sources, NULL, NULL), RL_OK);
+}
+
 static rl_err apply_cursor(rl_store_txn *t, void *arg, rl_error *e)
 {
     rl_cursor_record c = {.link = arg, .complete = true, .generation = 3}, back;
@@ -748,6 +790,7 @@ int main(void)
         WITH_STORE(many_objects_have_the_bindings_that_each_has),
         WITH_STORE(objects_may_be_deleted_while_they_are_walked),
         WITH_STORE(what_was_expected_changes_nothing),
+        WITH_STORE(sources_without_objects_are_told_from_others),
         WITH_STORE(cursors_and_issuers_survive_a_restart),
         WITH_STORE(numbers_go_on_after_a_restart_also_when_the_clock_does_not),
     };
