@@ -297,6 +297,7 @@ static void test_a_clock_that_is_set_back_puts_off_no_renewal_of_the_subscriptio
     struct fixture *x = *state;
     x->settings.sync.entra_interval = 3600000;
     x->settings.http.base_url = "https://pki.example";
+    x->settings.sync.notifications = true;
     script(x, 1, &one_device);
     start(x);
     wait_for_rounds(x, "graph-hook", 1);
