@@ -5,7 +5,7 @@
  * given out by get, is inserted by put, or passes is_current.
  *
  * Who makes an answer does: (1) take the stamp, (2) read the store, (3) sign, (4) put, (5) ask is_current just before
- * sending. Invalidation, on the store's writer thread after the write is visible and before it is acknowledged, does:
+ * sending. Invalidation, on the store's committer after the write is visible and before it is acknowledged, does:
  * (a) advance the stamp, (b) remove the entries under the shard's lock. If (2) read the old state, the write came
  * after it, so (a) came after (1). Then put, which compares stamps under the shard's lock, either held the lock
  * before (b), and (b) removes what it inserted, or after (b), and it sees the stamp advanced and inserts nothing.

@@ -5,7 +5,7 @@
 
 #include "ocsp/ocsp_priv.h"
 
-/* On the store's writer thread, before the change is acknowledged. */
+/* On the store's committer's thread, before the change is acknowledged. */
 static void on_change(const rl_store_event *events, size_t n, void *ctx)
 {
     rl_ocsp *o = ctx;

@@ -1,9 +1,10 @@
 /* Reading ahead: what a transaction is about to ask for is read in the order of the keys, by two threads, the writer
- * and a helper, each taking the next few keys when it is done with its last. Nothing is written meanwhile, since the
- * writer reads; and it waits for nothing but the few that the helper has begun.
+ * and a helper, each taking the next few keys when it is done with its last. It waits for nothing but the few that the
+ * helper has begun.
  *
- * Records are kept in the group's batch, where they are found when they are asked for. Bindings are handed over at
- * once: what the group itself has written of an object's is looked at there and then. */
+ * Records are kept in the group's batch, where they are found when they are asked for; but not what the group before
+ * has written, since its write may have been under way. Bindings are handed over at once: what the two groups have
+ * written of an object's is looked at there and then. */
 #include <stdlib.h>
 
 #include "store/txn_priv.h"
@@ -121,7 +122,7 @@ static void learn(rl_store_txn *t, struct records *r)
             const char *p = rocksdb_pinnableslice_value(value, &stored.n);
             stored.p = (const uint8_t *)p;
         }
-        if (r->found[i].is_read && r->key(r->ids, i, &k) == RL_OK)
+        if (r->found[i].is_read && r->key(r->ids, i, &k) == RL_OK && !rl_txn_below(t, r->cf, rl_key_span(&k)))
             rl_batch_learn(t->batch, r->cf, rl_key_span(&k), stored);
         rocksdb_pinnableslice_destroy(value);
     }
@@ -236,16 +237,20 @@ static void read_bindings(rl_pieces *p, size_t first, size_t end, size_t reader)
         f->err = look_up(b->iterators[reader], &b->looks[i], i, f);
 }
 
+static bool has_some(const rl_batch *b, const rl_key *prefix)
+{
+    const rl_batch_entry *first = b ? rl_batch_seek(b, CF_BINDING, rl_key_span(prefix)) : NULL;
+    return first && first->key.n >= prefix->n && memcmp(first->key.p, prefix->b, prefix->n) == 0;
+}
+
 static bool has_own(rl_store_txn *t, const rl_binding_look *look)
 {
     rl_key prefix;
-    if (rl_key_binding_prefix(look->source, look->id, &prefix) != RL_OK)
-        return false;
-    const rl_batch_entry *own = rl_batch_seek(t->batch, CF_BINDING, rl_key_span(&prefix));
-    return own && own->key.n >= prefix.n && memcmp(own->key.p, prefix.b, prefix.n) == 0;
+    return rl_key_binding_prefix(look->source, look->id, &prefix) == RL_OK &&
+           (has_some(t->batch, &prefix) || has_some(t->below, &prefix));
 }
 
-/* Of an object whose bindings the group has written some, what is stored is only a part. */
+/* Of an object whose bindings the group, or the one before it, has written some, what is stored is only a part. */
 static rl_err hand_over(rl_store_txn *t, const struct bindings *b, rl_binding_fn fn)
 {
     size_t next = 0; /* in its piece */

@@ -84,11 +84,6 @@ static rl_batch_entry *insert(rl_batch *b, rl_cf cf, rl_span key, rl_batch_entry
 }
 
 /* ---- writing into it ---- */
-static bool is_live(rl_entry_state state)
-{
-    return state == RL_ENTRY_PUT || state == RL_ENTRY_DELETED;
-}
-
 static bool remember(rl_batch *b, rl_batch_entry *e)
 {
     if (b->undo_n == b->undo_cap) {
@@ -114,7 +109,7 @@ static void set(rl_batch *b, rl_cf cf, rl_span key, rl_entry_state state, rl_spa
         b->failed = true;
         return;
     }
-    b->live += !is_live(e->state);
+    b->live += !rl_entry_is_live(e->state);
     e->state = state;
     e->value = copy;
 }
@@ -154,7 +149,7 @@ void rl_batch_rollback(rl_batch *b)
 {
     while (b->undo_n > 0) {
         const struct rl_batch_undo *u = &b->undo[--b->undo_n];
-        b->live -= !is_live(u->state) && is_live(u->entry->state);
+        b->live -= !rl_entry_is_live(u->state) && rl_entry_is_live(u->entry->state);
         u->entry->state = u->state;
         u->entry->value = u->value;
     }
@@ -163,20 +158,25 @@ void rl_batch_rollback(rl_batch *b)
 /* ---- looking into it ---- */
 static const rl_batch_entry *that_is_live(const rl_batch_entry *e, rl_cf cf)
 {
-    while (e && e->cf == cf && !is_live(e->state))
+    while (e && e->cf == cf && !rl_entry_is_live(e->state))
         e = e->next[0];
     return e && e->cf == cf ? e : NULL;
 }
 
-const rl_batch_entry *rl_batch_find(rl_batch *b, rl_cf cf, rl_span key)
+static rl_batch_entry *look_from(const rl_batch *b, rl_cf cf, rl_span key)
 {
-    const rl_batch_entry *e = find_from(b, cf, key, NULL);
+    return find_from((rl_batch *)(uintptr_t)b, cf, key, NULL); /* without links it only reads */
+}
+
+const rl_batch_entry *rl_batch_find(const rl_batch *b, rl_cf cf, rl_span key)
+{
+    const rl_batch_entry *e = look_from(b, cf, key);
     return e && e->state != RL_ENTRY_NONE && compare(e, start_of(cf, key), key) == 0 ? e : NULL;
 }
 
-const rl_batch_entry *rl_batch_seek(rl_batch *b, rl_cf cf, rl_span key)
+const rl_batch_entry *rl_batch_seek(const rl_batch *b, rl_cf cf, rl_span key)
 {
-    return that_is_live(find_from(b, cf, key, NULL), cf);
+    return that_is_live(look_from(b, cf, key), cf);
 }
 
 const rl_batch_entry *rl_batch_next(const rl_batch_entry *e)

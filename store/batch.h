@@ -1,5 +1,6 @@
 /* What a group of transactions has put and deleted, until it is written: an ordered map over all families that the
- * group's own reads and scans look into. Writer thread. Private.
+ * group's own reads and scans look into, and those of the next group while it is being written. Only its own group
+ * changes it. Private.
  *
  * A skip list. RocksDB's indexed batch does the same, at several times the price: it keeps the octets as they will be
  * in the log, and parses them for each comparison. Here a key that was put repeatedly is written once, and the keys of
@@ -19,6 +20,12 @@ typedef enum {
     RL_ENTRY_STORED, /* what the database has, read ahead: not to be written */
     RL_ENTRY_ABSENT  /* the same: it has none */
 } rl_entry_state;
+
+/* It is to be written. */
+static inline bool rl_entry_is_live(rl_entry_state state)
+{
+    return state == RL_ENTRY_PUT || state == RL_ENTRY_DELETED;
+}
 
 typedef struct rl_batch_entry rl_batch_entry;
 struct rl_batch_entry {
@@ -53,9 +60,9 @@ void rl_batch_delete(rl_batch *b, rl_cf cf, rl_span key);
 /* What the database has under a key of which the batch says nothing; value.p NULL: nothing. */
 void rl_batch_learn(rl_batch *b, rl_cf cf, rl_span key, rl_span value);
 /* The entry of this key; NULL: the batch says nothing of it. It stays until the batch is freed. */
-const rl_batch_entry *rl_batch_find(rl_batch *b, rl_cf cf, rl_span key);
+const rl_batch_entry *rl_batch_find(const rl_batch *b, rl_cf cf, rl_span key);
 /* The first entry of the family that was put or deleted, from `key` on; behind `e`. NULL: none. */
-const rl_batch_entry *rl_batch_seek(rl_batch *b, rl_cf cf, rl_span key);
+const rl_batch_entry *rl_batch_seek(const rl_batch *b, rl_cf cf, rl_span key);
 const rl_batch_entry *rl_batch_next(const rl_batch_entry *e);
 /* From now on a rollback takes back what follows. */
 void rl_batch_save_point(rl_batch *b);

@@ -1,4 +1,4 @@
-/* Who hears of changes: a few subscriptions, each called by the writer thread with the events of one group, after the
+/* Who hears of changes: a few subscriptions, each called by the committer with the events of one group, after the
  * write and before its acknowledgement. The list is under the store's lock, which is not held while one is called. */
 #include "store/store_priv.h"
 
@@ -29,7 +29,8 @@ void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx)
         s->subscriptions[at] = s->subscriptions[at + 1];
     s->subscribers -= found;
     pthread_mutex_unlock(&s->lock);
-    /* The writer may be inside it: a transaction that ran after it was taken away says that it is not. */
+    /* The committer may be inside it: a transaction that came after it was taken away, and is done, says that it is
+     * not. */
     if (found)
         (void)rl_store_run(s, nothing, NULL, NULL);
 }

@@ -8,4 +8,8 @@
  * gets RL_EIO, and rl_store_check reports it until a later write succeeds. Any thread. */
 void rl_store_fail_next_write(rl_store *s);
 
+/* Called before each write, on the thread that writes, which waits until it returns: so a group can be kept from being
+ * written while the next one runs. Set while nothing is being written; NULL: none. */
+void rl_store_before_write(rl_store *s, void (*fn)(void *ctx), void *ctx);
+
 #endif

@@ -303,7 +303,7 @@ void rl_store_figures_read(rl_store *s, rl_store_figures *out)
     }
     *out = (rl_store_figures){.last_delta = atomic_load(&s->last_delta),
                               .certs_estimate = keys,
-                              .groups = atomic_load(&s->groups),
+                              .groups = atomic_load(&s->groups_written),
                               .commits = atomic_load(&s->commits)};
 }
 

@@ -1,11 +1,20 @@
-/* Reads and scans inside a transaction: the database with the group's batch over it. Writer thread. */
+/* Reads and scans inside a transaction: the database, over it what is being written, over that the group's own batch.
+ * Writer thread. */
 #include "store/txn_priv.h"
+
+const rl_batch_entry *rl_txn_below(const rl_store_txn *t, rl_cf cf, rl_span key)
+{
+    const rl_batch_entry *e = t->below ? rl_batch_find(t->below, cf, key) : NULL;
+    return e && rl_entry_is_live(e->state) ? e : NULL;
+}
 
 rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **pinned, rl_span *out)
 {
     char *error = NULL;
     const rl_batch_entry *own = rl_batch_find(t->batch, cf, rl_key_span(k));
     *pinned = NULL;
+    if (!own)
+        own = rl_txn_below(t, cf, rl_key_span(k));
     if (own) {
         *out = own->value;
         return own->state == RL_ENTRY_PUT || own->state == RL_ENTRY_STORED ? RL_OK : RL_ENOTFOUND;
@@ -29,44 +38,54 @@ static bool is_inside(const rl_txn_scan *scan, rl_span key)
     return key.n >= scan->prefix.n && memcmp(key.p, scan->prefix.p, scan->prefix.n) == 0;
 }
 
-static bool look_at_stored(rl_txn_scan *scan)
-{
-    if (!rocksdb_iter_valid(scan->stored))
-        return false;
-    scan->key.p = (const uint8_t *)rocksdb_iter_key(scan->stored, &scan->key.n);
-    return is_inside(scan, scan->key);
-}
-
 static int compare(rl_span a, rl_span b)
 {
     int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
     return c != 0 ? c : a.n < b.n ? -1 : a.n > b.n;
 }
 
-/* The smaller of the two next keys; of one that both have, the batch's word counts. */
+/* The least of the next keys; of one that several have, the newest word counts. */
+static const rl_batch_entry *find_least(rl_txn_scan *scan)
+{
+    const rl_batch_entry *least = NULL;
+    scan->valid = rocksdb_iter_valid(scan->stored);
+    if (scan->valid) {
+        scan->key.p = (const uint8_t *)rocksdb_iter_key(scan->stored, &scan->key.n);
+        scan->valid = is_inside(scan, scan->key);
+    }
+    for (size_t i = RL_TXN_LAYERS; i-- > 0;) { /* the group's own last */
+        const rl_batch_entry *e = scan->written[i];
+        if (e && is_inside(scan, e->key) && (!scan->valid || compare(e->key, scan->key) <= 0)) {
+            least = e;
+            scan->key = e->key;
+            scan->valid = true;
+        }
+    }
+    return least;
+}
+
+static void pass(rl_txn_scan *scan)
+{
+    for (size_t i = 0; i < RL_TXN_LAYERS; i++)
+        if (scan->written[i] && rl_span_eq(scan->written[i]->key, scan->key))
+            scan->written[i] = rl_batch_next(scan->written[i]);
+    if (rocksdb_iter_valid(scan->stored)) { /* last, since the key may lie in it */
+        rl_span stored;
+        stored.p = (const uint8_t *)rocksdb_iter_key(scan->stored, &stored.n);
+        if (rl_span_eq(stored, scan->key))
+            rocksdb_iter_next(scan->stored);
+    }
+}
+
 static void settle(rl_txn_scan *scan)
 {
-    for (;;) {
-        bool stored = look_at_stored(scan);
-        if (scan->own && !is_inside(scan, scan->own->key))
-            scan->own = NULL;
-        int order = !stored ? 1 : !scan->own ? -1 : compare(scan->key, scan->own->key);
-        scan->valid = stored || scan->own;
-        if (!scan->valid)
-            return;
-        if (order < 0) {
-            scan->value.p = (const uint8_t *)rocksdb_iter_value(scan->stored, &scan->value.n);
-            return;
-        }
-        if (order == 0)
-            rocksdb_iter_next(scan->stored);
-        if (scan->own->state == RL_ENTRY_PUT) {
-            scan->key = scan->own->key;
-            scan->value = scan->own->value;
-            return;
-        }
-        scan->own = rl_batch_next(scan->own);
-    }
+    const rl_batch_entry *e;
+    while ((e = find_least(scan)) != NULL && e->state != RL_ENTRY_PUT)
+        pass(scan);
+    if (e)
+        scan->value = e->value;
+    else if (scan->valid)
+        scan->value.p = (const uint8_t *)rocksdb_iter_value(scan->stored, &scan->value.n);
 }
 
 rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from, size_t prefix)
@@ -75,10 +94,9 @@ rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from, size
     if (!t->iterators[cf])
         t->iterators[cf] = rocksdb_create_iterator_cf(
             t->store->db, cf == CF_BINDING ? t->store->prefix : t->store->scan, t->store->cf[cf]);
-    rl_txn_scan scan = {.cf = cf,
-                        .stored = t->iterators[cf],
-                        .own = rl_batch_seek(t->batch, cf, rl_key_span(from)),
-                        .prefix = rl_span_of(from->b, prefix)};
+    rl_txn_scan scan = {.cf = cf, .stored = t->iterators[cf], .prefix = rl_span_of(from->b, prefix)};
+    scan.written[0] = rl_batch_seek(t->batch, cf, rl_key_span(from));
+    scan.written[1] = t->below ? rl_batch_seek(t->below, cf, rl_key_span(from)) : NULL;
     rocksdb_iter_seek(scan.stored, (const char *)from->b, from->n);
     settle(&scan);
     return scan;
@@ -86,11 +104,7 @@ rl_txn_scan rl_txn_scan_from(rl_store_txn *t, rl_cf cf, const rl_key *from, size
 
 void rl_txn_scan_next(rl_txn_scan *scan)
 {
-    /* The stored key was passed already when the batch has the same. */
-    if (scan->own && scan->key.p == scan->own->key.p)
-        scan->own = rl_batch_next(scan->own);
-    else
-        rocksdb_iter_next(scan->stored);
+    pass(scan);
     settle(scan);
 }
 

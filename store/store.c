@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "store/export.h"
-#include "store/store_priv.h"
+#include "store/txn_priv.h"
 
 /* What RocksDB may take, however many certificates there are. In memory: one block cache for all families, which holds
  * data, indexes and bloom filters alike, and all memtables together. On disk: the log that a start has to replay. */
@@ -300,10 +300,12 @@ static void destroy(rl_store *s)
     pthread_rwlock_destroy(&s->inside);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->handed);
     pthread_mutex_destroy(&s->helper.lock);
     pthread_cond_destroy(&s->helper.wake);
     pthread_cond_destroy(&s->helper.idle);
     free(s->doubtful);
+    free(s->groups);
     free(s->path);
     free(s);
 }
@@ -316,8 +318,10 @@ static rl_store *create(const char *path)
         return NULL;
     s->path = strdup(path);
     s->statuses = rl_statuses_new();
-    if (!s->path || !s->statuses) {
+    s->groups = calloc(2, sizeof(*s->groups));
+    if (!s->path || !s->statuses || !s->groups) {
         rl_statuses_free(s->statuses);
+        free(s->groups);
         free(s->path);
         free(s);
         return NULL;
@@ -341,6 +345,7 @@ static rl_store *create(const char *path)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&s->handed, NULL);
     pthread_mutex_init(&s->helper.lock, NULL);
     pthread_cond_init(&s->helper.wake, NULL);
     pthread_cond_init(&s->helper.idle, NULL);
@@ -407,13 +412,28 @@ static rl_err open_aside(rl_store *s, rl_error *e)
     return o.err;
 }
 
+static void stop_committer(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->running = false;
+    pthread_cond_signal(&s->handed);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->committer, NULL);
+}
+
 static rl_err start(rl_store *s, rl_error *e)
 {
     RL_TRY(open_aside(s, e));
     if (pthread_create(&s->helper.thread, NULL, rl_store_helper, s) != 0)
         return rl_fail(e, RL_EIO, "store", "the reading thread cannot be started");
-    s->running = pthread_create(&s->writer, NULL, rl_store_writer, s) == 0;
-    if (!s->running) {
+    s->running = true;
+    if (pthread_create(&s->committer, NULL, rl_store_committer, s) != 0) {
+        s->running = false;
+        stop_helper(s);
+        return rl_fail(e, RL_EIO, "store", "the committing thread cannot be started");
+    }
+    if (pthread_create(&s->writer, NULL, rl_store_writer, s) != 0) {
+        stop_committer(s);
         stop_helper(s);
         return rl_fail(e, RL_EIO, "store", "the writer thread cannot be started");
     }
@@ -465,6 +485,7 @@ void rl_store_close(rl_store *s)
     pthread_mutex_unlock(&s->lock);
     if (s->running) {
         pthread_join(s->writer, NULL);
+        stop_committer(s);
         stop_helper(s);
     }
     destroy(s);

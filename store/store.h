@@ -69,11 +69,12 @@ rl_err rl_store_each_queued(rl_store *s, bool (*fn)(const char *name, rl_span va
 /* Runs on the writer thread; returning an error rolls this transaction back and is what the submitter gets.
  * Must not block on anything but the store and must not submit-and-wait. May be run once only. */
 typedef rl_err (*rl_store_apply)(rl_store_txn *t, void *arg, rl_error *e);
-/* Runs on the writer thread after the WAL sync and after the subscribers; `e` is valid only during the call. */
+/* Runs on the committer's thread after the WAL sync and after the subscribers, or on the writer's when the write has
+ * failed; `e` is valid only during the call. Like a subscriber it must not block, nor submit and wait. */
 typedef void (*rl_store_done)(void *arg, rl_err err, const rl_error *e);
 /* Queues; RL_ECANCELED after close began (done is then not called), RL_ENOMEM. */
 rl_err rl_store_submit(rl_store *s, rl_store_apply apply, rl_store_done done, void *arg);
-/* Submits and waits. Not from the writer thread. */
+/* Submits and waits. Not from the writer's or the committer's thread. */
 rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e);
 
 /* ---- events ---- the one place from which the program hears what has changed */
@@ -91,15 +92,15 @@ typedef struct rl_store_event {
     int64_t at;                 /* Unix seconds */
     char origin[RL_ORIGIN_MAX]; /* "admin", "sync:entra-device", "scep" */
 } rl_store_event;
-/* The events of one group of transactions, in their order. On the writer thread, after the write is durable and before
- * any of it is acknowledged: must not block, and whoever it tells must not wait for it. Of a failed write it hears when
- * the database has been opened anew, which may show that it was done. */
+/* The events of one group of transactions, in their order. On the committer's thread, after the write is durable and
+ * before any of it is acknowledged: must not block, and whoever it tells must not wait for it. Of a failed write it
+ * hears when the database has been opened anew, which may show that it was done. */
 typedef void (*rl_store_subscriber)(const rl_store_event *events, size_t n, void *ctx);
 /* Subscribers are called in the order in which they subscribed, so what must not be late, the response cache, comes
  * first. RL_ERANGE beyond RL_SUBSCRIBERS_MAX. */
 rl_err rl_store_subscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
-/* When it returns, fn is not running and will not be called again. Not from the writer thread; one that did not
- * subscribe is no error. */
+/* When it returns, fn is not running and will not be called again. Not from the writer's or the committer's thread; one
+ * that did not subscribe is no error. */
 void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx);
 
 /* ---- inside a transaction ---- */
@@ -180,8 +181,8 @@ rl_err rl_txn_delete_object(rl_store_txn *t, rl_source src, const char *id);
 rl_err rl_txn_put_cursor(rl_store_txn *t, const char *source, const rl_cursor_record *r);
 rl_err rl_txn_put_issuer(rl_store_txn *t, rl_issuer_id id, const rl_issuer_record *r);
 /* Keeps a signed answer, replacing the one before, until the certificate's status changes. It must have been made from
- * the status as committed: RL_EBUSY when the certificate was written in this group, RL_ENOTFOUND when there is no such
- * certificate. Neither leaves a trace. The database forgets answers that have ended. */
+ * the status as committed: RL_EBUSY when the certificate was written in this group or is being written, RL_ENOTFOUND
+ * when there is no such certificate. Neither leaves a trace. The database forgets answers that have ended. */
 rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_response_record *r);
 /* Who did what, for people: `who`, `what` ("cert.revoke"), `subject` free text. */
 rl_err rl_txn_audit(rl_store_txn *t, const char *who, const char *what, const char *subject);

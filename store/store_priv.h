@@ -92,14 +92,18 @@ struct rl_store {
     rocksdb_readoptions_t *prefix;       /* iteration over the bindings of one object */
     rocksdb_writeoptions_t *write;
 
-    pthread_t writer;
-    pthread_mutex_t lock; /* queue, closing, running */
-    pthread_cond_t wake;
+    pthread_t writer, committer;
+    pthread_mutex_t lock;        /* queue, closing, running, writing, unwritten */
+    pthread_cond_t wake, handed; /* the writer; the committer */
     struct rl_store_request *queue, **tail;
     bool closing, running;
-    struct rl_helper helper; /* while running */
+    struct rl_group *writing;   /* the committer has it; NULL: it waits for one */
+    struct rl_group *unwritten; /* it could not be written: the writer sees to it, and nothing is handed over before */
+    struct rl_helper helper;    /* while running */
 
     /* The writer thread's own. */
+    struct rl_group *groups; /* two, by turns */
+    struct rl_group *before; /* of them, the one that was handed over last; NULL: it is in the database */
     uint64_t delta_next, audit_next;
     uint64_t audit_newest; /* time of the newest audit record when the database was opened, Unix ms */
     uint64_t mend_at;      /* while `failed`: when to try again to open the database anew, monotonic ms */
@@ -123,19 +127,30 @@ struct rl_store {
 
     rl_store_compromised compromised; /* NULL: nobody knows keys */
 
-    _Atomic uint64_t last_delta, groups, commits;
+    _Atomic uint64_t last_delta, groups_written, commits;
     _Atomic int failed;    /* a write failed, and the database has not been opened anew since */
     _Atomic int fail_next; /* see fault.h */
+    void (*before_write)(void *ctx);
+    void *before_write_ctx;
 };
 
 void *rl_store_helper(void *store);
 
+/* ---- the committer ---- */
+struct rl_group;
+void *rl_store_committer(void *store);
+/* Tells the submitters, and frees: those whose transaction would have been written get `written`, with `e` unless that
+ * is RL_OK. The writer only of a group that was not. */
+void rl_store_acknowledge(rl_store *s, struct rl_store_request *requests, rl_err written, const rl_error *e);
+
 /* ---- writer thread ---- */
+/* Waits for the committer. False: the group could not be written. */
+bool rl_store_wait_written(rl_store *s);
 /* Removes what is too old, when it is time to. */
 void rl_store_trim(rl_store *s);
-/* Nothing more is written until the database has been opened anew. */
+/* Nothing more is written until the database has been opened anew. The writer, or the committer under the lock. */
 void rl_store_write_failed(rl_store *s, const rl_error *e);
-/* Calls the subscribers. */
+/* Calls the subscribers. The committer; the writer while that waits. */
 void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n);
 /* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
 rl_err rl_store_enter(rl_store *s);

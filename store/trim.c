@@ -120,6 +120,7 @@ void rl_store_trim(rl_store *s)
     for (int i = 0; i < RL_TRIMMED; i++)
         keep[i] = s->trim[i].keep_ms;
     pthread_mutex_unlock(&s->lock);
+    due = due && rl_store_wait_written(s);
     for (int i = 0; due && i < RL_TRIMMED && !atomic_load(&s->failed); i++) {
         more |= trim(s, i, keep[i]);
         next = pause(keep[i]) < next ? pause(keep[i]) : next;

@@ -375,7 +375,7 @@ rl_err rl_txn_put_response(rl_store_txn *t, const rl_cert_id *id, const rl_respo
     rl_buf value = {0};
     RL_TRY(rl_key_cert(id, &k));
     const rl_batch_entry *written = rl_batch_find(t->batch, CF_CERT, rl_key_span(&k));
-    if (written && written->state == RL_ENTRY_PUT)
+    if ((written && written->state == RL_ENTRY_PUT) || rl_txn_below(t, CF_CERT, rl_key_span(&k)))
         return RL_EBUSY;
     rl_cert_status status;
     RL_TRY(rl_store_cert_status(t->store, id, &status));

@@ -7,11 +7,24 @@
 #include "store/batch.h"
 #include "store/store_priv.h"
 
+/* Transactions that are written together; see writer.c. */
+struct rl_group {
+    struct rl_store_request *requests; /* until they are acknowledged */
+    rl_batch batch;
+    rl_store_event *changed; /* events, told when it is written */
+    size_t changed_n;
+    uint64_t last_delta; /* the newest number when it is written */
+    rl_error error;      /* of the write */
+};
+void rl_group_clear(struct rl_group *g);
+
 /* One transaction on the writer thread, inside its group's batch. */
 struct rl_store_txn {
     struct rl_store *store;
     rl_batch *batch;                         /* the group's */
-    rocksdb_iterator_t *iterators[CF_COUNT]; /* of the group, made by the first scan: nobody else writes meanwhile */
+    const rl_batch *below;                   /* of the group before, which may still be being written; NULL: none is */
+    rocksdb_iterator_t *iterators[CF_COUNT]; /* of the group, made by the first scan. What is written meanwhile is
+                                                what `below` has */
     uint64_t delta_next, audit_next;
     rl_store_event *changed; /* of the group */
     size_t changed_n, changed_cap;
@@ -41,6 +54,8 @@ static inline rl_err put_encoded(rl_store_txn *t, rl_cf cf, const rl_key *k, rl_
 }
 
 /* ---- reading ---- */
+/* What the group before has put or deleted under this key; NULL: nothing, or it is in the database. */
+const rl_batch_entry *rl_txn_below(const rl_store_txn *t, rl_cf cf, rl_span key);
 /* `pinned` holds the value as long as it is not destroyed (NULL may be). */
 rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnableslice_t **pinned, rl_span *out);
 
@@ -57,11 +72,12 @@ rl_err rl_txn_get(rl_store_txn *t, rl_cf cf, const rl_key *k, rocksdb_pinnablesl
 
 /* ---- scanning ---- the keys that begin as `from` does, with its first `prefix` octets, in their order from there on.
  * One scan of a family at a time, and nothing is written while it goes on. */
+enum { RL_TXN_LAYERS = 2 };
 typedef struct rl_txn_scan {
     rl_cf cf;
     rocksdb_iterator_t *stored;
-    const rl_batch_entry *own; /* the batch's next */
-    rl_span prefix;            /* in `from`, which stays */
+    const rl_batch_entry *written[RL_TXN_LAYERS]; /* the batch's next, that of the batch below */
+    rl_span prefix;                               /* in `from`, which stays */
     bool valid;
     rl_span key, value; /* while it is valid, until it moves */
 } rl_txn_scan;

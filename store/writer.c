@@ -1,5 +1,6 @@
-/* The one writer thread: takes all that waits as one group, runs each transaction over one batch, writes
- * the batch with one WAL sync, tells the subscribers, acknowledges. It alone writes to the database. */
+/* The one writer thread: takes all that waits as one group, runs each transaction over one batch, and hands the batch
+ * to the committer (committer.c) to be written. Meanwhile it runs the next group, which sees what is being written and
+ * is written after it, or not at all when that could not be written. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +13,8 @@
 #include "store/txn_priv.h"
 
 enum {
-    GROUP_MAX = 4096,
+    GROUP_MAX = 4096,         /* requests */
+    GROUP_GROWS_TO = 1 << 14, /* entries of a batch: above, what comes waits for the next group */
     MEND_PAUSE_MS = 1000,
     MEND_DOUBLINGS_MAX = 6, /* of the pause, for a database that cannot be opened */
     MEND_ROOM = 32 << 20    /* what opening may write: the log's content as tables, a new log and manifest */
@@ -114,11 +116,11 @@ rl_err rl_store_run(rl_store *s, rl_store_apply apply, void *arg, rl_error *e)
 }
 
 /* ---- the thread ---- */
-/* Until something is queued, the store closes, or it is time to mend or to trim the database. */
+/* Until something is queued, the store closes, a write has failed, or it is time to mend or to trim the database. */
 static void wait_for_work(rl_store *s)
 {
     bool due = false;
-    while (!s->queue && !s->closing && !due) {
+    while (!s->queue && (!s->closing || s->writing) && !due && !s->unwritten) {
         const uint64_t at = atomic_load(&s->failed) ? s->mend_at : s->trim_at;
         const struct timespec until = {.tv_sec = (time_t)(at / 1000), .tv_nsec = (long)(at % 1000) * 1000000};
         if (at != UINT64_MAX)
@@ -128,23 +130,17 @@ static void wait_for_work(rl_store *s)
     }
 }
 
-/* Takes up to GROUP_MAX waiting requests, or none when only the database is to be mended or trimmed. False when closing
- * and nothing is left. */
-static bool take_group(rl_store *s, struct rl_store_request **group)
+/* Up to `max` requests that wait, under the lock. */
+static struct rl_store_request *take(rl_store *s, size_t max)
 {
-    pthread_mutex_lock(&s->lock);
-    wait_for_work(s);
     struct rl_store_request *first = s->queue, **end = &s->queue;
-    for (int n = 0; *end && n < GROUP_MAX; n++)
+    for (size_t n = 0; *end && n < max; n++)
         end = &(*end)->next;
     s->queue = *end;
     *end = NULL;
     if (!s->queue)
         s->tail = &s->queue;
-    bool more = first || !s->closing;
-    pthread_mutex_unlock(&s->lock);
-    *group = first;
-    return more;
+    return first;
 }
 
 /* A failed transaction takes back its changes, its numbers and its events, and nobody else's. */
@@ -162,62 +158,6 @@ static void run_one(rl_store_txn *t, struct rl_store_request *r)
     t->delta_next = delta_next;
     t->audit_next = audit_next;
     t->changed_n = changed_n;
-}
-
-void rl_store_fail_next_write(rl_store *s)
-{
-    atomic_store(&s->fail_next, 1);
-}
-
-static rl_err write_batch(rl_store *s, const rl_store_txn *t, rl_error *e)
-{
-    char *error = NULL;
-    if (t->batch->failed)
-        return rl_fail(e, RL_EIO, "store", "the database cannot be written: out of memory");
-    if (atomic_exchange(&s->fail_next, 0))
-        return rl_fail(e, RL_EIO, "store", "the database cannot be written: failure asked for by a test");
-    rocksdb_writebatch_t *batch = rl_batch_encode(t->batch, s->cf);
-    rocksdb_write(s->db, s->write, batch, &error);
-    rocksdb_writebatch_destroy(batch);
-    return error ? rl_store_fail(e, RL_EIO, "the database cannot be written", error) : RL_OK;
-}
-
-void rl_store_write_failed(rl_store *s, const rl_error *e)
-{
-    log_error("store.write", "error", e->message);
-    s->cause = *e;
-    atomic_store(&s->failed, 1);
-}
-
-/* The numbers that were given out in the group count only when it is written. */
-static rl_err write_group(rl_store *s, const rl_store_txn *t, rl_error *e)
-{
-    if (t->batch->live == 0 && !t->batch->failed)
-        return RL_OK;
-    rl_err err = write_batch(s, t, e);
-    if (err != RL_OK) {
-        rl_store_write_failed(s, e);
-        return err;
-    }
-    atomic_fetch_add(&s->groups, 1);
-    s->delta_next = t->delta_next;
-    s->audit_next = t->audit_next;
-    atomic_store(&s->last_delta, t->delta_next - 1);
-    return RL_OK;
-}
-
-static void acknowledge(rl_store *s, struct rl_store_request *group, rl_err written, const rl_error *e)
-{
-    while (group) {
-        struct rl_store_request *r = group;
-        group = r->next;
-        bool lost = r->err == RL_OK && written != RL_OK;
-        if (r->err == RL_OK && !lost)
-            atomic_fetch_add(&s->commits, 1);
-        if (r->done)
-            r->done(r->arg, lost ? written : r->err, lost ? e : &r->error);
-        free(r);
-    }
 }
 
 /* ---- after a failed write ---- */
@@ -271,43 +211,157 @@ static void mend(rl_store *s)
     log_info("store.mended", "last_delta", atomic_load(&s->last_delta));
 }
 
-static void run_group(rl_store *s, struct rl_store_request *group)
+/* The group could not be written; what has happened of its events is known when the database has been opened anew. */
+static void give_up(rl_store *s)
 {
-    rl_error e = {0};
-    rl_batch batch;
-    rl_store_txn t = {.store = s, .batch = &batch, .delta_next = s->delta_next, .audit_next = s->audit_next};
-    rl_batch_init(&batch);
-    for (struct rl_store_request *r = group; r; r = r->next)
-        run_one(&t, r);
-    rl_txn_scans_free(&t);
-    rl_err err = write_group(s, &t, &e);
-    rl_batch_free(&batch);
-    if (err == RL_OK) {
-        rl_store_tell(s, t.changed, t.changed_n);
-        free(t.changed);
-    } else {
-        s->doubtful = t.changed;
-        s->doubtful_n = t.changed_n;
-        mend(s);
+    struct rl_group *g = s->unwritten;
+    s->unwritten = s->before = NULL;
+    s->doubtful = g->changed;
+    s->doubtful_n = g->changed_n;
+    g->changed = NULL;
+    mend(s);
+    rl_store_acknowledge(s, g->requests, RL_EIO, &g->error);
+    rl_group_clear(g);
+}
+
+/* Not run, or run over a group that is not there: then whatever was decided does not count. */
+static void refuse(rl_store *s, struct rl_store_request *requests, const rl_error *e)
+{
+    for (struct rl_store_request *r = requests; r; r = r->next)
+        r->err = RL_OK;
+    rl_store_acknowledge(s, requests, RL_EIO, e);
+}
+
+/* ---- a group ---- */
+/* More for the group that has `n` by now. But for the first time it waits for some or for the end of the write before:
+ * what comes while a disk syncs is one group. NULL: nothing more. */
+static struct rl_store_request *take_more(rl_store *s, const rl_batch *batch, size_t n)
+{
+    struct rl_store_request *more = NULL;
+    pthread_mutex_lock(&s->lock);
+    while (n > 0 && s->writing && !s->queue)
+        pthread_cond_wait(&s->wake, &s->lock);
+    if (n == 0 || (s->writing && n < GROUP_MAX && batch->live < GROUP_GROWS_TO))
+        more = take(s, GROUP_MAX - n);
+    pthread_mutex_unlock(&s->lock);
+    return more;
+}
+
+static void run_all(rl_store_txn *t, struct rl_group *g)
+{
+    struct rl_store_request *r, **end = &g->requests;
+    size_t n = 0;
+    while ((r = take_more(t->store, t->batch, n)) != NULL)
+        for (*end = r; r; end = &r->next, r = r->next, n++)
+            run_one(t, r);
+}
+
+bool rl_store_wait_written(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->writing)
+        pthread_cond_wait(&s->wake, &s->lock);
+    bool written = !s->unwritten;
+    pthread_mutex_unlock(&s->lock);
+    return written;
+}
+
+/* The group before, as long as its write is under way or has failed; NULL: it is in the database. */
+static struct rl_group *find_before(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool written = !s->writing && !s->unwritten;
+    pthread_mutex_unlock(&s->lock);
+    if (s->before && written) {
+        rl_group_clear(s->before);
+        s->before = NULL;
     }
-    acknowledge(s, group, err, &e);
+    return s->before;
+}
+
+static void hand_over(rl_store *s, struct rl_group *g)
+{
+    if (s->before)
+        rl_group_clear(s->before);
+    s->before = g;
+    pthread_mutex_lock(&s->lock);
+    s->writing = g;
+    pthread_cond_signal(&s->handed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void run_group(rl_store *s)
+{
+    const struct rl_group *before = find_before(s);
+    struct rl_group *g = &s->groups[before == &s->groups[0]];
+    rl_store_txn t = {.store = s,
+                      .batch = &g->batch,
+                      .below = before ? &before->batch : NULL,
+                      .delta_next = s->delta_next,
+                      .audit_next = s->audit_next};
+    rl_batch_init(&g->batch);
+    run_all(&t, g);
+    rl_txn_scans_free(&t);
+    g->changed = t.changed;
+    g->changed_n = t.changed_n;
+    g->last_delta = t.delta_next - 1;
+    s->delta_next = t.delta_next;
+    s->audit_next = t.audit_next;
+    if (rl_store_wait_written(s)) {
+        hand_over(s, g);
+        return;
+    }
+    const rl_error e = before->error;
+    give_up(s);
+    refuse(s, g->requests, &e);
+    rl_group_clear(g);
+}
+
+/* ---- the thread ---- */
+struct work {
+    bool unwritten, failed, queued, closed; /* closed: nothing is left */
+};
+
+/* As one picture: the committer's failure is seen as a whole or not at all. */
+static struct work next_work(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    wait_for_work(s);
+    const struct work work = {.unwritten = s->unwritten,
+                              .failed = atomic_load(&s->failed),
+                              .queued = s->queue,
+                              .closed = s->closing && !s->queue && !s->unwritten && !s->writing};
+    pthread_mutex_unlock(&s->lock);
+    return work;
+}
+
+static void refuse_all(rl_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct rl_store_request *waiting = take(s, SIZE_MAX);
+    pthread_mutex_unlock(&s->lock);
+    refuse(s, waiting, &s->cause);
 }
 
 void *rl_store_writer(void *store)
 {
     rl_store *s = store;
-    struct rl_store_request *group;
+    struct work work;
     rl_store_stand_back();
     rocksdb_set_perf_level(rocksdb_disable); /* this thread's counts of comparisons and the like, which nobody reads */
-    while (take_group(s, &group)) {
-        if (atomic_load(&s->failed))
+    while ((work = next_work(s), !work.closed)) {
+        if (work.unwritten) {
+            give_up(s);
+        } else if (work.failed) {
             mend(s);
-        if (atomic_load(&s->failed))
-            acknowledge(s, group, RL_EIO, &s->cause); /* without having been run */
-        else if (group)
-            run_group(s, group);
-        if (!atomic_load(&s->failed))
+            if (atomic_load(&s->failed))
+                refuse_all(s);
+        } else {
+            if (work.queued)
+                run_group(s);
             rl_store_trim(s);
+        }
     }
+    find_before(s);
     return NULL;
 }

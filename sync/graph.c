@@ -4,8 +4,8 @@
  *   begin → ask → (token) → answered → commit → committed → answered … until the last page
  *
  * While the writer has a page, the next ones are fetched and read, and what there is of them by then is one
- * transaction: many objects cost the writer less together. What came of that counts only when the page before it is
- * committed; when that fails, it is forgotten.
+ * transaction: many objects cost the writer less together. It is submitted when the one before has run, and runs while
+ * that is written; when one fails, what came behind it is forgotten, and the stored cursor tells where to go on.
  *
  * The effects of a page and the cursor behind it are one transaction, so wherever this stops, by failure or by a crash,
  * the next try goes on at the stored link. What an upstream says in an error changes no certificate. */
@@ -137,8 +137,16 @@ static rl_err set_text(char **to, const char *text)
     return RL_OK;
 }
 
+static void forget_cursor(graph_source *s)
+{
+    s->cursor_read = false;
+    rl_cursor_clear(&s->cursor);
+}
+
 static rl_err read_cursor(graph_source *s)
 {
+    if (rl_source_recover(&s->base)) /* it tells of a page that is not stored */
+        forget_cursor(s);
     if (s->cursor_read)
         return RL_OK;
     rl_err err = rl_store_cursor(s->base.sync->store, s->base.name, &s->cursor);
@@ -491,7 +499,13 @@ static void on_response(const rl_http_response *r, void *arg)
 /* Writer thread. */
 static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 {
-    return rl_page_apply(t, &((graph_source *)arg)->job, e);
+    graph_source *s = arg;
+    if (rl_source_is_lost(&s->base))
+        return rl_fail(e, RL_EIO, "sync", "the page before could not be stored");
+    rl_err err = rl_page_apply(t, &s->job, e);
+    if (err == RL_OK && !s->job.next.complete) /* the last one says that all are there */
+        rl_source_has_run(&s->base, s->pages.n, s->pages.page.n, s->job.changed);
+    return err;
 }
 
 static void submit(graph_source *s)
@@ -594,7 +608,8 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
         }
         return;
     }
-    rl_source_count(&s->base, 0, 0, s->job.changed);
+    if (s->job.next.complete) /* or they are counted when they are written */
+        rl_source_count(&s->base, s->job.more ? 0 : s->pages.n, s->job.more ? 0 : s->pages.page.n, s->job.changed);
     if (s->job.due)
         rl_guard_wake(s->base.sync);
     if (s->job.more) {
@@ -603,15 +618,13 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
     }
     log_page(s);
     rl_count_skipped(s->base.name, s->job.skipped);
-    rl_source_count(&s->base, s->pages.n, s->pages.page.n, 0);
     atomic_store(&s->base.without, false);
     if (s->pages.page.complete && counts_from_now_on(s))
         rl_sync_wake(s->base.sync, "reweigh", true);
     err = move_on(s);
     free_pages(&s->pages);
     if (err != RL_OK) {
-        s->cursor_read = false; /* the stored one is the truth */
-        rl_cursor_clear(&s->cursor);
+        forget_cursor(s); /* the stored one is the truth */
         fail(s, -1, "out of memory");
     } else if (s->cursor.complete) {
         s->resyncs = s->base.restarts = 0;

@@ -37,7 +37,8 @@ typedef struct rl_source_kind {
     void (*begin)(rl_sync_source *s);
     /* The token fetch that the source waits for (RL_AT_TOKEN) has ended. NULL: it needs none. */
     void (*token)(rl_sync_source *s, const rl_error *failure, int64_t retry_after_ms);
-    /* The writer is done with the transaction of rl_source_commit. */
+    /* The writer is done with the transaction of rl_source_commit: it is written, or has run (rl_source_has_run), or
+     * has failed. It may fail after it has run, whatever the source is at by then. */
     void (*committed)(rl_sync_source *s, rl_err err, const rl_error *e);
     /* Frees the struct and what it owns. Nothing is under way any more. */
     void (*free)(rl_sync_source *s);
@@ -71,6 +72,8 @@ struct rl_sync_source {
     bool full;
     uint64_t objects, changed;
 
+    struct rl_flight *running; /* the writer's: the transaction that runs */
+
     struct {
         rl_metric *objects, *changes, *failures, *requests[RL_STATUS_CLASSES];
     } metrics;
@@ -81,6 +84,9 @@ struct rl_sync_source {
     int64_t fresh;          /* monotonic ms: its last success; if it never had any, the start */
     bool asked, asked_full; /* rl_sync_now */
     bool committed;         /* the writer is done */
+    unsigned flying;        /* transactions that are not written yet */
+    bool lost;              /* one that had been told to have run could not be written; until rl_source_recover */
+    uint64_t pages_written, objects_written, changes_written; /* of those, to be counted */
     rl_err commit_err;
     rl_error commit_error;
 };
@@ -135,6 +141,13 @@ void rl_source_failed(rl_sync_source *s, const char *message, int64_t retry_afte
 void rl_source_enter(rl_sync_source *s, rl_source_state state);
 /* Gives the writer a transaction, with `s` as its argument; `committed` follows. */
 rl_err rl_source_commit(rl_sync_source *s, rl_store_apply apply);
+/* Writer thread, at the end of a transaction that fails no more unless by its write: the source need not wait for that,
+ * and what it submits next runs meanwhile. The figures are counted when it is written. */
+void rl_source_has_run(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64_t changed);
+/* Whether one that has run could not be written. Then those that build on it must not run: they fail. Any thread. */
+bool rl_source_is_lost(rl_sync_source *s);
+/* The same for a source that begins anew: from now on they may. */
+bool rl_source_recover(rl_sync_source *s);
 /* Counts an answer, or that there was none. */
 void rl_source_answered(rl_sync_source *s, const rl_http_response *r);
 /* Adds to the figures of the round and of the source. */

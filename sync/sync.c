@@ -321,40 +321,127 @@ static void on_token(void *ctx, const rl_error *failure, int64_t retry_after_ms)
 }
 
 /* ---- transactions ---- */
-/* Writer thread. */
-static void applied(void *arg, rl_err err, const rl_error *e)
+/* The writer's thread or the committer's, with the lock. */
+static void tell_committed(rl_sync_source *s, rl_err err, const rl_error *e)
 {
-    rl_sync_source *s = arg;
-    pthread_mutex_lock(&s->sync->lock);
     s->committed = true;
     s->commit_err = err;
-    s->commit_error = *e;
+    s->commit_error = e ? *e : (rl_error){0};
     uv_async_send(&s->sync->wake);
+}
+
+/* A transaction of a source, until it is written. */
+struct rl_flight {
+    rl_sync_source *source;
+    rl_store_apply apply;
+    bool told; /* that it has run */
+    uint64_t pages, objects, changed;
+};
+
+static rl_err run_flight(rl_store_txn *t, void *arg, rl_error *e)
+{
+    struct rl_flight *f = arg;
+    f->source->running = f;
+    return f->apply(t, f->source, e);
+}
+
+void rl_source_has_run(rl_sync_source *s, uint64_t pages, uint64_t objects, uint64_t changed)
+{
+    struct rl_flight *f = s->running;
+    f->told = true;
+    f->pages = pages;
+    f->objects = objects;
+    f->changed = changed;
+    pthread_mutex_lock(&s->sync->lock);
+    tell_committed(s, RL_OK, NULL);
     pthread_mutex_unlock(&s->sync->lock);
+}
+
+/* In the order in which they ran. */
+static void written(void *arg, rl_err err, const rl_error *e)
+{
+    struct rl_flight *f = arg;
+    rl_sync_source *s = f->source;
+    pthread_mutex_lock(&s->sync->lock);
+    s->flying--;
+    if (f->told && err == RL_OK) {
+        s->pages_written += f->pages;
+        s->objects_written += f->objects;
+        s->changes_written += f->changed;
+        uv_async_send(&s->sync->wake);
+    } else {
+        s->lost |= f->told;
+        tell_committed(s, err, e);
+    }
+    pthread_mutex_unlock(&s->sync->lock);
+    free(f);
+}
+
+bool rl_source_is_lost(rl_sync_source *s)
+{
+    pthread_mutex_lock(&s->sync->lock);
+    bool lost = s->lost;
+    pthread_mutex_unlock(&s->sync->lock);
+    return lost;
+}
+
+bool rl_source_recover(rl_sync_source *s)
+{
+    pthread_mutex_lock(&s->sync->lock);
+    bool lost = s->lost;
+    if (s->flying == 0)
+        s->lost = false;
+    pthread_mutex_unlock(&s->sync->lock);
+    return lost;
 }
 
 rl_err rl_source_commit(rl_sync_source *s, rl_store_apply apply)
 {
+    struct rl_flight *f = calloc(1, sizeof(*f));
     rl_source_enter(s, RL_AT_COMMIT);
-    return rl_store_submit(s->sync->store, apply, applied, s);
+    if (!f)
+        return RL_ENOMEM;
+    *f = (struct rl_flight){.source = s, .apply = apply};
+    pthread_mutex_lock(&s->sync->lock);
+    s->flying++;
+    pthread_mutex_unlock(&s->sync->lock);
+    rl_err err = rl_store_submit(s->sync->store, run_flight, written, f);
+    if (err == RL_OK)
+        return RL_OK;
+    pthread_mutex_lock(&s->sync->lock);
+    s->flying--;
+    pthread_mutex_unlock(&s->sync->lock);
+    free(f);
+    return err;
 }
 
+static void count_written(rl_sync_source *s)
+{
+    pthread_mutex_lock(&s->sync->lock);
+    const uint64_t pages = s->pages_written, objects = s->objects_written, changed = s->changes_written;
+    s->pages_written = s->objects_written = s->changes_written = 0;
+    pthread_mutex_unlock(&s->sync->lock);
+    if (pages > 0)
+        rl_source_count(s, pages, objects, changed);
+}
+
+/* A loss is told when nothing that builds on it is under way any more; to who rests it is told when it begins. */
 static void take_commit(rl_sync_source *s)
 {
-    rl_error e = {0};
+    count_written(s);
     pthread_mutex_lock(&s->sync->lock);
-    bool committed = s->committed;
+    bool committed = s->committed && (!s->lost || s->flying == 0);
+    bool lost = s->lost;
     rl_err err = s->commit_err;
+    rl_error e = s->commit_error;
     if (committed)
-        e = s->commit_error;
-    s->committed = false;
+        s->committed = false;
     pthread_mutex_unlock(&s->sync->lock);
+    if (!committed || s->sync->closing || (lost && (s->state == RL_AT_REST || s->state == RL_AT_BACKOFF)))
+        return;
     if (err == RL_EBADMSG || err == RL_EDENIED || err == RL_ERANGE)
         s->failure.kind = RL_FAILED_CONTENT; /* refused by what it says, not by the database */
-    if (committed && s->sync->closing)
-        s->state = RL_AT_REST;
-    else if (committed)
-        s->kind->committed(s, err, &e);
+    s->kind->committed(s, err, &e);
 }
 
 /* ---- stopping and waking ---- */
@@ -373,10 +460,12 @@ static void begin_closing(rl_sync *sync)
 
 static void close_when_idle(rl_sync *sync)
 {
+    bool flying = false;
+    pthread_mutex_lock(&sync->lock);
     for (size_t i = 0; i < sync->n; i++)
-        if (sync->sources[i]->state == RL_AT_COMMIT)
-            return;
-    if (!uv_is_closing((uv_handle_t *)&sync->wake))
+        flying |= sync->sources[i]->flying > 0;
+    pthread_mutex_unlock(&sync->lock);
+    if (!flying && !uv_is_closing((uv_handle_t *)&sync->wake))
         uv_close((uv_handle_t *)&sync->wake, NULL);
 }
 

@@ -1,7 +1,7 @@
 /* What the store's events are for, beside cache and revocation lists: counts of changes, and the live feed.
  *
- * The writer thread counts, and copies what has happened into a ring, which costs it the same however many follow. A
- * thread of its own sends from there to those who follow (`revline events`), each at its own pace over a socket that
+ * The store's committer counts, and copies what has happened into a ring, which costs it the same however many follow.
+ * A thread of its own sends from there to those who follow (`revline events`), each at its own pace over a socket that
  * never blocks: who falls behind by more than the ring holds is told how many it has missed. That thread owns the
  * followers; the ring, its count and who is new are under the lock. */
 #include "app/events.h"
@@ -39,7 +39,7 @@ struct rl_events {
     int wake; /* eventfd */
     struct follower followers[FOLLOWERS_MAX];
 
-    struct origin { /* the writer's */
+    struct origin { /* the committer's */
         char name[RL_ORIGIN_MAX];
         rl_metric *to[TO_COUNT];
     } origins[ORIGINS_MAX];
@@ -57,7 +57,7 @@ struct rl_events {
     bool stop;
 };
 
-/* ---- counting: writer thread ---- */
+/* ---- counting: the committer's thread ---- */
 /* "sync:entra-device" is the source entra-device; beyond the first so many they are counted together. */
 static struct origin *origin_of(rl_events *v, const char *name)
 {

@@ -489,6 +489,88 @@ static void test_pages_behind_one_that_cannot_be_written_are_forgotten(void **st
     assert_int_equal(status(x).objects, 0);
 }
 
+/* ---- a page that has run and is not written ---- */
+struct held_write {
+    sem_t holding, go, ran;
+    bool let_go;
+};
+
+static void hold_write(void *held)
+{
+    struct held_write *h = held;
+    if (h->let_go)
+        return;
+    sem_post(&h->holding);
+    sem_wait(&h->go);
+    h->let_go = true;
+}
+
+static rl_err note_run(rl_store_txn *t, void *ran, rl_error *e)
+{
+    (void)t, (void)e;
+    sem_post(ran);
+    return RL_OK;
+}
+
+/* Starts with the first write held up, until the link behind the first page has been asked for, and the page has run:
+ * it was submitted before. */
+static void start_with_held_write(struct fixture *x, struct held_write *h, size_t n, const struct answer *answers)
+{
+    x->settings.sync.new_device_grace = 4000000000000; /* that no directory knows it is no reason */
+    issue_for_device(x->f.store, 1, "dev-1");
+    *h = (struct held_write){0};
+    sem_init(&h->holding, 0, 0);
+    sem_init(&h->go, 0, 0);
+    script(x, n, answers);
+    rl_store_before_write(x->f.store, hold_write, h);
+    start(x);
+    sem_wait(&h->holding);
+    assert_asks(x, 1, "/v1.0/d?$skiptoken=1");
+    sem_init(&h->ran, 0, 0);
+    assert_int_equal(rl_store_submit(x->f.store, note_run, NULL, &h->ran), RL_OK);
+    sem_wait(&h->ran);
+    assert_int_equal(status(x).objects, 0);
+}
+
+static void let_it_fail(struct fixture *x, struct held_write *h)
+{
+    rl_store_fail_next_write(x->f.store);
+    sem_post(&h->go);
+}
+
+static void test_the_next_page_is_asked_for_while_one_is_written_and_forgotten_when_it_is_not(void **state)
+{
+    struct fixture *x = *state;
+    struct held_write h;
+    const struct answer answers[] = {three_pages[0], {0, "", "", false}, three_pages[0], {0, "", "", false}};
+    start_with_held_write(x, &h, 4, answers);
+    let_it_fail(x, &h);
+    assert_asks(x, 2, INITIAL); /* though the answer to the link behind the page is waited for still */
+    assert_asks(x, 3, "/v1.0/d?$skiptoken=1");
+    rl_sync_status s;
+    do
+        s = status(x);
+    while (s.objects == 0);
+    assert_int_equal(s.objects, 1);
+    assert_true(s.failures >= 1);
+    assert_status(x->f.store, 1, "good");
+}
+
+/* It rests after a failure of its own when it becomes known that the page is not there. */
+static void test_a_source_that_backs_off_learns_that_its_page_was_not_written(void **state)
+{
+    struct fixture *x = *state;
+    struct held_write h;
+    const struct answer answers[] = {three_pages[0], {503, "", "", false}};
+    start_with_held_write(x, &h, 2, answers);
+    request(x, 2); /* it tries again */
+    let_it_fail(x, &h);
+    size_t i = 3;
+    while (strncmp(request(x, i), "GET " INITIAL, strlen("GET " INITIAL)) != 0)
+        i++;
+    assert_int_equal(status(x).objects, 0);
+}
+
 static void test_a_new_process_goes_on_at_the_stored_link(void **state)
 {
     struct fixture *x = *state;
@@ -888,6 +970,8 @@ int main(void)
         SYNC_TEST(test_the_last_page_of_a_round_is_joined_to_none),
         SYNC_TEST(test_a_failure_behind_pages_that_wait_fails_none_of_them),
         SYNC_TEST(test_pages_behind_one_that_cannot_be_written_are_forgotten),
+        SYNC_TEST(test_the_next_page_is_asked_for_while_one_is_written_and_forgotten_when_it_is_not),
+        SYNC_TEST(test_a_source_that_backs_off_learns_that_its_page_was_not_written),
         SYNC_TEST(test_links_in_a_circle_end_the_round),
         SYNC_TEST(test_a_link_refused_again_and_again_is_given_up),
         SYNC_TEST(test_a_link_that_leads_nowhere_is_given_up),
