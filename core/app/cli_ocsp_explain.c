@@ -9,8 +9,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-/* How far a clock may be behind the responder's. nextUpdate has no such allowance: an answer that ended has ended. */
-enum { FUTURE_TOLERATED_S = 300 };
+/* How far a clock may be behind the responder's. nextUpdate has no such allowance: an answer that ended has ended. One
+ * without it has to be recent (RFC 6960 §3.2): of the last day, as Firefox wants it. */
+enum { FUTURE_TOLERATED_S = 300, RECENT_S = 24 * 3600 };
 
 /* ---- the report ---- */
 static void add_line(ocsp_report *r, const char *list, const char *line)
@@ -122,6 +123,19 @@ static void check_until(ocsp_report *r, int64_t from_now)
         cli_ocsp_note(r, "Cache-Control lets caches keep the answer %s beyond nextUpdate (RFC 5019 §6.2)", span);
 }
 
+/* Without nextUpdate. */
+static void check_recent(ocsp_report *r, int64_t from_now)
+{
+    char span[OCSP_SPAN_TEXT];
+    cli_ocsp_span_text(-from_now, span);
+    if (from_now < -RECENT_S)
+        cli_ocsp_problem(
+            r, RL_ERANGE,
+            "the answer is not recent: it has no nextUpdate, and its thisUpdate was %s ago (RFC 6960 §3.2)", span);
+    else
+        cli_ocsp_note(r, "there is no nextUpdate: newer information is available at any time (RFC 6960 §4.2.2.1)");
+}
+
 /* Of the certificate that was asked for, the times decide; of others they are only told. */
 static void explain_times(ocsp_report *r, json_t *c, bool asked, const ASN1_GENERALIZEDTIME *this_update,
                           const ASN1_GENERALIZEDTIME *next_update)
@@ -138,7 +152,7 @@ static void explain_times(ocsp_report *r, json_t *c, bool asked, const ASN1_GENE
     if (has_since && has_until && until < since)
         cli_ocsp_problem(r, RL_EBADMSG, "nextUpdate is before thisUpdate");
     if (!next_update)
-        cli_ocsp_note(r, "there is no nextUpdate: newer information is available at any time (RFC 6960 §4.2.2.1)");
+        check_recent(r, has_since ? since : 0);
 }
 
 /* ---- extensions ---- */

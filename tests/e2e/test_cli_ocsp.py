@@ -309,6 +309,8 @@ def test_revoked_elsewhere(world, reason):
 def test_no_next_update(world):
     answer, _ = ask(world, world.answer(next_update=None), code=GOOD)
     assert any("there is no nextUpdate" in note for note in answer["notes"]) and "nextUpdate" not in answer["certificates"][0]
+    ask(world, world.answer(next_update=None, this_update=now() - 23 * HOUR), code=GOOD)
+    unbelievable(world, world.answer(next_update=None, this_update=now() - 25 * HOUR), "is not recent: it has no nextUpdate, and its thisUpdate was 1 d 1 h ago")
 
 
 def test_extensions(world):
