@@ -29,6 +29,8 @@ json_t *cli_ocsp_text(const char *text);
 void cli_ocsp_explain(ocsp_report *r, const ocsp_question *q, rl_span der);
 /* cli_ocsp_signer.c: who signed, by what right, and whether the signature verifies (RFC 6960 §4.2.2.2). */
 void cli_ocsp_explain_signer(ocsp_report *r, const ocsp_question *q, OCSP_BASICRESP *basic);
+/* By name and key. */
+bool cli_ocsp_is_issued_by(X509 *cert, const X509 *issuer);
 /* cli_ocsp_print.c: the report in words. */
 void cli_ocsp_print(const ocsp_report *r);
 

@@ -21,10 +21,12 @@ static bool same_holder(const X509 *a, const X509 *b)
            EVP_PKEY_eq(X509_get0_pubkey(a), X509_get0_pubkey(b)) == 1;
 }
 
-static bool is_issued_by(X509 *cert, const X509 *issuer)
+bool cli_ocsp_is_issued_by(X509 *cert, const X509 *issuer)
 {
-    return X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
-           X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+    bool yes = X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
+               X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+    ERR_clear_error();
+    return yes;
 }
 
 static bool may_sign_answers(X509 *cert)
@@ -61,7 +63,7 @@ static void check_delegate(ocsp_report *r, json_t *s, X509 *signer, const X509 *
     json_object_set_new(s, "noCheck", json_boolean(no_check));
     if (!issuer)
         return;
-    if (!is_issued_by(signer, issuer)) {
+    if (!cli_ocsp_is_issued_by(signer, issuer)) {
         json_object_set_new(s, "kind", json_string("stranger"));
         cli_ocsp_problem(r, RL_EDENIED,
                          "the answer is signed by somebody else: %s is neither the issuer nor "

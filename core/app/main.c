@@ -144,7 +144,7 @@ static const cli_option crl_options[] = {
 
 static const cli_option ocsp_options[] = {
     {"cert", "FILE", "the certificate in question (PEM or DER)"},
-    {"issuer", "FILE", "the CA that issued it (PEM or DER)"},
+    {"issuer", "FILE", "the CA that issued it, or a chain in which it is (PEM or DER)"},
     {"trust", "FILE", "CAs at which the signer's chain may end (PEM; default: the issuer)"},
     {"hash", "NAME", "hash of the request's CertID: sha1 (default) sha224 sha256 sha384 sha512"},
     {"nonce", NULL, "send a nonce of 32 octets (the default)"},

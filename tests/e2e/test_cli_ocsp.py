@@ -491,6 +491,20 @@ def test_an_intermediate_and_its_root(world, tmp_path):
         refused(r.url, *files, "--trust", tmp_path / "root.pem", because="signed by somebody else")
 
 
+@pytest.mark.parametrize("order", ["leaf issuer root", "root issuer", "issuer root"])
+def test_the_issuer_is_found_in_a_chain(tmp_path, order):
+    holders = {"root": Holder("Top", ca=True)}
+    holders["issuer"] = Holder("Middle", holders["root"], ca=True)
+    holders["leaf"] = Holder("leaf", holders["issuer"])
+    (tmp_path / "chain.pem").write_bytes(b"".join(holders[name].cert.public_bytes(PEM) for name in order.split()))
+    leaf = holders["leaf"].save(tmp_path / "leaf.pem")
+    with responder(Answer(holders["issuer"], holders["issuer"], holders["leaf"]).der) as r:
+        run(r.url, "--cert", leaf, "--issuer", tmp_path / "chain.pem", code=GOOD)
+        run(r.url, "--cert", leaf, "--issuer", tmp_path / "chain.pem", "--trust", tmp_path / "chain.pem", code=GOOD)
+    with responder(Answer(holders["issuer"], holders["root"], holders["leaf"]).der) as r:  # in the chain, but not the issuer
+        refused(r.url, "--cert", leaf, "--issuer", tmp_path / "chain.pem", because="signed by somebody else")
+
+
 def test_the_wrong_issuer_is_noticed_before_asking(world, tmp_path):
     Holder("Test Root", ca=True).save(tmp_path / "twin.pem")
     world.stranger.save(tmp_path / "stranger.pem")
