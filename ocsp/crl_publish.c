@@ -20,7 +20,7 @@
 #include "ocsp/crl_delta.h"
 #include "ocsp/ocsp_priv.h"
 
-enum { HEAD_MAX = 256, TAG_MAX = 48, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000 };
+enum { HEAD_MAX = 256, TAG_MAX = 2 * 32 + 3, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000 };
 
 typedef struct published {
     atomic_uint refs;
@@ -239,17 +239,23 @@ static rl_err make_delta(const rl_issuer *issuer, struct base *b, const publishe
 }
 
 /* ---- the thread ---- */
-static void describe(published *p, const char *kind, rl_issuer_id issuer, const published *before)
+/* The tag is of the octets: in a data folder that was copied back, or made anew, numbers come again. */
+static rl_err describe(published *p, const published *before, rl_error *e)
 {
-    char modified[RL_TIME_TEXT], expires[RL_TIME_TEXT];
+    char modified[RL_TIME_TEXT], expires[RL_TIME_TEXT], digest_text[2 * 32 + 1];
+    uint8_t digest[RL_HASH_MAX];
+    if (rl_hash_digest(RL_SHA256, rl_buf_span(&p->der), digest) != RL_OK ||
+        rl_hex(rl_span_of(digest, 32), digest_text, sizeof(digest_text)) != RL_OK)
+        return rl_fail_openssl(e, "crl", "the list's hash cannot be made");
     rl_time_http(p->this_update, modified);
     rl_time_http(p->next_update, expires);
     atomic_init(&p->refs, 1);
     p->modified = before && before->this_update == p->this_update ? INT64_MAX : p->this_update;
-    snprintf(p->tag, sizeof(p->tag), "\"%s-%u-%llu\"", kind, issuer, (unsigned long long)p->number);
+    snprintf(p->tag, sizeof(p->tag), "\"%s\"", digest_text);
     snprintf(p->head, sizeof(p->head),
              "ETag: %s\r\nContent-Type: application/pkix-crl\r\nLast-Modified: %s\r\nExpires: %s\r\n\r\n", p->tag,
              modified, expires);
+    return RL_OK;
 }
 
 static void discard(published *p)
@@ -270,6 +276,10 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
         p && delta ? make(c->store, c->settings, issuer, p, &e) : rl_fail(&e, RL_ENOMEM, "crl", "out of memory");
     if (err == RL_OK)
         err = make_delta(issuer, &c->bases[i], before, p, delta, &e);
+    if (err == RL_OK)
+        err = describe(p, before, &e);
+    if (err == RL_OK)
+        err = describe(delta, before, &e);
     if (err != RL_OK) {
         if (!c->failed[i])
             log_error("crl.failed", "issuer", issuer->id, "error", e.message);
@@ -278,8 +288,6 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
         discard(delta);
         return;
     }
-    describe(p, "crl", issuer->id, before);
-    describe(delta, "delta", issuer->id, before);
     log_info("crl.published", "issuer", issuer->id, "number", p->number, "entries", p->entries, "octets", p->der.n,
              "next_update", p->next_update, "base", c->bases[i].number, "changed", delta->entries, "ms",
              rl_mono_ms() - began);

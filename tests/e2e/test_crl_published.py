@@ -2,6 +2,7 @@
 
 import datetime
 import pathlib
+import shutil
 
 import pytest
 from cryptography import x509
@@ -176,6 +177,27 @@ def test_a_date_does_not_hide_the_second_list_of_a_second(make_server):
         assert status == 200 and x509.load_der_x509_crl(body) != first
         return True
     eventually(two_of_one_second, "two lists were made in one second")
+
+
+@pytest.mark.parametrize("path", ["/crl/1.crl", "/crl/1/delta.crl"])
+def test_a_tag_is_no_other_lists_though_a_copied_folder_gives_its_number_again(make_server, tmp_path, path):
+    server = make_server(**SOON)
+    serial = [server.sign(cn)[1] for cn in ("one", "other")]
+    fetch(server)
+    server.stop()
+    shutil.copytree(server.data_dir, tmp_path / "copy")
+    lists = []
+    for s in serial:
+        server.start()
+        first = number(fetch(server)[1])
+        server.control("revoke", serial=s)
+        lists.append(eventually(lambda: (lambda got: got if number(got[1]) == first + 1 else None)(fetch(server, path)), "the next list"))
+        status = server.http("GET", path, headers={"If-None-Match": lists[0][0]["ETag"]})[0]
+        assert status == (304 if len(lists) == 1 else 200)
+        server.stop()
+        shutil.rmtree(server.data_dir)
+        shutil.copytree(tmp_path / "copy", server.data_dir)
+    assert number(lists[0][1]) == number(lists[1][1]) and [[e.serial_number for e in l[1]] for l in lists] == [[int(s, 16)] for s in serial]
 
 
 @pytest.mark.parametrize("path", ["/crl/2.crl", "/crl/0.crl", "/crl/", "/crl/1", "/crl/1.crl.crl", "/crl/-1.crl",
