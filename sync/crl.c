@@ -183,6 +183,10 @@ static void committed(rl_sync_source *source, rl_err err, const rl_error *e)
 {
     crl_source *s = (crl_source *)source;
     if (err != RL_OK) {
+        if (err == RL_EDENIED && s->job.renumbered)
+            s->base.failure.own =
+                "If the CA has begun to count again, as after the loss of its database, have its list "
+                "taken: revline sync SOURCE --full. Until then what was known before counts on.";
         refused(s, e);
         return;
     }

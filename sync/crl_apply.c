@@ -89,8 +89,8 @@ static rl_err refuse_older(const rl_crl *crl, const rl_issuer_crl *known, rl_err
     if (strcmp(one, other) == 0)
         return rl_fail(e, RL_EDENIED, "crl", "it is older than the list that is known: %lld seconds before it",
                        (long long)(known->this_update - crl->this_update));
-    return rl_fail(e, RL_EDENIED, "crl", "its number 0x%s is smaller than the 0x%s of the list that is known", one,
-                   other);
+    return rl_fail(e, RL_EDENIED, "crl", "its number 0x%s is smaller than the 0x%s of the list that is known%s", one,
+                   other, crl->this_update > known->this_update ? ", though it was made later" : "");
 }
 
 /* A list for a part of the certificates says nothing about the others: it neither follows another part nor the whole.
@@ -137,14 +137,15 @@ static rl_err find_kin(rl_store_txn *t, rl_crl_job *job, const rl_issuer_record 
 static rl_err claim(rl_store_txn *t, rl_crl_job *job, rl_issuer_record *r, rl_error *e)
 {
     int newer = order(job->crl, &r->crl);
-    if (newer < 0)
+    job->renumbered = newer < 0 && job->crl->this_update > r->crl.this_update;
+    if (newer < 0 && !(job->renumbered && job->again))
         return refuse_older(job->crl, &r->crl, e);
     if (newer == 0 && r->crl.whole && !job->again) {
         job->done = job->known = true;
         return RL_OK;
     }
     /* RFC 5280 §6.3.3: what has ended says nothing of today; one that ended while it was known is OCSP's to judge. */
-    if (newer > 0 && job->crl->next_update <= job->now)
+    if (newer != 0 && job->crl->next_update <= job->now)
         return rl_fail(e, RL_EDENIED, "crl", "its nextUpdate passed %lld seconds ago",
                        (long long)(job->now - job->crl->next_update));
     if (!same_scope(job->crl, &r->crl))

@@ -32,7 +32,8 @@ typedef struct rl_crl_job {
     rl_issuer_id issuer;
     const char *origin; /* of the changes: "sync:crl-1" */
     int64_t now;        /* Unix seconds */
-    bool again;         /* a list that is known as a whole is compared with the database nevertheless */
+    bool again;         /* a list that is known as a whole is compared with the database nevertheless; a renumbered one
+                           is taken */
     /* Progress. */
     bool claimed;
     rl_issuer_id kin[RL_CRL_KIN_MAX]; /* other issuers that follow the list */
@@ -40,6 +41,8 @@ typedef struct rl_crl_job {
     rl_issuer_id of;  /* whose certificates it is at */
     size_t at;        /* entries before it are in the database */
     rl_cert_id swept; /* holds up to it have been looked at */
+    bool renumbered; /* made later than the list that is known, under a smaller number: the CA has begun to count again,
+                        as one does that lost its database. Valid after a refusal, too. */
     /* Results, valid when the transaction committed. */
     bool done;
     bool known;       /* the very list was known: nothing was done */

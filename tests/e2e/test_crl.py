@@ -143,6 +143,18 @@ def test_a_wrong_list_changes_nothing_and_the_status_says_why(polled, files):
     assert statuses(server, ca) == {"alice": REVOKED, "bob": GOOD, "carol": REVOKED}
 
 
+def test_a_ca_that_counts_again_is_followed_when_an_admin_says_so(polled, files):
+    server, ca = polled()
+    publish(server, ca, files, number=50)
+    ca.revoke("bob")
+    files.put("/other.crl", ca.crl("-crl_lastupdate", stamp(60), "-crl_nextupdate", stamp(3600), number=1))
+    eventually(lambda: "though it was made later" in server.sync("crl-1")["lastError"], "it is refused")
+    assert "revline sync SOURCE --full" in server.cli("sync", "crl-1", code=1).stderr and ca.ask(server, "bob") == GOOD
+    server.cli("sync", "crl-1", "--full")
+    assert ca.ask(server, "bob") == REVOKED and the_list(server, ca)["number"] == "1"
+    eventually(lambda: not server.sync("crl-1")["lastError"], "it goes on from there")
+
+
 def test_a_stranger_and_our_own_ca_are_refused(files, make_server, tmp_path):
     stranger = ForeignCA(tmp_path / "stranger", "Stranger")
     server = make_server(**FAST, REVLINE_SYNC_CRL_URLS=files.put("/s.crl", stranger.crl()) + " , " + files.put("/own.crl", b"x"))

@@ -224,6 +224,38 @@ static void an_older_list_is_refused(void **state)
     assert_int_equal(applied(x), 1);
 }
 
+static void a_renumbered_list_is_taken_when_it_is_asked_for(void **state)
+{
+    struct fixture *x = *state;
+    list(x, 5, 100);
+    applied(x);
+    list(x, 1, 101);
+    entry(x, 1, RL_REASON_SUPERSEDED, 1);
+    assert_refused(x, RL_EDENIED,
+                   "its number 0x01 is smaller than the 0x05 of the list that is known, though it was made later");
+    rl_crl_job job = job_of(x);
+    assert_int_equal(run(x, &job), RL_EDENIED);
+    assert_true(job.renumbered);
+    job = job_of(x);
+    job.again = true;
+    assert_int_equal(run(x, &job), RL_OK);
+    assert_int_equal(job.changed, 1);
+    assert_int_equal(known(x).number[RL_CRL_NUMBER - 1], 1);
+    list(x, 2, 102); /* from there on as ever */
+    applied(x);
+    list(x, 1, 101);
+    job = job_of(x);
+    job.again = true;
+    assert_int_equal(run(x, &job), RL_EDENIED); /* it is older in both */
+    assert_false(job.renumbered);
+    list(x, 1, 103);
+    x->crl.next_update = THIS_UPDATE + 86399;
+    job = job_of(x);
+    job.again = true;
+    assert_int_equal(run(x, &job), RL_EDENIED);
+    assert_non_null(strstr(x->e.message, "its nextUpdate passed"));
+}
+
 /* Whoever keeps an ended one back could else end holds with it that were made since. One that was known before it ended
  * goes on, also when it is not whole yet. */
 static void a_list_that_has_ended_is_refused_unless_it_is_known(void **state)
@@ -356,6 +388,7 @@ int main(void)
         CRL_TEST(the_list_is_one_reason_among_others),
         CRL_TEST(only_the_issuers_own_certificates_are_looked_at),
         CRL_TEST(an_older_list_is_refused),
+        CRL_TEST(a_renumbered_list_is_taken_when_it_is_asked_for),
         CRL_TEST(a_list_that_has_ended_is_refused_unless_it_is_known),
         CRL_TEST(without_numbers_this_update_orders),
         CRL_TEST(a_list_for_another_part_is_refused),
