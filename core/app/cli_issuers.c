@@ -73,15 +73,9 @@ static int install(cli_call *call)
     rl_error e = {0};
     json_t *certs;
     rl_err err = cli_read_certs(call->operands[1], &certs, &e);
-    if (err == RL_OK && json_array_size(certs) != 1)
-        rl_fail(&e, RL_EINVAL, "ocsp", "'%s' holds %zu certificates: the responder's alone is wanted",
-                call->operands[1], json_array_size(certs));
-    if (e.code != RL_OK) {
-        json_decref(certs);
+    if (err != RL_OK)
         return cli_fail(call, &e);
-    }
-    json_t *request = json_pack("{s:s,s:O}", "command", "ocsp-install", "certificate", json_array_get(certs, 0));
-    json_decref(certs);
+    json_t *request = json_pack("{s:s,s:o}", "command", "ocsp-install", "certificates", certs);
     return cli_ask_and(call, request, print_installed);
 }
 

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-enum { IMPORT_MAX = 10000, CERT_MAX = 64 * 1024 };
+enum { IMPORT_MAX = 10000, CHAIN_MAX = 16, CERT_MAX = 64 * 1024 };
 
 /* ---- the list ---- */
 static int64_t end_of(const X509 *cert)
@@ -157,12 +157,30 @@ rl_err rl_command_ocsp_csr(rl_app *app, const json_t *request, json_t **reply, r
     return *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
 }
 
+/* Of what the CA gave: it may have put its chain with it. The first that is no CA's, else the first. */
+static X509 *responder_among(X509 *const *certs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(X509_get_extension_flags(certs[i]) & EXFLAG_CA))
+            return certs[i];
+    return certs[0];
+}
+
+/* {"certificates": [base64 of DER, …]} */
 rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **reply, rl_error *e)
 {
-    X509 *cert = NULL;
+    X509 *certs[CHAIN_MAX] = {0}, *cert = NULL;
     const rl_issuer *issuer;
-    RL_TRY(rl_command_read_cert(json_object_get(request, "certificate"), &cert, e));
-    rl_err err = rl_ca_delegate_install(app->ca, cert, rl_wall_s(), &issuer, e);
+    const json_t *list = json_object_get(request, "certificates");
+    size_t n = json_array_size(list);
+    if (n == 0 || n > CHAIN_MAX)
+        return rl_fail(e, RL_EINVAL, "ocsp",
+                       "the responder's certificate is wanted, with its chain or without, not %zu certificates", n);
+    rl_err err = read_certs(list, certs, n, e);
+    if (err == RL_OK) {
+        cert = responder_among(certs, n);
+        err = rl_ca_delegate_install(app->ca, cert, rl_wall_s(), &issuer, e);
+    }
     if (err == RL_OK && app->ocsp)
         err = rl_ocsp_take_delegate(app->ocsp, issuer, e);
     if (err == RL_OK) {
@@ -173,6 +191,7 @@ rl_err rl_command_ocsp_install(rl_app *app, const json_t *request, json_t **repl
         free(subject);
         err = *reply ? RL_OK : rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
     }
-    X509_free(cert);
+    for (size_t i = 0; i < n; i++)
+        X509_free(certs[i]);
     return err;
 }

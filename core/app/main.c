@@ -162,7 +162,8 @@ static const cli_option ocsp_options[] = {
      "Two words come before a file of that name, for answering in the place of another CA (revline import):\n"
      "  revline ocsp csr ISSUER    prints the request for our responder's certificate; ISSUER is a number, a\n"
      "                             fingerprint or a common name, see revline issuers\n"
-     "  revline ocsp install CERT  takes the certificate that the CA made of it (PEM or DER), and answers by it\n"}};
+     "  revline ocsp install CERT  takes the certificate that the CA made of it, with its chain or without, and "
+     "answers by it\n"}};
 
 static const cli_command commands[] = {
     {"serve", "", 0, 0, "run the server (what happens when no command is given)", serve_options, cli_serve},

@@ -1,6 +1,7 @@
 """Several issuers: other CAs whose certificates were imported, and the own CA's keys before and after a rollover.
 openssl is the other CA, and the client that verifies each answer against the CA it belongs to."""
 
+import pathlib
 import re
 import urllib.parse
 
@@ -129,6 +130,21 @@ def test_a_certificate_of_a_ca_that_is_not_known_is_refused(server, tmp_path):
     before = server.all_certificates()
     assert "import its CA first" in server.cli("import", OtherCa(tmp_path).leaf(LEAF), code=1).stderr
     assert server.all_certificates() == before
+
+
+@pytest.mark.parametrize("form", ["chain", "reversed", "pkcs7"])
+def test_the_responders_certificate_comes_with_its_chain(server, tmp_path, form):
+    other, chain = OtherCa(tmp_path), str(tmp_path / "chain")
+    leaf = other.leaf(LEAF)
+    server.cli("import", other.ca, leaf)
+    (tmp_path / "ocsp.csr").write_text(server.cli("ocsp", "csr", other.name).stdout)
+    files = [other.sign(str(tmp_path / "ocsp.csr"), other.path("ocsp.pem"), "-copy_extensions", "copyall"), other.ca]
+    if form == "pkcs7":
+        openssl("crl2pkcs7", "-nocrl", *[word for f in files for word in ("-certfile", f)], "-out", chain)
+    else:
+        pathlib.Path(chain).write_text("".join(pathlib.Path(f).read_text() for f in (files if form == "chain" else reversed(files))))
+    server.cli("ocsp", "install", chain)
+    assert ask(server, other.ca, "-cert", leaf) == "good"
 
 
 def test_an_installed_responder_survives_kill_9(server, tmp_path):
