@@ -130,7 +130,7 @@ static rl_err read_certificates(rl_span text, const PKCS7 *bundle, json_t *reque
         RL_TRY(push_bundle(bundle, certs, e));
     else if (text.n && text.p[0] == 0x30) /* a DER SEQUENCE */
         RL_TRY(push_der(text, certs, e));
-    else
+    else if (text.n > 0) /* for OpenSSL no octets are no memory */
         RL_TRY(push_pem(text, certs, e));
     return json_array_size(certs) ? RL_OK : rl_fail(e, RL_EBADMSG, "import", "no certificate in it, PEM or DER");
 }

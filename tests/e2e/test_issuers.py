@@ -132,6 +132,14 @@ def test_a_certificate_of_a_ca_that_is_not_known_is_refused(server, tmp_path):
     assert server.all_certificates() == before
 
 
+@pytest.mark.parametrize("content", ["", "\n", "text"])
+def test_a_file_without_a_certificate_is_told_so(module_server, tmp_path, content):
+    (tmp_path / "file").write_text(content)
+    for command in (["import"], ["ocsp", "install"]):
+        said = module_server.cli(*command, str(tmp_path / "file"), code=1).stderr
+        assert said == "revline %s: '%s': no certificate in it, PEM or DER\n" % (command[0], tmp_path / "file")
+
+
 @pytest.mark.parametrize("form", ["chain", "reversed", "pkcs7"])
 def test_the_responders_certificate_comes_with_its_chain(server, tmp_path, form):
     other, chain = OtherCa(tmp_path), str(tmp_path / "chain")
