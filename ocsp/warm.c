@@ -33,6 +33,7 @@ enum {
 struct ocsp_warm {
     rl_store *store;
     ocsp_cache *cache;
+    uint8_t maker[16];  /* of the answers, see make_maker */
     size_t octets_left; /* to be loaded */
     rl_metric *saved, *loaded;
     pthread_t thread;
@@ -51,11 +52,33 @@ static rl_cert_id id_of(const ocsp_key *key)
     return id;
 }
 
-/* ---- loading ---- */
-/* A stored answer, made by this very program, that may be given out now; else NULL. */
-static ocsp_entry *entry_of(const rl_response_record *r, int64_t now)
+/* This very program, with the settings by which an answer is what it is: who has changed one wants no answers of
+ * before.
+ */
+static rl_err make_maker(const rl_settings *s, uint8_t maker[16])
 {
-    bool usable = rl_span_eq(r->maker, RL_SPAN_LIT(REVLINE_VERSION)) && r->this_update <= now && now < r->serve_until &&
+    const int64_t shaping[] = {
+        s->ocsp.key,           s->ocsp.responder_id,     s->ocsp.responder_validity, s->ocsp.validity_good,
+        s->ocsp.validity_hold, s->ocsp.validity_revoked, s->ocsp.validity_unknown,   s->ocsp.unissued,
+        s->ocsp.archive,       s->sync.stale_policy,     s->sync.stale_after};
+    uint8_t octets[sizeof(REVLINE_VERSION) + sizeof(shaping)], digest[RL_HASH_MAX];
+    memcpy(octets, REVLINE_VERSION, sizeof(REVLINE_VERSION));
+    memcpy(octets + sizeof(REVLINE_VERSION), shaping, sizeof(shaping));
+    RL_TRY(rl_hash_digest(RL_SHA256, rl_span_of(octets, sizeof(octets)), digest));
+    memcpy(maker, digest, 16);
+    return RL_OK;
+}
+
+static rl_span maker_of(const ocsp_warm *w)
+{
+    return rl_span_of(w->maker, sizeof(w->maker));
+}
+
+/* ---- loading ---- */
+/* A stored answer of the same maker that may be given out now; else NULL. */
+static ocsp_entry *entry_of(const ocsp_warm *w, const rl_response_record *r, int64_t now)
+{
+    bool usable = rl_span_eq(r->maker, maker_of(w)) && r->this_update <= now && now < r->serve_until &&
                   r->serve_until <= r->next_update;
     ocsp_entry *entry = usable ? ocsp_entry_new(r->body, r->headers, r->this_update, r->next_update, r->outcome) : NULL;
     if (entry)
@@ -74,7 +97,7 @@ static bool load_next(const rl_cert_id *id, const rl_response_record *r, void *c
     struct load *l = ctx;
     ocsp_warm *w = l->w;
     ocsp_key key = {.issuer = id->issuer, .form = r->form, .serial_n = id->serial_n};
-    ocsp_entry *entry = entry_of(r, l->now);
+    ocsp_entry *entry = entry_of(w, r, l->now);
     if (entry) {
         memcpy(key.serial, id->serial, id->serial_n);
         w->octets_left = entry->cost < w->octets_left ? w->octets_left - entry->cost : 0;
@@ -107,7 +130,7 @@ ocsp_entry *ocsp_warm_find(ocsp_warm *w, const ocsp_key *key, uint32_t stamp)
     rl_response_record r;
     const rl_cert_id id = id_of(key);
     bool found = rl_store_response(w->store, &id, &memory, &r) == RL_OK && r.form == key->form;
-    ocsp_entry *entry = found ? entry_of(&r, rl_wall_s()) : NULL;
+    ocsp_entry *entry = found ? entry_of(w, &r, rl_wall_s()) : NULL;
     rl_buf_free(&memory);
     if (entry && ocsp_cache_put(w->cache, key, stamp, entry))
         rl_metric_add(w->loaded, 1);
@@ -143,7 +166,7 @@ static rl_err put_batch(rl_store_txn *t, void *arg, rl_error *e)
             err = rl_buf_append(&body, entry->certs.p, entry->certs.n);
         if (err != RL_OK)
             break;
-        const rl_response_record r = {.maker = RL_SPAN_LIT(REVLINE_VERSION),
+        const rl_response_record r = {.maker = maker_of(b->w),
                                       .form = b->items[i].form,
                                       .outcome = (uint8_t)entry->outcome,
                                       .this_update = entry->this_update,
@@ -263,6 +286,10 @@ rl_err ocsp_warm_start(rl_store *store, ocsp_cache *cache, const rl_settings *s,
     ocsp_warm *w = calloc(1, sizeof(*w));
     if (!w)
         return rl_fail(e, RL_ENOMEM, "ocsp", "out of memory");
+    if (make_maker(s, w->maker) != RL_OK) {
+        free(w);
+        return rl_fail_openssl(e, "ocsp", "the hash of the settings cannot be made");
+    }
     w->store = store;
     w->cache = cache;
     w->octets_left = (size_t)s->ocsp.cache_size;

@@ -66,6 +66,37 @@ static void an_answer_comes_back_after_a_restart_without_a_signature(void **stat
     harness_close(&h);
 }
 
+/* Who changes one of these and starts anew wants it at once, not as the answers of before end. */
+static void other_settings_want_other_answers(void **state)
+{
+    static harness h;
+    static reply r;
+    (void)state;
+    open_with_certificates(&h);
+    h.settings.ocsp.validity_good = 3600 * 1000;
+    stop(&h);
+    start(&h);
+    get_answer(&h, FIRST, &r);
+    int64_t *const shaping[] = {&h.settings.ocsp.validity_good, &h.settings.ocsp.archive, &h.settings.sync.stale_after};
+    for (size_t i = 0; i < sizeof(shaping) / sizeof(shaping[0]) + 1; i++) {
+        stop(&h);
+        if (i < sizeof(shaping) / sizeof(shaping[0]))
+            *shaping[i] += 60 * 1000;
+        else
+            h.settings.ocsp.responder_id = RL_RESPONDER_BY_NAME;
+        start(&h);
+        uint64_t signed_before = signatures(&h);
+        get_answer(&h, FIRST, &r);
+        assert_int_equal(signatures(&h), signed_before + 1);
+    }
+    stop(&h);
+    start(&h); /* the same as before */
+    uint64_t signed_before = signatures(&h);
+    get_answer(&h, FIRST, &r);
+    assert_int_equal(signatures(&h), signed_before);
+    harness_close(&h);
+}
+
 static void a_change_while_the_responder_is_down_counts(void **state)
 {
     static harness h;
@@ -175,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_back_after_a_restart_without_a_signature),
+        cmocka_unit_test(other_settings_want_other_answers),
         cmocka_unit_test(a_change_while_the_responder_is_down_counts),
         cmocka_unit_test(a_change_right_after_the_answer_counts),
         cmocka_unit_test(a_number_asked_before_its_certificate_existed_is_not_unknown_afterwards),
