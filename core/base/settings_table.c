@@ -205,7 +205,8 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Validity of the delegated responder's certificate; renewed at half of it."},
     {"REVLINE_OCSP_VALIDITY_GOOD", RL_T_DURATION, AT(ocsp.validity_good), "10m", .min = "1s", .max = "30d",
      .alias = "AppConfig__OCSP__CacheTimeOutSecondsIfDeviceExists", .alias_unit = "s", .group = "OCSP",
-     .help = "nextUpdate after thisUpdate of a good answer."},
+     .help = "nextUpdate after thisUpdate of a good answer, at most: none outlives its signer, see "
+             "REVLINE_OCSP_RESPONDER_VALIDITY."},
     {"REVLINE_OCSP_VALIDITY_HOLD", RL_T_DURATION, AT(ocsp.validity_hold), "5m", .min = "1s", .max = "30d",
      .alias = "AppConfig__OCSP__CacheTimeOutSecondsIfDeviceIsDisabled", .alias_unit = "s", .group = "OCSP",
      .help = "The same for a certificate on hold."},
