@@ -36,6 +36,11 @@ void ocsp_question_key(const ocsp_question *q, const ocsp_cert_id *id, ocsp_key 
 }
 
 /* ---- deciding ---- */
+int64_t ocsp_revoked_at(const rl_settings *s, int64_t recorded, int64_t now)
+{
+    return recorded > now + 1 ? now - s->ca.clock_skew / 1000 : recorded; /* the seconds of two threads may be apart */
+}
+
 /* Never `good` for what was not issued, has expired or is revoked. A certificate past its notAfter is `unknown` unless
  * it was revoked, and a `good` answer ends with the certificate.
  *
@@ -52,7 +57,7 @@ static void decide_issued(const rl_settings *s, const rl_cert_status *record, in
     if (record->status != RL_STATUS_GOOD) {
         bool hold = record->status == RL_STATUS_HOLD;
         out->status = OCSP_REVOKED;
-        out->revoked_at = record->revoked_at;
+        out->revoked_at = ocsp_revoked_at(s, record->revoked_at, now);
         out->reason = hold ? RL_REASON_HOLD : record->reason;
         *validity = hold ? s->ocsp.validity_hold : s->ocsp.validity_revoked;
     } else if (!expired || out->archived) {

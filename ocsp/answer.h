@@ -83,6 +83,10 @@ bool ocsp_job_is_current(const ocsp_job *job);
 /* The entity tag, with its quotes, of an entry made here without a nonce. */
 rl_span ocsp_entry_tag(const ocsp_entry *e);
 
+/* The date of a revocation as clients are told it. One in the future is of a clock that was ahead, and there are
+ * clients that take the certificate until it comes: then as long ago as a client's clock may be slow. */
+int64_t ocsp_revoked_at(const rl_settings *s, int64_t recorded, int64_t now);
+
 /* The answer's content for one certificate of ours, all but its CertID. Pure. `record` is NULL for one that was never
  * issued; `until` is the last second that any answer may reach, the end of the responder's certificate. */
 void ocsp_decide(const rl_settings *s, const rl_cert_status *record, int64_t now, int64_t until, ocsp_single *out);

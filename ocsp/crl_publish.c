@@ -109,6 +109,8 @@ static rl_err count_up(rl_store_txn *t, void *arg, rl_error *e)
 
 struct gathering {
     rl_store *store;
+    const rl_settings *settings;
+    int64_t now;
     rl_buf entries;
     size_t n;
     int64_t expired_before; /* Unix seconds */
@@ -124,7 +126,7 @@ static bool gather(const rl_cert_id *id, int64_t revoked_at, rl_reason reason, v
         status.not_after < g->expired_before)
         return true;
     g->n++;
-    g->err = ocsp_crl_entry(&g->entries, id, revoked_at, reason);
+    g->err = ocsp_crl_entry(&g->entries, id, ocsp_revoked_at(g->settings, revoked_at, g->now), reason);
     return g->err == RL_OK;
 }
 
@@ -147,7 +149,8 @@ static rl_err make(rl_store *store, const rl_settings *s, const rl_issuer *issue
     const int64_t now = rl_wall_s();
     char url[OCSP_CRL_URL_MAX + 1];
     struct next_number next = {.issuer = issuer->id};
-    struct gathering g = {.store = store, .expired_before = now - 2 * (s->crl.validity / 1000)};
+    struct gathering g = {
+        .store = store, .settings = s, .now = now, .expired_before = now - 2 * (s->crl.validity / 1000)};
     p->this_update = now;
     p->next_update = next_update(s, issuer, now);
     if (p->next_update <= now)

@@ -1,8 +1,10 @@
 """A machine whose clock is wrong, at a start and later. It is moved by `moved_clock.c`, preloaded."""
 
+import datetime
 import json
 
 import pytest
+from cryptography import x509
 from cryptography.x509.ocsp import OCSPResponseStatus
 from harness import CommandFailed, MovedClock, OcspClient, eventually, ocsp_request
 
@@ -54,6 +56,25 @@ def test_a_clock_behind_the_ca_is_told_and_heals(timed):
         clock.move(0)
         eventually(lambda: is_well(server), "the probe is green")
         assert server.ocsp(certificate) == "good" and server.sign("in-time.example")
+
+
+def test_a_revocation_under_a_clock_that_was_ahead_is_not_told_for_the_future(timed):
+    """Java, for one, takes a certificate until the date of its revocation has come, by OCSP and by list."""
+    server, clock = timed
+    certificate, serial = server.sign("gone.example")
+    clock.move(10 * DAY)
+    server.control("revoke", serial=serial, reason="keyCompromise")
+    clock.move(0)
+    eventually(lambda: is_well(server), "the probe is green")
+    with OcspClient(server) as client:
+        answer = client.post(ocsp_request(certificate, client.issuer))
+    assert answer.revocation_time <= answer.this_update - datetime.timedelta(days=1)
+
+    def listed():
+        crl = x509.load_der_x509_crl(server.http("GET", "/crl")[2])
+        return crl if crl.last_update <= datetime.datetime.utcnow() and len(crl) else None
+    crl = eventually(listed, "the list is of the time that it is again")
+    assert crl.get_revoked_certificate_by_serial_number(certificate.serial_number).revocation_date <= crl.last_update - datetime.timedelta(days=1)
 
 
 def test_the_uptime_is_no_matter_of_the_clock(timed):

@@ -408,13 +408,31 @@ static void test_decisions(void **state)
          RL_REASON_SUPERSEDED,
          78,
          END},
+        {"revoked under a clock that was ahead: before any client's clock",
+         true,
+         {RL_STATUS_REVOKED, RL_REASON_SUPERSEDED, NOW + 2, 0, LATER},
+         0,
+         OCSP_REVOKED,
+         RL_REASON_SUPERSEDED,
+         NOW - 3600,
+         END},
+        {"revoked just now",
+         true,
+         {RL_STATUS_REVOKED, RL_REASON_SUPERSEDED, NOW + 1, 0, LATER},
+         0,
+         OCSP_REVOKED,
+         RL_REASON_SUPERSEDED,
+         NOW + 1,
+         END},
         {"revoked and expired", true, {RL_STATUS_REVOKED, 0, 78, 0, 5}, 0, OCSP_REVOKED, 0, 78, END},
         {"never issued", false, {0}, RL_UNISSUED_UNKNOWN, OCSP_UNKNOWN, 0, 0, NOW + 60},
         {"never issued, extended revoke", false, {0}, RL_UNISSUED_REVOKED, OCSP_REVOKED, RL_REASON_HOLD, 0, NOW + 60},
     };
-    rl_settings s = {
-        .ocsp = {
-            .validity_good = 600000, .validity_hold = 300000, .validity_revoked = 86400000, .validity_unknown = 60000}};
+    rl_settings s = {.ocsp = {.validity_good = 600000,
+                              .validity_hold = 300000,
+                              .validity_revoked = 86400000,
+                              .validity_unknown = 60000},
+                     .ca.clock_skew = 3600 * 1000};
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         ocsp_single out;
