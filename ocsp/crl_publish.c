@@ -20,14 +20,14 @@
 #include "ocsp/crl_delta.h"
 #include "ocsp/ocsp_priv.h"
 
-enum { HEAD_MAX = 256, TAG_MAX = 2 * 32 + 3, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000 };
+enum { HEAD_MAX = 256, TAG_MAX = 2 * 32 + 3, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000, SLOW_CLOCK_S = 10 * 60 };
 
 typedef struct published {
     atomic_uint refs;
     uint64_t number;
     size_t entries;
-    int64_t this_update, next_update;
-    int64_t modified; /* this_update, unless the list before has the same: then INT64_MAX */
+    int64_t made_at, this_update, next_update;
+    int64_t modified; /* made_at, unless the list before has the same: then INT64_MAX */
     char tag[TAG_MAX];
     char head[HEAD_MAX]; /* header lines and the empty line */
     rl_buf der;
@@ -36,7 +36,7 @@ typedef struct published {
 /* What an issuer's deltas start from. The thread's own. */
 struct base {
     uint64_t number; /* 0: none yet */
-    int64_t this_update, next_update;
+    int64_t made_at, next_update;
     ocsp_crl_changes changes; /* since then */
 };
 
@@ -137,6 +137,14 @@ static int64_t next_update(const rl_settings *s, const rl_issuer *issuer, int64_
     return rl_x509_time(X509_get0_notAfter(issuer->cert), &end) == RL_OK && end < next ? end : next;
 }
 
+/* thisUpdate is some minutes back, as with other CAs whose lists are made often: a client whose clock is slow, OpenSSL
+ * for one, takes no certificate at all while the list it has just fetched is of the future. */
+static int64_t this_update(const rl_settings *s, int64_t made_at)
+{
+    int64_t skew = s->ca.clock_skew / 1000;
+    return made_at - (skew < SLOW_CLOCK_S ? skew : SLOW_CLOCK_S);
+}
+
 /* Where the issuer's delta is, in lists of a CA whose certificates name where these are. */
 static const char *delta_url(const rl_settings *s, const rl_issuer *issuer, char url[OCSP_CRL_URL_MAX + 1])
 {
@@ -151,7 +159,8 @@ static rl_err make(rl_store *store, const rl_settings *s, const rl_issuer *issue
     struct next_number next = {.issuer = issuer->id};
     struct gathering g = {
         .store = store, .settings = s, .now = now, .expired_before = now - 2 * (s->crl.validity / 1000)};
-    p->this_update = now;
+    p->made_at = now;
+    p->this_update = this_update(s, now);
     p->next_update = next_update(s, issuer, now);
     if (p->next_update <= now)
         return rl_fail(e, RL_EDENIED, "crl", "the CA certificate has expired");
@@ -189,8 +198,7 @@ rl_err rl_crls_make(rl_store *store, const rl_settings *s, const rl_issuer *issu
 /* ---- the delta ---- */
 static bool base_is_due(const struct base *b, const published *before, int64_t now)
 {
-    return !before || !b->number || now < b->this_update ||
-           now >= b->this_update + (b->next_update - b->this_update) / 2;
+    return !before || !b->number || now < b->made_at || now >= b->made_at + (b->next_update - b->made_at) / 2;
 }
 
 /* Brings the base up to the list that follows `before` (NULL: it is the first), or begins a new one with it: at half of
@@ -199,14 +207,14 @@ static rl_err follow(struct base *b, const published *before, const published *p
 {
     rl_span old, new;
     rl_err err = RL_ERANGE;
-    if (!base_is_due(b, before, p->this_update)) {
+    if (!base_is_due(b, before, p->made_at)) {
         RL_TRY(ocsp_crl_entries(rl_buf_span(&before->der), &old));
         RL_TRY(ocsp_crl_entries(rl_buf_span(&p->der), &new));
         err = ocsp_crl_changes_add(&b->changes, old, new);
     }
     if (err == RL_ERANGE) {
         ocsp_crl_changes_free(&b->changes);
-        *b = (struct base){.number = p->number, .this_update = p->this_update, .next_update = p->next_update};
+        *b = (struct base){.number = p->number, .made_at = p->made_at, .next_update = p->next_update};
         err = RL_OK;
     }
     return err;
@@ -222,7 +230,7 @@ static rl_err make_delta(const rl_issuer *issuer, struct base *b, const publishe
     if (err == RL_OK)
         err = ocsp_crl_entries(rl_buf_span(&p->der), &complete);
     if (err == RL_OK)
-        err = ocsp_crl_delta_entries(&b->changes, complete, p->this_update, &entries);
+        err = ocsp_crl_delta_entries(&b->changes, complete, p->made_at, &entries);
     if (err != RL_OK)
         rl_fail(e, err, "crl", "what has changed since list %llu cannot be told: %s", (unsigned long long)b->number,
                 rl_err_name(err));
@@ -234,7 +242,7 @@ static rl_err make_delta(const rl_issuer *issuer, struct base *b, const publishe
     if (err == RL_OK)
         err = ocsp_crl_build(issuer, &fields, &delta->der, e);
     delta->number = p->number;
-    delta->this_update = p->this_update;
+    delta->made_at = p->made_at;
     delta->next_update = p->next_update;
     delta->entries = b->changes.n;
     rl_buf_free(&entries);
@@ -250,10 +258,10 @@ static rl_err describe(published *p, const published *before, rl_error *e)
     if (rl_hash_digest(RL_SHA256, rl_buf_span(&p->der), digest) != RL_OK ||
         rl_hex(rl_span_of(digest, 32), digest_text, sizeof(digest_text)) != RL_OK)
         return rl_fail_openssl(e, "crl", "the list's hash cannot be made");
-    rl_time_http(p->this_update, modified);
+    rl_time_http(p->made_at, modified);
     rl_time_http(p->next_update, expires);
     atomic_init(&p->refs, 1);
-    p->modified = before && before->this_update == p->this_update ? INT64_MAX : p->this_update;
+    p->modified = before && before->made_at == p->made_at ? INT64_MAX : p->made_at;
     snprintf(p->tag, sizeof(p->tag), "\"%s\"", digest_text);
     snprintf(p->head, sizeof(p->head),
              "ETag: %s\r\nContent-Type: application/pkix-crl\r\nLast-Modified: %s\r\nExpires: %s\r\n\r\n", p->tag,
@@ -318,7 +326,7 @@ static void on_change(const rl_store_event *events, size_t n, void *ctx)
 /* At half of its validity, or from a time that is yet to come, since the clock was set back. */
 static bool is_old(const published *p, int64_t now)
 {
-    return now < p->this_update || now >= p->this_update + (p->next_update - p->this_update + 1) / 2;
+    return now < p->made_at || now >= p->made_at + (p->next_update - p->made_at + 1) / 2;
 }
 
 /* Takes the mark before the list is made: what changes meanwhile is for the next one. */

@@ -183,7 +183,8 @@ const rl_setting_row rl_setting_rows[] = {
      .help = "Longest validity of a subordinate CA's certificate; it never outlives the CA above it."},
     {"REVLINE_CERT_CLOCK_SKEW", RL_T_DURATION, AT(ca.clock_skew), "24h", .min = "0", .max = "30d",
      .alias = "AppConfig__ValidityClockSkewMinutes", .alias_unit = "m", .group = "Certificate authority",
-     .help = "How far back a certificate's notBefore lies, for clients whose clock is slow."},
+     .help = "How far back a certificate's notBefore lies, and ten minutes at most a revocation list's thisUpdate, for "
+             "clients whose clock is slow."},
     {"REVLINE_CERT_ASKED_USAGES", RL_T_BOOL, AT(ca.asked_usages), "true", .alias = "AppConfig__UseRequestedKeyUsages",
      .alias_unit = "", .group = "Certificate authority",
      .help = "Profiles take over the usages that a request asks for, as far as they allow them; false: never."},
@@ -233,7 +234,8 @@ const rl_setting_row rl_setting_rows[] = {
 
     {"REVLINE_CRL_VALIDITY", RL_T_DURATION, AT(crl.validity), "24h", .min = "10s", .max = "365d",
      .alias = "AppConfig__CRL__ValidityDays", .alias_unit = "d", .group = "CRL",
-     .help = "nextUpdate after thisUpdate of our revocation lists; each is made anew at half of it."},
+     .help = "How long our revocation lists are valid from when they are made, to nextUpdate; each is made anew at "
+             "half of it."},
     {"REVLINE_CRL_INTERVAL", RL_T_DURATION, AT(crl.interval), "5s", .min = "100ms", .max = "1d", .group = "CRL",
      .help = "Shortest time between two lists: a change of a certificate's status makes a new one as soon as that has "
              "passed."},

@@ -36,7 +36,7 @@ def test_a_new_ca_publishes_an_empty_list(make_server, key_type):
     ca = server.ca
     assert headers["Content-Type"] == "application/pkix-crl"
     assert crl.is_signature_valid(ca.public_key()) and crl.issuer == ca.subject and list(crl) == []
-    assert crl.next_update - crl.last_update == datetime.timedelta(hours=24)
+    assert crl.next_update - crl.last_update == datetime.timedelta(hours=24, minutes=10)
     key_id = ca.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_KEY_IDENTIFIER).value.digest
     assert crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == key_id
     assert fetch(server, "/crl/1.crl")[1] == crl
@@ -150,6 +150,21 @@ def test_openssl_joins_a_delta_with_an_older_list(make_server, tmp_path):
             (tmp_path / "c.pem").write_bytes(certificates[name].public_bytes(Encoding.PEM))
             openssl("verify", "-crl_check", "-extended_crl", "-use_deltas", "-CAfile", "ca.pem", "-CRLfile", lists, "c.pem", code=code,
                     cwd=tmp_path)
+
+
+@pytest.mark.parametrize("skew, code", [("24h", 0), ("0", 2)])
+def test_a_client_whose_clock_is_slow_takes_the_list_of_this_moment(make_server, tmp_path, skew, code):
+    """OpenSSL takes none of the future, and with it no certificate."""
+    server = make_server(REVLINE_CERT_CLOCK_SKEW=skew)
+    fetch(server)
+    (tmp_path / "crl.der").write_bytes(server.http("GET", "/crl")[2])
+    openssl("crl", "-inform", "DER", "-in", "crl.der", "-out", "crl.pem", cwd=tmp_path)
+    crl = x509.load_der_x509_crl((tmp_path / "crl.der").read_bytes())
+    made = crl.next_update - datetime.timedelta(hours=24)
+    slow = int(made.replace(tzinfo=datetime.timezone.utc).timestamp()) - 300
+    done = openssl("verify", "-crl_check", "-attime", str(slow), "-CAfile", server.ca_file(), "-CRLfile", "crl.pem", server.ca_file(),
+                   code=code, cwd=tmp_path)
+    assert code == 0 or "not yet valid" in done.stderr
 
 
 def test_caches_are_told_what_they_have(server):
