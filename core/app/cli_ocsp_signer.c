@@ -129,6 +129,16 @@ static void explain_certificate(ocsp_report *r, const ocsp_question *q, X509 *si
     free(subject);
 }
 
+/* It is not refused here, for old responders make no others. */
+static void note_weak_hash(ocsp_report *r, const ASN1_OBJECT *algorithm)
+{
+    int digest = NID_undef;
+    OBJ_find_sigid_algs(OBJ_obj2nid(algorithm), &digest, NULL);
+    if (digest == NID_sha1 || digest == NID_md5)
+        cli_ocsp_note(r, "the signature is made with %s, which clients take no longer or not for long",
+                      digest == NID_sha1 ? "SHA-1" : "MD5");
+}
+
 static void explain_signature(ocsp_report *r, OCSP_BASICRESP *basic, STACK_OF(X509) * known, bool has_signer)
 {
     const X509_ALGOR *algorithm = OCSP_resp_get0_tbs_sigalg(basic);
@@ -136,6 +146,7 @@ static void explain_signature(ocsp_report *r, OCSP_BASICRESP *basic, STACK_OF(X5
     char name[80];
     X509_ALGOR_get0(&oid, NULL, NULL, algorithm);
     OBJ_obj2txt(name, sizeof(name), oid, 0);
+    note_weak_hash(r, oid);
     bool ok = has_signer && OCSP_basic_verify(basic, known, NULL, OCSP_NOVERIFY) == 1;
     json_object_set_new(
         r->json, "signature",

@@ -96,6 +96,7 @@ class Answer:
         self.this_update, self.next_update = now() - SECOND, now() + HOUR
         self.nonce, self.embed, self.by = "repeat", True, ocsp.OCSPResponderEncoding.HASH
         self.extension, self.critical = None, False  # an OID besides the nonce
+        self.digest = hashes.SHA256()
         self.__dict__.update(other)
 
     def der(self, request):
@@ -111,7 +112,7 @@ class Answer:
             builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
         if self.extension:
             builder = builder.add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier(self.extension), b"\x05\x00"), self.critical)
-        return builder.sign(self.signer.key, hashes.SHA256()).public_bytes(DER)
+        return builder.sign(self.signer.key, self.digest).public_bytes(DER)
 
 
 @contextlib.contextmanager
@@ -311,6 +312,11 @@ def test_no_next_update(world):
     assert any("there is no nextUpdate" in note for note in answer["notes"]) and "nextUpdate" not in answer["certificates"][0]
     ask(world, world.answer(next_update=None, this_update=now() - 23 * HOUR), code=GOOD)
     unbelievable(world, world.answer(next_update=None, this_update=now() - 25 * HOUR), "is not recent: it has no nextUpdate, and its thisUpdate was 1 d 1 h ago")
+
+
+def test_a_signature_with_sha1_is_mentioned(world):
+    assert any("made with SHA-1" in note for note in ask(world, world.answer(digest=hashes.SHA1()), code=GOOD)[0]["notes"])
+    assert ask(world, world.answer(digest=hashes.SHA384()), code=GOOD)[0]["notes"] == []
 
 
 def test_extensions(world):
