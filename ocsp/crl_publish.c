@@ -22,6 +22,9 @@
 
 enum { HEAD_MAX = 256, TAG_MAX = 2 * 32 + 3, LOOK_MS = 1000, RETRY_MAX_MS = 10 * 1000, SLOW_CLOCK_S = 10 * 60 };
 
+#define NEXT_UPDATE_HELP                                                                                               \
+    "End of the issuing CA's revocation list, and with a label of another issuer's, ours or not, Unix time."
+
 typedef struct published {
     atomic_uint refs;
     uint64_t number;
@@ -276,6 +279,16 @@ static void discard(published *p)
     free(p);
 }
 
+/* Of an issuer before the last rollover; the issuing one's has no label. */
+static void show_end(const rl_crls *c, const rl_issuer *issuer, int64_t next_update)
+{
+    char label[32];
+    if (issuer == rl_ca_issuer(c->ca))
+        return;
+    snprintf(label, sizeof(label), "issuer=\"%u\"", issuer->id);
+    rl_metric_set(rl_gauge("revline_crl_next_update_seconds", label, NEXT_UPDATE_HELP), next_update);
+}
+
 static void publish(rl_crls *c, const rl_issuer *issuer)
 {
     const size_t i = issuer->id - 1;
@@ -304,6 +317,7 @@ static void publish(rl_crls *c, const rl_issuer *issuer)
              rl_mono_ms() - began);
     rl_metric_add(c->made, 1);
     c->failed[i] = false;
+    show_end(c, issuer, p->next_update);
     swap(c, issuer->id, p, delta);
 }
 
@@ -428,8 +442,7 @@ rl_err rl_crls_open(rl_store *store, const rl_ca *ca, const rl_settings *s, rl_c
     pthread_cond_init(&c->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     c->made = rl_counter("revline_crl_published_total", "", "Revocation lists made.");
-    rl_gauge_fn("revline_crl_next_update_seconds", "", "End of the issuing CA's published list, Unix time.",
-                end_of_current, c);
+    rl_gauge_fn("revline_crl_next_update_seconds", "", NEXT_UPDATE_HELP, end_of_current, c);
     /* Before the first lists are made, so that no change falls between. */
     bool told = rl_store_subscribe(store, on_change, c) == RL_OK;
     c->running = told && pthread_create(&c->thread, NULL, look_after, c) == 0;

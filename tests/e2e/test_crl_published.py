@@ -222,6 +222,17 @@ def test_there_is_no_other_list(module_server, path):
     assert module_server.http("GET", path)[0] == 404
 
 
+def test_after_a_rollover_the_end_of_either_list_is_shown(make_server):
+    server = make_server()
+    server.stop()
+    server.cli("init", "--rollover")
+    server.start()
+    for path, label in (("/crl/1.crl", '{issuer="1"}'), ("/crl/2.crl", "")):
+        crl = fetch(server, path)[1]
+        assert server.metrics()["revline_crl_next_update_seconds" + label] == crl.next_update.replace(tzinfo=datetime.timezone.utc).timestamp()
+    assert 'revline_crl_next_update_seconds{issuer="2"}' not in server.metrics()
+
+
 def test_certificates_name_the_list_when_it_is_wanted(make_server):
     server = make_server(REVLINE_CRL_DISTRIBUTION_POINT="true", REVLINE_BASE_URL="http://pki.example.com")
     points = server.sign("it")[0].extensions.get_extension_for_class(x509.CRLDistributionPoints).value
