@@ -1,5 +1,5 @@
-/* Certificates are weighed anew when the settings of the status rules are others than they were. Sync loop only, but
- * for what is marked as the writer's.
+/* Certificates are weighed anew when the settings of the status rules are others than they were, or Intune has been
+ * listed for the first time. Sync loop only, but for what is marked as the writer's.
  *
  * The cursor of this source holds the rules under which every certificate was weighed. When the server starts under
  * others, all bound certificates are weighed, some hundred in a transaction; the last of these stores the rules. A
@@ -21,6 +21,7 @@ enum { WEIGHED_AT_ONCE = 500, READ_AT_ONCE = 10000 };
 typedef struct reweigh {
     rl_sync_source base;
     rl_weigher weigher;
+    char rules[RL_RULES_TEXT];       /* under which they are weighed */
     rl_cert_id ids[WEIGHED_AT_ONCE]; /* of the transaction */
     size_t n, read;
     rl_cert_id at; /* the certificates up to it have been looked at; issuer 0: none */
@@ -33,7 +34,6 @@ typedef struct reweigh {
 static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
 {
     reweigh *r = arg;
-    char rules[RL_RULES_TEXT];
     rl_err err = RL_OK;
     const rl_brake_round round = {.source = NAME, .complete = r->last, .raise_before = r->weigher.now + 1};
     r->weigher.worse = rl_brake_worse(r->base.sync->settings);
@@ -42,9 +42,8 @@ static rl_err apply(rl_store_txn *t, void *arg, rl_error *e)
     if (err == RL_OK)
         err = rl_brake_settle(t, &r->weigher, &round, &r->due);
     rl_weigher_clear(&r->weigher);
-    rl_rules_fingerprint(r->base.sync->settings, rules);
     const rl_cursor_record cursor = {
-        .link = rules, .complete = true, .last_success = r->weigher.now, .last_full = r->weigher.now};
+        .link = r->rules, .complete = true, .last_success = r->weigher.now, .last_full = r->weigher.now};
     if (err == RL_OK && r->last)
         err = rl_txn_put_cursor(t, NAME, &cursor);
     return err == RL_OK ? RL_OK : rl_fail(e, err, "sync", "certificates cannot be weighed: %s", rl_err_name(err));
@@ -78,14 +77,21 @@ static void go_on(reweigh *r)
 }
 
 /* ---- the round ---- */
-static bool is_weighed(reweigh *r)
+/* Of the round that begins. When Intune is listed for the first time during it, another follows. */
+static void read_rules(reweigh *r)
 {
-    char rules[RL_RULES_TEXT];
+    rl_cursor_record intune = {0};
+    (void)rl_store_cursor(r->base.sync->store, "intune-device", &intune);
+    rl_rules_fingerprint(r->base.sync->settings, intune.last_full > 0, r->rules);
+    rl_cursor_clear(&intune);
+}
+
+static bool is_weighed(const reweigh *r)
+{
     rl_cursor_record cursor;
-    rl_rules_fingerprint(r->base.sync->settings, rules);
     if (rl_store_cursor(r->base.sync->store, NAME, &cursor) != RL_OK)
         return false;
-    bool same = cursor.link && strcmp(cursor.link, rules) == 0;
+    bool same = cursor.link && strcmp(cursor.link, r->rules) == 0;
     rl_cursor_clear(&cursor);
     return same;
 }
@@ -102,6 +108,7 @@ static void begin(rl_sync_source *source)
 {
     reweigh *r = (reweigh *)source;
     source->objects = source->changed = 0;
+    read_rules(r);
     source->full = source->restart || !is_weighed(r);
     if (!source->full) {
         rl_source_done(source, rl_wall_s());

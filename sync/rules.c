@@ -307,9 +307,11 @@ bool rl_rules_row(const rl_settings *s, size_t i, rl_rule_text *out)
 }
 
 /* The number in front is that of the rules themselves: it grows when the table changes. */
-void rl_rules_fingerprint(const rl_settings *s, char out[RL_RULES_TEXT])
+void rl_rules_fingerprint(const rl_settings *s, bool intune_listed, char out[RL_RULES_TEXT])
 {
-    snprintf(out, RL_RULES_TEXT, "3 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u",
+    bool matters = watches_intune(s) &&
+                   (s->rules.compliance == RL_CHECK_ALWAYS || s->rules.directory == RL_DIRECTORY_OPPORTUNISTIC);
+    snprintf(out, RL_RULES_TEXT, "3 directory=%d compliance=%d grace=%lld wipe=%d risk=%d levels=%u%s",
              (int)s->rules.directory, (int)s->rules.compliance, (long long)s->rules.grace, s->rules.revoke_on_wipe,
-             (int)s->rules.user_risk, s->rules.untolerated_risks);
+             (int)s->rules.user_risk, s->rules.untolerated_risks, intune_listed && matters ? " intune" : "");
 }

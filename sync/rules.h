@@ -65,8 +65,10 @@ typedef struct rl_rule_text {
 /* The row with this number as it applies under `s`; false behind the last. */
 bool rl_rules_row(const rl_settings *s, size_t i, rl_rule_text *out);
 
-/* The rules' settings as one line of text: certificates were weighed under the same rules when it is the same. */
+/* The rules' settings as one line of text: certificates were weighed under the same rules when it is the same. Where it
+ * matters, so is whether all managed devices have been listed once: from then on Entra ID's word counts for those that
+ * are not among them. */
 enum { RL_RULES_TEXT = 128 };
-void rl_rules_fingerprint(const rl_settings *s, char out[RL_RULES_TEXT]);
+void rl_rules_fingerprint(const rl_settings *s, bool intune_listed, char out[RL_RULES_TEXT]);
 
 #endif

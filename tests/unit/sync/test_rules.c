@@ -459,9 +459,31 @@ static void test_every_setting_is_in_the_fingerprint(void **state)
     s[5].rules.user_risk = RL_CHECK_ALWAYS;
     s[6].rules.untolerated_risks = 7;
     for (size_t i = 0; i < 7; i++) {
-        rl_rules_fingerprint(&s[i], text[i]);
+        rl_rules_fingerprint(&s[i], false, text[i]);
         for (size_t j = 0; j < i; j++)
             assert_string_not_equal(text[i], text[j]);
+    }
+}
+
+static void test_that_intune_was_listed_is_in_the_fingerprint_where_it_matters(void **state)
+{
+    static const struct {
+        int directory;
+        rl_check compliance;
+        bool matters;
+    } rows[] = {
+        {RL_DIRECTORY_BOTH, RL_CHECK_NEVER, false},         {RL_DIRECTORY_BOTH, RL_CHECK_ALWAYS, true},
+        {RL_DIRECTORY_AAD, RL_CHECK_ALWAYS, false},         {RL_DIRECTORY_ENDPOINT_LIST, RL_CHECK_ALWAYS, true},
+        {RL_DIRECTORY_OPPORTUNISTIC, RL_CHECK_NEVER, true}, {RL_DIRECTORY_OPPORTUNISTIC, RL_CHECK_ALWAYS, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char before[RL_RULES_TEXT], after[RL_RULES_TEXT];
+        rl_settings s = settings(rows[i].directory);
+        s.rules.compliance = rows[i].compliance;
+        rl_rules_fingerprint(&s, false, before);
+        rl_rules_fingerprint(&s, true, after);
+        assert_int_equal(strcmp(before, after) != 0, rows[i].matters);
     }
 }
 
@@ -487,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_merge_invariants),
         cmocka_unit_test(test_the_printed_table_follows_the_settings),
         cmocka_unit_test(test_every_setting_is_in_the_fingerprint),
+        cmocka_unit_test(test_that_intune_was_listed_is_in_the_fingerprint_where_it_matters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "store/fault.h"
+#include "sync/rules.h"
 #include "tests/unit/http/upstream.h"
 #include "tests/unit/sync/fixture.h"
 
@@ -880,6 +881,40 @@ static void test_not_configured_is_off(void **state)
     assert_string_equal(status(x).state, "off");
 }
 
+/* What a process leaves that was killed after Intune's first list was complete, before every certificate was weighed.
+ */
+static rl_err leave_listed(rl_store_txn *t, void *settings, rl_error *e)
+{
+    char rules[RL_RULES_TEXT];
+    const rl_object_record device = {.exists = true,
+                                     .enabled = true,
+                                     .compliance = RL_COMPLIANCE_NONCOMPLIANT,
+                                     .generation = 1,
+                                     .name = (char *)(uintptr_t) "d-1"};
+    (void)e;
+    rl_rules_fingerprint(settings, false, rules);
+    const rl_cursor_record weighed = {.link = rules, .complete = true, .last_success = 1, .last_full = 1},
+                           listed = {.complete = true, .last_success = 1, .last_full = 1};
+    RL_TRY(rl_txn_put_object(t, RL_SOURCE_ENTRA_DEVICE, "o-1", &device));
+    RL_TRY(rl_txn_put_cursor(t, "reweigh", &weighed));
+    return rl_txn_put_cursor(t, "intune-device", &listed);
+}
+
+static void test_what_intunes_first_list_changes_is_weighed_after_a_crash(void **state)
+{
+    struct fixture *x = *state;
+    x->settings.rules.directory = RL_DIRECTORY_BOTH;
+    x->settings.rules.compliance = RL_CHECK_ALWAYS;
+    x->settings.sync.entra_interval = 0;
+    script(x, 0, NULL);
+    issue(x->f.store, 1, RL_SOURCE_ENTRA_DEVICE, "o-1", RL_SOURCE_NONE, NULL);
+    assert_int_equal(rl_store_run(x->f.store, leave_listed, &x->settings, NULL), RL_OK);
+    assert_status(x->f.store, 1, "good");
+    start(x);
+    wait_for_rounds(x, "reweigh", 1);
+    assert_status(x->f.store, 1, "hold");
+}
+
 static void test_an_unknown_source_is_not_found(void **state)
 {
     struct fixture *x = *state;
@@ -977,6 +1012,7 @@ int main(void)
         SYNC_TEST(test_a_link_that_leads_nowhere_is_given_up),
         SYNC_TEST(test_an_error_is_text_whatever_the_upstream_says),
         SYNC_TEST(test_not_configured_is_off),
+        SYNC_TEST(test_what_intunes_first_list_changes_is_weighed_after_a_crash),
         SYNC_TEST(test_an_unknown_source_is_not_found),
         SYNC_TEST(test_more_sources_than_there_is_room_for_are_refused),
         SYNC_TEST(test_stop_does_not_wait_for_an_upstream),
