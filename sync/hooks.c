@@ -109,8 +109,33 @@ static bool knows_secret(rl_http_request *req, rl_span secret)
     return known;
 }
 
-/* The sources that an event is about, by the beginning of its name. What was done by the API (RestAPIOperation) may be
- * about any, users have no events of their own, and XML is not read. */
+/* Nothing of what there is, and often: each would cost a listing of all. What was read by the API may be our own
+ * listing, and would go in a circle. */
+static bool says_nothing(const char *event, const json_t *about)
+{
+    static const char *const idle[] = {"ComputerCheckIn",
+                                       "ComputerPatchPolicyCompleted",
+                                       "ComputerPolicyFinished",
+                                       "ComputerPushCapabilityChanged",
+                                       "DeviceRateLimited",
+                                       "MobileDeviceCheckIn",
+                                       "MobileDeviceCommandCompleted",
+                                       "MobileDevicePushSent",
+                                       "PatchSoftwareTitleUpdated",
+                                       "PushSent",
+                                       "SCEPChallenge",
+                                       "SmartGroupComputerMembershipChange",
+                                       "SmartGroupMobileDeviceMembershipChange",
+                                       "SmartGroupUserMembershipChange"};
+    const char *operation = rl_json_str(about, "restAPIOperationType");
+    for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
+        if (strcasecmp(event, idle[i]) == 0)
+            return true;
+    return strcasecmp(event, "RestAPIOperation") == 0 && operation && strcasecmp(operation, "GET") == 0;
+}
+
+/* The sources that an event is about, by the beginning of its name; NULL: none. What was done by the API
+ * (RestAPIOperation) may be about any, users have no events of their own, and XML is not read. */
 static const char *sources_of(rl_span body)
 {
     static const struct {
@@ -122,6 +147,8 @@ static const char *sources_of(rl_span body)
     for (size_t i = 0; event && i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strncasecmp(event, kinds[i].event, strlen(kinds[i].event)) == 0)
             sources = kinds[i].sources;
+    if (event && says_nothing(event, json_object_get(root, "event")))
+        sources = NULL;
     json_decref(root);
     return sources;
 }
@@ -130,13 +157,15 @@ static void on_jamf(rl_http_request *req, void *ctx)
 {
     rl_sync *sync = ctx;
     rl_span secret = rl_span_str(sync->settings->jamf.webhook_secret);
+    const char *sources;
     if (secret.n == 0) {
         rl_http_error(req, 404, "not found");
     } else if (!knows_secret(req, secret)) {
         log_client_warn("hooks.jamf", "peer", (const char *)req->peer, "refused", 1);
         rl_http_error(req, 401, "the webhook's secret is missing or wrong");
     } else {
-        rl_sync_wake(sync, sources_of(req->body), false);
+        if ((sources = sources_of(req->body)))
+            rl_sync_wake(sync, sources, false);
         reply_text(req, 202, (rl_span){0});
     }
 }

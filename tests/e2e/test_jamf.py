@@ -374,10 +374,12 @@ def test_a_webhook_wakes_the_source_that_it_is_about(watched, jamf):
     def rounds():
         return {source: server.sync(source)["rounds"] for source in SOURCES}
 
-    for event, woken in [("ComputerInventoryCompleted", SOURCES[:1]), ("computerCheckin", SOURCES[:1]), ("MobileDeviceUnEnrolled", SOURCES[1:2]),
-                         ("RestAPIOperation", SOURCES), (7, SOURCES), (None, SOURCES)]:
+    for event, about, woken in [("ComputerInventoryCompleted", {}, SOURCES[:1]), ("computerAdded", {}, SOURCES[:1]), ("MobileDeviceUnEnrolled", {}, SOURCES[1:2]),
+                                ("RestAPIOperation", {"restAPIOperationType": "DELETE"}, SOURCES), ("RestAPIOperation", {}, SOURCES), (7, {}, SOURCES),
+                                (None, {}, SOURCES), ("RestAPIOperation", {"restAPIOperationType": "GET"}, []), ("computerCheckin", {}, []),
+                                ("MobileDevicePushSent", {}, []), ("SmartGroupUserMembershipChange", {}, [])]:
         before = rounds()
-        body = json.dumps({"webhook": {"webhookEvent": event}, "event": {"jssID": 13}}).encode() if event else b"<xml/>"
+        body = json.dumps({"webhook": {"webhookEvent": event}, "event": {"jssID": 13, **about}}).encode() if event else b"<xml/>"
         assert server.http("POST", "/hooks/jamf", body, {"X-Webhook-Secret": "hook-secret-0005"})[0] == 202
         eventually(lambda: all(rounds()[source] > before[source] for source in woken), "%s wakes %s" % (event, woken))
         server.sync_round()  # one more of each; whoever was woken has had two
