@@ -37,10 +37,15 @@ typedef struct report_source {
     rl_error read_error;
 } report_source;
 
-static void fail(report_source *s, const char *message)
+static void fail_until(report_source *s, const char *message, int64_t retry_after_ms)
 {
     rl_buf_free(&s->archive);
-    rl_listing_fail(&s->list, message, -1);
+    rl_listing_fail(&s->list, message, retry_after_ms);
+}
+
+static void fail(report_source *s, const char *message)
+{
+    fail_until(s, message, -1);
 }
 
 /* ---- ask ---- */
@@ -133,7 +138,7 @@ static void on_report(const rl_http_response *r, void *arg)
         if (r->err == RL_OK)
             snprintf(message, sizeof(message), "Intune's report cannot be fetched: its address answered %ld",
                      r->status);
-        fail(s, message);
+        fail_until(s, message, r->retry_after_ms);
         return;
     }
     s->work.data = s;

@@ -2,6 +2,7 @@
 what another says; the list of all profiles is test_endpoint_list.py's."""
 
 import hashlib
+import time
 
 import pytest
 from harness import DER, eventually
@@ -188,6 +189,13 @@ def test_broken_reports_change_nothing(world, switch, value, on):
         assert log not in server.log()
     graph.clear()
     eventually(lambda: server.status_of(serial) == "revoked", "and then it is read")
+
+
+def test_where_the_report_lies_may_say_when_to_come_again(graph, synced):
+    graph.switch("fail", {"status": 503, "retry_after": 600}, on="report.blob")
+    server = synced(**LISTED)
+    report = eventually(lambda: (lambda s: s["failures"] and s)(server.sync(REPORT)), "the report cannot be fetched")
+    assert "503" in report["lastError"] and report["waitsUntil"] >= time.time() + 500
 
 
 # ---- several lists ----
