@@ -54,15 +54,26 @@ static rl_err weigh_collected(rl_store_txn *t, rl_weigher *w, rl_worse worse)
     return RL_OK;
 }
 
-/* They join the round's change, which begins with the first of them. */
+/* They join the round's change, which begins with the first of them. What a later item of the page has made good again,
+ * and what waits in another change, does not: with none there is no change. */
 static rl_err join(rl_store_txn *t, rl_weigher *w, const char *source, uint64_t *change)
 {
+    rl_change_record r;
+    const bool begins = !*change;
     if (w->ids_n == 0)
         return RL_OK;
-    if (!*change)
+    if (begins)
         RL_TRY(rl_txn_new_change(t, source, w->now, change));
     w->change = *change;
-    return weigh_collected(t, w, RL_WORSE_HOLD);
+    RL_TRY(weigh_collected(t, w, RL_WORSE_HOLD));
+    if (!begins)
+        return RL_OK;
+    rl_err err = rl_txn_change(t, *change, &r);
+    if (err != RL_OK || r.certificates > 0)
+        return err;
+    err = rl_txn_delete_change(t, *change);
+    *change = 0;
+    return err;
 }
 
 static rl_err enter(rl_store_txn *t, uint64_t id, rl_change_record *r, rl_change_state state, int64_t now)

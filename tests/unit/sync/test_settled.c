@@ -2,6 +2,7 @@
  * give for what is known then. So weighing all of them anew changes none. Events are drawn from one seed; names are
  * few, so that objects meet, are renamed, take one another's names, go, come back and are made again. */
 #include "sync/apply.h"
+#include "sync/brake.h"
 #include "sync/weigh.h"
 
 #include "tests/unit/sync/fixture.h"
@@ -291,23 +292,114 @@ static void happen(struct world *w)
     }
 }
 
+static void begin(struct world *w, unsigned seed)
+{
+    *w = (struct world){.now = NOW, .seeded = seed, .seed = seed};
+    folder_store_open(&w->f);
+    w->settings.sync.new_device_grace = (int64_t)3650 * DAY * 1000;
+    set_rules(w);
+    tell(w, &rl_intune_kinds[RL_INTUNE_DEVICE], 'm', put_managed, true);
+    tell(w, &rl_entra_kinds[RL_ENTRA_DEVICE], 'o', put_device, true);
+}
+
+static void end(struct world *w)
+{
+    rl_buf_free(&w->told);
+    folder_store_remove(&w->f);
+}
+
+static void assert_settled(struct world *w)
+{
+    struct again a = {w, false};
+    assert_int_equal(rl_store_run(w->f.store, weigh_all, &a, NULL), RL_OK);
+}
+
 static void test_every_event_leaves_nothing_to_weigh_anew(void **state)
 {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
-        struct world w = {.now = NOW, .seeded = seed, .seed = seed};
-        struct again a = {&w, false};
-        folder_store_open(&w.f);
-        w.settings.sync.new_device_grace = (int64_t)3650 * DAY * 1000;
-        set_rules(&w);
-        tell(&w, &rl_intune_kinds[RL_INTUNE_DEVICE], 'm', put_managed, true);
-        tell(&w, &rl_entra_kinds[RL_ENTRA_DEVICE], 'o', put_device, true);
+        struct world w;
+        begin(&w, seed);
         for (int i = 0; i < EVENTS; i++) {
             happen(&w);
-            assert_int_equal(rl_store_run(w.f.store, weigh_all, &a, NULL), RL_OK);
+            assert_settled(&w);
         }
-        rl_buf_free(&w.told);
-        folder_store_remove(&w.f);
+        end(&w);
+    }
+}
+
+/* ---- with a limit ---- */
+struct changes {
+    struct world *w;
+    uint64_t last, certificates;
+};
+
+static bool count_held(const rl_cert_id *id, void *n)
+{
+    (void)id;
+    ++*(uint64_t *)n;
+    return true;
+}
+
+static bool check_change(uint64_t id, const rl_change_record *r, void *ctx)
+{
+    struct changes *c = ctx;
+    uint64_t held = 0;
+    assert_int_equal(rl_store_each_held(c->w->f.store, id, count_held, &held), RL_OK);
+    assert_int_equal(held, r->certificates);
+    assert_true(held > 0);
+    c->last = id;
+    c->certificates += held;
+    return true;
+}
+
+/* Each certificate that waits does so in one change, and each change has some. */
+static struct changes look_at_changes(struct world *w)
+{
+    struct changes c = {.w = w};
+    uint64_t waiting = 0;
+    assert_int_equal(rl_store_each_change(w->f.store, check_change, &c), RL_OK);
+    for (unsigned i = 1; i <= w->n; i++) {
+        rl_cert_id id = cert_id((uint8_t)i);
+        rl_cert_record cert;
+        assert_int_equal(rl_store_cert(w->f.store, &id, &cert), RL_OK);
+        waiting += cert.held.change != 0;
+        assert_true(cert.held.change == 0 || cert.status != RL_STATUS_REVOKED);
+        rl_cert_clear(&cert);
+    }
+    assert_int_equal(c.certificates, waiting);
+    return c;
+}
+
+static void decide(struct world *w, uint64_t change, rl_change_state to)
+{
+    rl_decision d = {.change = change, .to = to, .who = "admin", .now = w->now};
+    rl_release job = {.settings = &w->settings, .now = w->now};
+    rl_buf_printf(&w->told, "change %llu is %s\n", (unsigned long long)change, rl_change_state_name(to));
+    assert_int_equal(rl_store_run(w->f.store, rl_brake_decide, &d, NULL), RL_OK);
+    while (to == RL_CHANGE_RELEASED && !job.done)
+        assert_int_equal(rl_store_run(w->f.store, rl_brake_release, &job, NULL), RL_OK);
+}
+
+static void test_what_waits_is_all_that_a_limit_leaves_out(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        struct world w;
+        struct changes c;
+        begin(&w, seed);
+        w.settings.sync.mass_limit = (rl_share){.value = 1};
+        for (int i = 0; i < EVENTS; i++) {
+            happen(&w);
+            assert_settled(&w);
+            c = look_at_changes(&w);
+            if (c.last && draw(&w, 8) == 0)
+                decide(&w, c.last, draw(&w, 2) ? RL_CHANGE_RELEASED : RL_CHANGE_DROPPED);
+        }
+        while ((c = look_at_changes(&w)).last)
+            decide(&w, c.last, RL_CHANGE_RELEASED);
+        assert_settled(&w);
+        end(&w);
     }
 }
 
@@ -315,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_event_leaves_nothing_to_weigh_anew),
+        cmocka_unit_test(test_what_waits_is_all_that_a_limit_leaves_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
