@@ -87,9 +87,11 @@ static void end_write(rl_store *s, struct rl_group *g, bool written)
 static void commit(rl_store *s, struct rl_group *g)
 {
     struct rl_store_request *requests = g->requests;
+    struct rl_hearers hearers;
+    rl_store_hearers(s, &hearers);
     bool written = write_group(s, g) == RL_OK;
     if (written) {
-        rl_store_tell(s, g->changed, g->changed_n);
+        rl_store_tell(s, &hearers, g->changed, g->changed_n);
         g->requests = NULL;
     }
     end_write(s, g, written); /* from now on the group is the writer's */

@@ -35,15 +35,18 @@ void rl_store_unsubscribe(rl_store *s, rl_store_subscriber fn, void *ctx)
         (void)rl_store_run(s, nothing, NULL, NULL);
 }
 
-void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n)
+void rl_store_hearers(rl_store *s, struct rl_hearers *out)
 {
-    struct rl_subscription now[RL_SUBSCRIBERS_MAX];
+    pthread_mutex_lock(&s->lock);
+    out->n = s->subscribers;
+    memcpy(out->subscriptions, s->subscriptions, out->n * sizeof(out->subscriptions[0]));
+    pthread_mutex_unlock(&s->lock);
+}
+
+void rl_store_tell(rl_store *s, const struct rl_hearers *to, const rl_store_event *events, size_t n)
+{
     if (n > 0) /* first: who is told asks again */
         rl_statuses_forget(s->statuses, events, n);
-    pthread_mutex_lock(&s->lock);
-    size_t subscribers = s->subscribers;
-    memcpy(now, s->subscriptions, subscribers * sizeof(now[0]));
-    pthread_mutex_unlock(&s->lock);
-    for (size_t i = 0; n > 0 && i < subscribers; i++)
-        now[i].fn(events, n, now[i].ctx);
+    for (size_t i = 0; n > 0 && i < to->n; i++)
+        to->subscriptions[i].fn(events, n, to->subscriptions[i].ctx);
 }

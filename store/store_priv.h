@@ -150,8 +150,14 @@ bool rl_store_wait_written(rl_store *s);
 void rl_store_trim(rl_store *s);
 /* Nothing more is written until the database has been opened anew. The writer, or the committer under the lock. */
 void rl_store_write_failed(rl_store *s, const rl_error *e);
-/* Calls the subscribers. The committer; the writer while that waits. */
-void rl_store_tell(rl_store *s, const rl_store_event *events, size_t n);
+/* Calls the subscribers. The committer; the writer while that waits. Who they are is found before the write: between it
+ * and what the first of them does, answers of before go out, and no lock is to be waited for. */
+struct rl_hearers {
+    struct rl_subscription subscriptions[RL_SUBSCRIBERS_MAX];
+    size_t n;
+};
+void rl_store_hearers(rl_store *s, struct rl_hearers *out);
+void rl_store_tell(rl_store *s, const struct rl_hearers *to, const rl_store_event *events, size_t n);
 /* Around every use of `db` and `cf` outside the writer thread. RL_EIO, and nothing to leave, when it is closed. */
 rl_err rl_store_enter(rl_store *s);
 void rl_store_leave(rl_store *s);

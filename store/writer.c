@@ -203,7 +203,9 @@ static void mend(rl_store *s)
     /* The failed write may be there after all, which whoever has read in between did not see. */
     for (size_t i = 0; i < s->doubtful_n; i++)
         s->doubtful[i].lost = s->doubtful[i].sequence >= s->delta_next;
-    rl_store_tell(s, s->doubtful, s->doubtful_n);
+    struct rl_hearers hearers;
+    rl_store_hearers(s, &hearers);
+    rl_store_tell(s, &hearers, s->doubtful, s->doubtful_n);
     free(s->doubtful);
     s->doubtful = NULL;
     s->doubtful_n = 0;
