@@ -142,4 +142,38 @@ static inline rl_err apply_revoke(rl_store_txn *t, void *arg, rl_error *e)
     return r->undo ? rl_txn_unrevoke(t, &id, r->at, "admin", e) : rl_txn_revoke(t, &id, r->reason, r->at, "admin", e);
 }
 
+/* ---- what is there ---- */
+static inline bool exists(rl_store *s, uint64_t n)
+{
+    rl_cert_status status;
+    const rl_cert_id id = cert_id(n);
+    return rl_store_cert_status(s, &id, &status) == RL_OK;
+}
+
+struct deltas {
+    uint64_t next;
+    bool contiguous;
+};
+
+static inline bool follow_deltas(uint64_t seq, const rl_delta_record *r, void *ctx)
+{
+    struct deltas *d = ctx;
+    (void)r;
+    d->contiguous = d->contiguous && seq == d->next;
+    d->next = seq + 1;
+    return true;
+}
+
+/* The log holds numbers 1 to n, and the figures say so. */
+static inline void assert_deltas(rl_store *s, uint64_t n)
+{
+    struct deltas d = {1, true};
+    rl_store_figures figures;
+    assert_int_equal(rl_store_each_delta(s, 0, follow_deltas, &d), RL_OK);
+    assert_true(d.contiguous);
+    assert_int_equal(d.next - 1, n);
+    rl_store_figures_read(s, &figures);
+    assert_int_equal(figures.last_delta, n);
+}
+
 #endif

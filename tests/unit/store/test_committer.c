@@ -76,35 +76,6 @@ static void assert_done(struct job *j, rl_err err)
     assert_int_equal(j->err, err);
 }
 
-static bool exists(rl_store *s, uint64_t n)
-{
-    rl_cert_status status;
-    const rl_cert_id id = cert_id(n);
-    return rl_store_cert_status(s, &id, &status) == RL_OK;
-}
-
-struct deltas {
-    uint64_t next;
-    bool contiguous;
-};
-
-static bool follow(uint64_t seq, const rl_delta_record *r, void *ctx)
-{
-    struct deltas *d = ctx;
-    (void)r;
-    d->contiguous = d->contiguous && seq == d->next;
-    d->next = seq + 1;
-    return true;
-}
-
-static void assert_deltas(rl_store *s, uint64_t n)
-{
-    struct deltas d = {1, true};
-    assert_int_equal(rl_store_each_delta(s, 0, follow, &d), RL_OK);
-    assert_true(d.contiguous);
-    assert_int_equal(d.next - 1, n);
-}
-
 /* ---- what is seen ---- */
 static rl_err revoke_what_is_not_written(rl_store_txn *t, void *arg, rl_error *e)
 {

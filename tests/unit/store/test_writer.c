@@ -76,13 +76,6 @@ static void submit(rl_store *s, struct job *j, uint64_t n, const char *object, b
     assert_int_equal(rl_store_submit(s, apply_job, job_done, j), RL_OK);
 }
 
-static bool exists(rl_store *s, uint64_t n)
-{
-    rl_cert_status status;
-    const rl_cert_id id = cert_id(n);
-    return rl_store_cert_status(s, &id, &status) == RL_OK;
-}
-
 static void all_that_waits_is_one_group_with_one_sync(void **state)
 {
     struct fixture *f = *state;
@@ -103,31 +96,6 @@ static void all_that_waits_is_one_group_with_one_sync(void **state)
     assert_int_equal(after.groups - before.groups, 1);
     assert_int_equal(after.commits - before.commits, 101); /* with the gate's own */
     assert_int_equal(after.last_delta - before.last_delta, 100);
-}
-
-struct deltas {
-    uint64_t next;
-    bool contiguous;
-};
-
-static bool follow(uint64_t seq, const rl_delta_record *r, void *ctx)
-{
-    struct deltas *d = ctx;
-    (void)r;
-    d->contiguous = d->contiguous && seq == d->next;
-    d->next = seq + 1;
-    return true;
-}
-
-static void assert_deltas(rl_store *s, uint64_t n)
-{
-    struct deltas d = {1, true};
-    rl_store_figures figures;
-    assert_int_equal(rl_store_each_delta(s, 0, follow, &d), RL_OK);
-    assert_true(d.contiguous);
-    assert_int_equal(d.next - 1, n);
-    rl_store_figures_read(s, &figures);
-    assert_int_equal(figures.last_delta, n);
 }
 
 static void a_transaction_that_fails_is_rolled_back_alone(void **state)
